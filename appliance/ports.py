@@ -1,0 +1,90 @@
+"""The verbs: five seams where the real thing is slow, large or far away.
+
+What each implementation must do is written as a test in `appliance/testing/contracts.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import ClassVar, Protocol
+
+from pydantic import BaseModel
+
+from appliance.types import (
+    Change,
+    ChunkIds,
+    Cursor,
+    Hit,
+    IndexChanges,
+    Prompt,
+    Query,
+    Role,
+    Scope,
+    Vectors,
+)
+
+
+class Connector(Protocol):
+    """Where documents come from. `changes(None)` lists everything and ends in a complete checkpoint."""
+
+    kind: ClassVar[str]
+    Settings: ClassVar[type[BaseModel]]
+
+    def check(self) -> None:
+        """Raise SourceUnreachable, SourceDenied or SourceMisconfigured, saying how to mend it."""
+
+    def changes(self, since: Cursor | None) -> Iterator[Change]: ...
+
+
+class Embedder(Protocol):
+    """Text to vectors. The same text in the same role gives the same row, whatever the batch.
+
+    Raises ModelBusy, ModelUnreachable.
+    """
+
+    @property
+    def name(self) -> str:
+        """Names the vector space: vectors of different names are never compared."""
+
+    @property
+    def dim(self) -> int: ...
+
+    def embed(self, texts: Sequence[str], role: Role) -> Vectors: ...
+
+
+class Reranker(Protocol):
+    def scores(self, question: str, texts: Sequence[str]) -> list[float]:
+        """One score a text, higher is better; comparable within one call only."""
+
+
+class Generator(Protocol):
+    """A language model. Raises ModelBusy, ModelUnreachable, PromptTooLong."""
+
+    @property
+    def context_tokens(self) -> int: ...
+
+    def count_tokens(self, text: str) -> int: ...
+
+    def stream(self, prompt: Prompt, limit: int, cancelled: Callable[[], bool]) -> Iterator[str]:
+        """Pieces of the answer, never splitting a character; at most `limit` tokens.
+
+        Ends early, without error, once `cancelled()` is true.
+        """
+
+
+class Index(Protocol):
+    """A copy of the catalogue that can be searched, and thrown away."""
+
+    @property
+    def sequence(self) -> int:
+        """The change log's number up to which this index is complete."""
+
+    def apply(self, changes: IndexChanges) -> None: ...
+
+    def ids(self) -> ChunkIds: ...
+
+    def search(self, query: Query, k: int, scope: Scope) -> list[Hit]:
+        """The best k in scope, best first. There is no "all": scope is required."""
+
+    def save(self) -> None:
+        """Write a snapshot with its digest, atomically."""

@@ -1,0 +1,129 @@
+"""Every setting: name, default, unit, sentence. Read once at start, from KURA_* and kura.toml.
+
+The one place that reads the environment. Precedence: environment, then the
+file named by KURA_CONFIG (or `kura.toml` in the data folder), then the default.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from appliance.errors import SettingsError
+
+
+def setting(default: Any, sentence: str, unit: str = "") -> Any:
+    return field(default=default, metadata={"sentence": sentence, "unit": unit})
+
+
+@dataclass(frozen=True)
+class Settings:
+    data: Path = setting(Path(".kura"), "Folder of everything this machine must keep.")
+    database_url: str = setting(
+        "", "Database; empty means SQLite in the data folder, else postgresql+psycopg://…"
+    )
+    models: Path = setting(Path(), "Folder of unpacked models; empty means `models` in data.")
+    infer_socket: Path = setting(
+        Path(), "Socket of `kura infer`; empty means `infer.sock` in data."
+    )
+    web_host: str = setting("127.0.0.1", "Address `kura web` listens on.")
+    web_port: int = setting(8400, "Port `kura web` listens on.")
+    public_origin: str = setting(
+        "",
+        "Origin people use, such as https://kura.example.co.jp; empty means the listening address.",
+    )
+    ui: Path = setting(Path(), "Folder of the built UI; empty means the one beside the package.")
+    log: Path = setting(Path(), "Log file of all processes; empty means `kura.log` in data.")
+
+    generator_url: str = setting(
+        "", "Another OpenAI-compatible server for answers; empty means `kura infer`."
+    )
+    generator_model: str = setting("kura-answer", "Model name sent to the generator.")
+    generator_threads: int = setting(0, "CPU threads for the model; 0 means every core.", "threads")
+    context_tokens: int = setting(4096, "Context of the local model.", "tokens")
+    answer_tokens: int = setting(256, "Longest answer.", "tokens")
+    prompt_tokens: int = setting(1000, "Most that passages may take of the prompt.", "tokens")
+    infer_queue: int = setting(32, "Requests that may wait for the model before 429.", "requests")
+
+    passages: int = setting(5, "Passages shown to the model and the reader.", "passages")
+    candidates: int = setting(50, "Candidates taken from each index before fusion.", "chunks")
+    dense_weight: float = setting(0.6, "Weight of dense scores in fusion, 0 to 1.")
+    evidence_threshold: float = setting(
+        0.0, "Relevance under which a passage does not count as evidence; 0 takes the fitted value."
+    )
+
+    chunk_chars: int = setting(400, "Length of a chunk.", "characters")
+    parent_chars: int = setting(1500, "Length of a parent section.", "characters")
+    file_bytes: int = setting(100_000_000, "Largest file that is read.", "bytes")
+    parse_seconds: int = setting(60, "Longest time one file may take to parse.", "seconds")
+    parse_memory: int = setting(1_073_741_824, "Most memory one parser may take.", "bytes")
+    follow_seconds: float = setting(0.5, "How often indexes look for changes.", "seconds")
+    snapshot_seconds: float = setting(60.0, "How often changed indexes are saved.", "seconds")
+    sync_seconds: int = setting(
+        30, "How often a source is looked at, unless it says itself.", "seconds"
+    )
+
+    session_hours: int = setting(12, "A session ends this long after sign-in.", "hours")
+    session_idle_minutes: int = setting(120, "A session ends after this long unused.", "minutes")
+    lockout_attempts: int = setting(10, "Wrong passwords before an account is locked.", "attempts")
+    lockout_minutes: int = setting(15, "How long it stays locked.", "minutes")
+    log_questions: bool = setting(False, "Write the text of questions into the audit record.")
+
+    def __post_init__(self) -> None:
+        derived = {
+            "models": self.data / "models",
+            "infer_socket": self.data / "infer.sock",
+            "log": self.data / "kura.log",
+            "ui": Path(__file__).resolve().parent.parent / "ui" / "dist",
+        }
+        for name, path in derived.items():
+            if getattr(self, name) == Path():
+                object.__setattr__(self, name, path)
+        if not self.database_url:
+            object.__setattr__(self, "database_url", f"sqlite:///{self.data / 'kura.db'}")
+
+    @property
+    def origin(self) -> str:
+        return self.public_origin or f"http://{self.web_host}:{self.web_port}"
+
+
+def load(environment: Mapping[str, str] | None = None, **overrides: Any) -> Settings:
+    """Settings from environment and file. Raises SettingsError naming what cannot be used."""
+    env = os.environ if environment is None else environment
+    known = {f.name: f for f in fields(Settings)}
+    values: dict[str, Any] = {}
+    data = Path(env.get("KURA_DATA", ".kura")).absolute()
+    path = Path(env["KURA_CONFIG"]) if "KURA_CONFIG" in env else data / "kura.toml"
+    if path.is_file():
+        try:
+            values = tomllib.loads(path.read_text("utf-8"))
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise SettingsError(f"{path} is not TOML: {error}") from None
+    elif "KURA_CONFIG" in env:
+        raise SettingsError(f"KURA_CONFIG names {path}, which is not there")
+    for name in known:
+        if (key := f"KURA_{name.upper()}") in env:
+            values[name] = env[key]
+    values |= overrides
+    values.setdefault("data", data)
+    if unknown := sorted(set(values) - set(known)):
+        raise SettingsError(f"unknown setting {', '.join(unknown)} in {path}")
+    return Settings(**{name: _convert(name, known[name].default, v) for name, v in values.items()})
+
+
+def _convert(name: str, default: Any, value: Any) -> Any:
+    kind = type(default)
+    try:
+        if isinstance(default, Path):
+            return Path(value).absolute() if str(value) else Path()
+        if kind is bool:
+            if isinstance(value, bool):
+                return value
+            return {"1": True, "true": True, "0": False, "false": False}[str(value).lower()]
+        return kind(value)
+    except (KeyError, TypeError, ValueError):
+        raise SettingsError(f"{name} must be a {kind.__name__}, not {value!r}") from None

@@ -1,0 +1,270 @@
+"""The nouns. Frozen values, no behaviour beyond what keeps them true.
+
+Times are UTC and aware. Offsets are in characters of the document's original
+text, half-open.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import BinaryIO, Literal, NewType
+
+import numpy as np
+from numpy.typing import NDArray
+from pyroaring import BitMap64
+
+Vectors = NDArray[np.float32]  # (n, dim), rows of length 1
+ChunkIds = NDArray[np.int64]  # (n,), sorted, unique
+Cursor = NewType("Cursor", str)  # opaque to everyone but the connector that made it
+Principal = NewType("Principal", str)  # "user:<id>", "group:<name>", "everyone"
+Role = Literal["query", "passage"]
+Ended = Literal["complete", "cut", "cancelled", "no_evidence"]
+
+EVERYONE = Principal("everyone")
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One place where access is decided. Deny beats allow; an empty `allow` admits nobody."""
+
+    allow: frozenset[Principal]
+    deny: frozenset[Principal] = frozenset()
+
+    def admits(self, principals: frozenset[Principal]) -> bool:
+        return not (self.deny & principals) and bool(self.allow & principals)
+
+
+Access = tuple[Layer, ...]  # every layer must admit (share and NTFS, space and page)
+NOBODY: Access = ()  # no layer: nothing is known about who may read, so nobody may
+
+
+def admits(access: Access, principals: frozenset[Principal]) -> bool:
+    """True if every layer admits. An empty access admits nobody: unknown is no."""
+    return bool(access) and all(layer.admits(principals) for layer in access)
+
+
+@dataclass(frozen=True, slots=True)
+class Viewer:
+    """Who asks. `principals` holds the user, every group (nested ones too) and "everyone"."""
+
+    user_id: str
+    principals: frozenset[Principal]
+
+
+# --- documents coming in ---------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class RawFile:
+    """A file as its source shows it. `version` changes whenever the bytes may have."""
+
+    uri: str  # unique within the source; NFC
+    version: str
+    open: Callable[[], BinaryIO]
+    access: Access
+    title: str
+    modified_at: datetime
+    media_type: str | None = None  # a hint; the content decides
+    size_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Upsert:
+    file: RawFile
+
+
+@dataclass(frozen=True, slots=True)
+class AccessChanged:
+    uri: str
+    access: Access
+
+
+@dataclass(frozen=True, slots=True)
+class Remove:
+    uri: str
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """The same document under a new uri: its text, vectors and history stay."""
+
+    old_uri: str
+    uri: str
+    title: str
+    access: Access
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A file the source shows but could not give us. Its last good text stays; the reason is shown."""
+
+    uri: str
+    title: str
+    reason: str
+    transient: bool
+    access: Access = NOBODY
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """All before this is yours. `complete`: what this run did not mention is gone."""
+
+    cursor: Cursor
+    complete: bool = False
+
+
+Change = Upsert | AccessChanged | Remove | Moved | Failed | Checkpoint
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """A rectangle on a page, in points from the top left corner."""
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A place a person can open: from `start` on, the text is at `label`.
+
+    `kind` keeps independent series apart: a character is on a page *and* in an
+    article. Within a kind the next mark ends the last.
+    """
+
+    start: int
+    label: str  # "p. 3", "Sheet1!B2", "第12条", "スライド 4", "添付: 見積.txt"
+    kind: Literal["page", "cell", "section", "slide", "part"] = "section"
+    page: int | None = None  # 1-based
+    box: Box | None = None
+    level: int = 0  # depth of a heading, 1 the highest; 0 where there is none
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """What a parser made of a file. Marks are sorted by `start`."""
+
+    text: str
+    marks: tuple[Mark, ...] = ()
+    title: str | None = None  # the title the document gives itself
+    problems: tuple[str, ...] = ()  # what was lost or doubtful, for the administrator
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """What an index holds: [start, end) of the text, inside its parent section."""
+
+    start: int
+    end: int
+    parent_start: int
+    parent_end: int
+    heading: str = ""  # title path of the section, " › " between
+
+
+# --- questions -------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    text: str
+    vector: Vectors  # (1, dim)
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What one search may touch. Every chunk in `chunks` has its access in `accesses`."""
+
+    chunks: BitMap64  # chunk ids
+    accesses: frozenset[int]  # ids of the accesses that admit the viewer
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    chunk_id: int
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One chunk as an index takes it in."""
+
+    chunk_id: int
+    access_id: int
+    text: str  # title, heading and chunk text
+    vector: Vectors  # (dim,)
+
+
+@dataclass(frozen=True, slots=True)
+class IndexChanges:
+    """What an index must take in: `removed` first, then `added`. Applying twice is applying once."""
+
+    added: tuple[Entry, ...] = ()
+    removed: ChunkIds = field(default_factory=lambda: np.empty(0, np.int64))
+    sequence: int = 0  # the change log's number after these changes
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """What a reader (and the model) is shown: a part of one document's text."""
+
+    chunk_id: int
+    document_id: str
+    source: str
+    uri: str
+    title: str
+    label: str  # "p. 3 · 第12条"
+    text: str  # exactly the document's text[start:end]
+    start: int
+    end: int
+    score: float = 0.0
+    modified_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """[start, end) of the document's text."""
+
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Citation:
+    marker: int  # the n of "[n]" in the answer
+    passage: Passage
+    span: Span | None  # the words that support the claim; None where none do
+    quote: str  # the text of `span`, or ""
+    supported: bool  # checked against the passage, not assumed
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One exchange of a conversation, oldest first."""
+
+    question: str
+    answer: str
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """What a generator is given: text for a plain model, or messages for a chat model."""
+
+    system: str
+    user: str
+
+    def plain(self) -> str:
+        return f"{self.system}\n\n{self.user}"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    text: str
+    citations: tuple[Citation, ...]
+    passages: tuple[Passage, ...]
+    ended: Ended
+    question: str = ""  # as searched: standalone
+    dangling: int = 0  # markers that pointed nowhere and were taken out

@@ -1,0 +1,164 @@
+"""PDF with the fonts every Japanese reader has (Adobe-Japan1), so nothing is embedded.
+
+Headings become bookmarks; `toc: yes` in the front matter adds a table of contents
+of the `#` headings.
+"""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+from xml.sax.saxutils import escape
+
+from reportlab.lib import colors
+from reportlab.lib.enums import TA_CENTER, TA_RIGHT
+from reportlab.lib.pagesizes import A4
+from reportlab.lib.styles import ParagraphStyle
+from reportlab.lib.units import mm
+from reportlab.pdfbase import pdfmetrics
+from reportlab.pdfbase.cidfonts import UnicodeCIDFont
+from reportlab.platypus import (
+    BaseDocTemplate,
+    Frame,
+    PageBreak,
+    PageTemplate,
+    Paragraph,
+    Spacer,
+    Table,
+    TableStyle,
+)
+from reportlab.platypus.tableofcontents import TableOfContents
+
+from installer.sample import blocks
+from installer.sample.sources import Source
+
+_COMPANY = "蔵前精機株式会社"
+_MINCHO, _GOTHIC = "HeiseiMin-W3", "HeiseiKakuGo-W5"
+for _font in (_MINCHO, _GOTHIC):
+    pdfmetrics.registerFont(UnicodeCIDFont(_font))
+_WIDTH = A4[0] - 44 * mm
+
+
+def _style(name: str, size: float, font: str = _MINCHO, **more: Any) -> ParagraphStyle:
+    return ParagraphStyle(
+        name, fontName=font, fontSize=size, leading=size * 1.6, wordWrap="CJK", **more
+    )
+
+
+_BODY = _style("body", 10.5, spaceAfter=3)
+_CELL = _style("cell", 9)
+_HEAD = _style("head", 9, _GOTHIC)
+_TITLE = _style("title", 18, _GOTHIC, alignment=TA_CENTER, spaceBefore=10 * mm, spaceAfter=6 * mm)
+_RIGHT = _style("right", 10.5, alignment=TA_RIGHT, spaceAfter=2)
+_HEADINGS = {
+    1: _style("heading1", 14, _GOTHIC, spaceBefore=12, spaceAfter=6, keepWithNext=True),
+    2: _style("heading2", 12, _GOTHIC, spaceBefore=9, spaceAfter=4, keepWithNext=True),
+    3: _style("heading3", 11, _GOTHIC, spaceBefore=7, spaceAfter=2, keepWithNext=True),
+    4: _style("heading4", 10.5, _GOTHIC, spaceBefore=5, spaceAfter=2, keepWithNext=True),
+}
+
+
+class _Document(BaseDocTemplate):  # type: ignore[misc]
+    """A4 with the title above and the page number below; headings become bookmarks."""
+
+    def __init__(self, file: io.BytesIO, source: Source) -> None:
+        super().__init__(
+            file, pagesize=A4, invariant=1, title=source.title, author=source.author, lang="ja"
+        )
+        self.source = source
+        self.depth = -1  # of the last bookmark: a level may only be one deeper
+        frame = Frame(22 * mm, 22 * mm, _WIDTH, A4[1] - 47 * mm, 0, 0, 0, 0)
+        self.addPageTemplates(PageTemplate(frames=[frame], onPage=self._around))
+
+    def _around(self, canvas: Any, _: Any) -> None:
+        canvas.saveState()
+        canvas.setFont(_GOTHIC, 8)
+        canvas.drawString(22 * mm, A4[1] - 15 * mm, f"{_COMPANY}　{self.source.title}")
+        canvas.drawRightString(A4[0] - 22 * mm, A4[1] - 15 * mm, self.source.fields.get("note", ""))
+        canvas.line(22 * mm, A4[1] - 17 * mm, A4[0] - 22 * mm, A4[1] - 17 * mm)
+        canvas.drawCentredString(A4[0] / 2, 12 * mm, f"- {canvas.getPageNumber()} -")
+        canvas.restoreState()
+
+    def handle_documentBegin(self) -> None:  # noqa: N802 — reportlab's name
+        self.depth = -1
+        super().handle_documentBegin()
+
+    def afterFlowable(self, flowable: Any) -> None:  # noqa: N802 — reportlab's name
+        level = getattr(flowable, "kura_level", None)
+        if level is None:
+            return
+        text, key = flowable.kura_text, f"h{id(flowable)}"
+        key = flowable.kura_key
+        self.depth = min(level - 1, self.depth + 1)
+        self.canv.bookmarkPage(key)
+        self.canv.addOutlineEntry(text, key, self.depth, closed=self.depth > 0)
+        if level == 1:
+            self.notify("TOCEntry", (0, escape(text), self.page, key))
+
+
+def write(source: Source) -> bytes:
+    made = io.BytesIO()
+    document = _Document(made, source)
+    story: list[Any] = [Paragraph(escape(source.title), _TITLE)]
+    story += [Paragraph(escape(line), _RIGHT) for line in _imprint(source)]
+    story.append(Spacer(1, 6 * mm))
+    if source.fields.get("toc") == "yes":
+        contents = TableOfContents(dotsMinLevel=0, levelStyles=[_BODY])
+        story += [Paragraph("目次", _HEADINGS[2]), contents, PageBreak()]
+    for number, block in enumerate(blocks.parse(source.body)):
+        story += _flowables(block, number)
+    document.multiBuild(story)
+    return made.getvalue()
+
+
+def _imprint(source: Source) -> list[str]:
+    date = source.date
+    return [f"{date.year}年{date.month}月{date.day}日", f"{_COMPANY}　{source.author}"]
+
+
+def _flowables(block: blocks.Block, number: int) -> list[Any]:
+    match block:
+        case blocks.Heading(level, text):
+            heading = Paragraph(_markup(text), _HEADINGS[level])
+            heading.kura_level, heading.kura_text, heading.kura_key = level, text, f"h{number}"
+            return [heading]
+        case blocks.Paragraph(text):
+            return [Paragraph(_markup(text), _RIGHT if text == "以上" else _BODY)]
+        case blocks.Item(text, count, depth):
+            sign = "・" if count is None else f"{count}."
+            indent = (14 if count is None else 18) + 14 * depth
+            style = ParagraphStyle("item", _BODY, leftIndent=indent, bulletIndent=14 * depth)
+            return [Paragraph(_markup(text), style, bulletText=sign)]
+        case blocks.Table(rows, headed):
+            return [_table(rows, headed), Spacer(1, 4 * mm)]
+        case blocks.Note(text):
+            return [Paragraph(_markup(text), ParagraphStyle("note", _BODY, leftIndent=14))]
+        case blocks.PageBreak():
+            return [PageBreak()]
+
+
+def _table(rows: tuple[tuple[str, ...], ...], headed: bool) -> Any:
+    columns = max(map(len, rows))
+    longest = [
+        max(4.0, *(min(len(row[column]), 24) for row in rows if column < len(row)))
+        for column in range(columns)
+    ]
+    widths = [_WIDTH * length / sum(longest) for length in longest]
+    cells = [
+        [
+            Paragraph(_markup(text), _HEAD if headed and number == 0 else _CELL)
+            for text in (*row, *[""] * (columns - len(row)))
+        ]
+        for number, row in enumerate(rows)
+    ]
+    look = [("GRID", (0, 0), (-1, -1), 0.5, colors.grey), ("VALIGN", (0, 0), (-1, -1), "MIDDLE")]
+    if headed:
+        look.append(("BACKGROUND", (0, 0), (-1, 0), colors.HexColor("#E4EAF1")))
+    return Table(cells, widths, repeatRows=1 if headed else 0, style=TableStyle(look))
+
+
+def _markup(text: str) -> str:
+    return "".join(
+        f'<font name="{_GOTHIC}">{escape(piece)}</font>' if bold else escape(piece)
+        for piece, bold in blocks.runs(text)
+    )
