@@ -1,0 +1,177 @@
+"""Stand-ins for what is slow, large or far. They rank and remember.
+
+Shipped with the product so that whoever writes a connector or a backend can
+test it the way Kura's own tests do.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
+from functools import partial
+from typing import ClassVar
+
+import numpy as np
+from pydantic import BaseModel
+
+from appliance.types import (
+    EVERYONE,
+    Access,
+    Change,
+    Checkpoint,
+    ChunkIds,
+    Cursor,
+    Entry,
+    Hit,
+    IndexChanges,
+    Layer,
+    Prompt,
+    Query,
+    RawFile,
+    Role,
+    Scope,
+    Upsert,
+    Vectors,
+)
+
+PUBLIC: Access = (Layer(frozenset({EVERYONE})),)
+
+
+class HashEmbedder:
+    """Bigrams hashed into `dim` buckets: texts that share words come out close."""
+
+    def __init__(self, dim: int = 64, name: str = "hash") -> None:
+        self._dim = dim
+        self._name = name
+        self.calls: list[tuple[Role, tuple[str, ...]]] = []
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    @property
+    def dim(self) -> int:
+        return self._dim
+
+    def embed(self, texts: Sequence[str], role: Role) -> Vectors:
+        self.calls.append((role, tuple(texts)))
+        out = np.zeros((len(texts), self._dim), np.float32)
+        for row, text in enumerate(texts):
+            for pair in zip(f" {text}", text, strict=False):
+                digest = hashlib.blake2b("".join(pair).encode(), digest_size=4).digest()
+                out[row, int.from_bytes(digest, "big") % self._dim] += 1
+        out[~out.any(axis=1), 0] = 1  # an empty text still has a direction
+        return np.asarray(out / np.linalg.norm(out, axis=1, keepdims=True), np.float32)
+
+
+class ScriptedGenerator:
+    """Says what it is told to: pieces, or a function of the prompt. One character is one token."""
+
+    def __init__(
+        self,
+        *pieces: str,
+        script: Callable[[Prompt], Iterator[str]] | None = None,
+        context_tokens: int = 4096,
+    ) -> None:
+        self._pieces = pieces
+        self._script = script
+        self._context_tokens = context_tokens
+        self.prompts: list[Prompt] = []
+
+    @property
+    def context_tokens(self) -> int:
+        return self._context_tokens
+
+    def count_tokens(self, text: str) -> int:
+        return len(text)
+
+    def stream(self, prompt: Prompt, limit: int, cancelled: Callable[[], bool]) -> Iterator[str]:
+        self.prompts.append(prompt)
+        left = limit
+        for piece in self._script(prompt) if self._script else self._pieces:
+            if cancelled() or left <= 0:
+                return
+            yield piece[:left]
+            left -= len(piece)
+
+
+class OverlapReranker:
+    """Scores by the share of the question's bigrams that a text has."""
+
+    def scores(self, question: str, texts: Sequence[str]) -> list[float]:
+        wanted = set(zip(question, question[1:], strict=False))
+        return [
+            len(wanted & set(zip(text, text[1:], strict=False))) / max(len(wanted), 1)
+            for text in texts
+        ]
+
+
+class MemoryConnector:
+    """A source held in a dictionary: uri -> text, bytes, or (content, access)."""
+
+    kind: ClassVar[str] = "memory"
+    Settings: ClassVar[type[BaseModel]] = BaseModel
+
+    def __init__(
+        self,
+        files: dict[str, str | bytes | tuple[str | bytes, Access]],
+        access: Access = PUBLIC,
+    ) -> None:
+        self.files = files
+        self.access = access
+
+    def check(self) -> None:
+        """Memory is always there."""
+
+    def changes(self, since: Cursor | None) -> Iterator[Change]:
+        for uri, value in list(self.files.items()):
+            content, access = value if isinstance(value, tuple) else (value, self.access)
+            data = content.encode() if isinstance(content, str) else content
+            yield Upsert(
+                RawFile(
+                    uri=uri,
+                    version=hashlib.sha256(data).hexdigest(),
+                    open=partial(io.BytesIO, data),
+                    access=access,
+                    title=uri.rsplit("/", 1)[-1],
+                    modified_at=datetime(2026, 1, 1, tzinfo=UTC),
+                    size_bytes=len(data),
+                )
+            )
+        yield Checkpoint(Cursor("1"), complete=True)
+
+
+class MemoryIndex:
+    """Exact inner product over a dictionary: the reference other indexes are compared with."""
+
+    def __init__(self) -> None:
+        self.entries: dict[int, Entry] = {}
+        self._sequence = 0
+        self.saves = 0
+
+    @property
+    def sequence(self) -> int:
+        return self._sequence
+
+    def apply(self, changes: IndexChanges) -> None:
+        for chunk_id in changes.removed.tolist():
+            self.entries.pop(chunk_id, None)
+        for entry in changes.added:
+            self.entries[entry.chunk_id] = entry
+        self._sequence = changes.sequence
+
+    def ids(self) -> ChunkIds:
+        return np.array(sorted(self.entries), np.int64)
+
+    def search(self, query: Query, k: int, scope: Scope) -> list[Hit]:
+        hits = [
+            Hit(i, float(e.vector @ query.vector[0]))
+            for i, e in self.entries.items()
+            if i in scope.chunks
+        ]
+        return sorted(hits, key=lambda h: (-h.score, h.chunk_id))[:k]
+
+    def save(self) -> None:
+        self.saves += 1
