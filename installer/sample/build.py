@@ -51,7 +51,7 @@ def differences(built: dict[str, bytes], there: Path) -> list[str]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--check", action="store_true", help="compare only; exit 1 if different")
     parser.add_argument("--out", type=Path, default=sources.FILES, help="default: files/")
     options = parser.parse_args(arguments)
@@ -65,7 +65,8 @@ def main(arguments: list[str] | None = None) -> int:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
     for line in lines:
-        if line.startswith("has no source: "):
+        # another folder may hold what is not ours
+        if line.startswith("has no source: ") and options.out == sources.FILES:
             (options.out / line.removeprefix("has no source: ")).unlink()
     print(f"{len(built)} files, {sum(map(len, built.values())):,} bytes, in {options.out}")
     return 0

@@ -17,7 +17,7 @@ from installer.sample.sources import Source
 
 
 def write(source: Source, built: Callable[[str], bytes]) -> bytes:
-    """`built(uri)` gives the bytes of a file to attach; `attach:` is beside the mail or below files/."""
+    """`attach:` names a file beside the mail or below files/; `built(uri)` gives its bytes."""
     charset = source.fields.get("charset", "utf-8")
     message: Message = MIMEText(source.body, "plain", charset)
     attached = source.fields.get("attach")

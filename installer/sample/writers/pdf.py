@@ -41,7 +41,13 @@ _WIDTH = A4[0] - 44 * mm
 
 def _style(name: str, size: float, font: str = _MINCHO, **more: Any) -> ParagraphStyle:
     return ParagraphStyle(
-        name, fontName=font, fontSize=size, leading=size * 1.6, wordWrap="CJK", **more
+        name,
+        fontName=font,
+        fontSize=size,
+        leading=size * 1.6,
+        wordWrap="CJK",
+        bulletFontName=font,
+        **more,
     )
 
 
@@ -68,14 +74,19 @@ class _Document(BaseDocTemplate):  # type: ignore[misc]
         self.source = source
         self.depth = -1  # of the last bookmark: a level may only be one deeper
         frame = Frame(22 * mm, 22 * mm, _WIDTH, A4[1] - 47 * mm, 0, 0, 0, 0)
-        self.addPageTemplates(PageTemplate(frames=[frame], onPage=self._around))
+        self.addPageTemplates(PageTemplate(frames=[frame], onPage=self._head, onPageEnd=self._foot))
 
-    def _around(self, canvas: Any, _: Any) -> None:
+    def _head(self, canvas: Any, _: Any) -> None:
         canvas.saveState()
         canvas.setFont(_GOTHIC, 8)
         canvas.drawString(22 * mm, A4[1] - 15 * mm, f"{_COMPANY}　{self.source.title}")
         canvas.drawRightString(A4[0] - 22 * mm, A4[1] - 15 * mm, self.source.fields.get("note", ""))
         canvas.line(22 * mm, A4[1] - 17 * mm, A4[0] - 22 * mm, A4[1] - 17 * mm)
+        canvas.restoreState()
+
+    def _foot(self, canvas: Any, _: Any) -> None:
+        canvas.saveState()
+        canvas.setFont(_GOTHIC, 8)
         canvas.drawCentredString(A4[0] / 2, 12 * mm, f"- {canvas.getPageNumber()} -")
         canvas.restoreState()
 
@@ -87,8 +98,7 @@ class _Document(BaseDocTemplate):  # type: ignore[misc]
         level = getattr(flowable, "kura_level", None)
         if level is None:
             return
-        text, key = flowable.kura_text, f"h{id(flowable)}"
-        key = flowable.kura_key
+        text, key = flowable.kura_text, flowable.kura_key
         self.depth = min(level - 1, self.depth + 1)
         self.canv.bookmarkPage(key)
         self.canv.addOutlineEntry(text, key, self.depth, closed=self.depth > 0)
