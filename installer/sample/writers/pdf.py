@@ -1,7 +1,7 @@
 """PDF with the fonts every Japanese reader has (Adobe-Japan1), so nothing is embedded.
 
 Headings become bookmarks; `toc: yes` in the front matter adds a table of contents
-of the `#` headings.
+of the `#` headings, `size: 12` a larger body, `note:` words in the page header.
 """
 
 from __future__ import annotations
@@ -51,17 +51,28 @@ def _style(name: str, size: float, font: str = _MINCHO, **more: Any) -> Paragrap
     )
 
 
-_BODY = _style("body", 10.5, spaceAfter=3)
-_CELL = _style("cell", 9)
-_HEAD = _style("head", 9, _GOTHIC)
-_TITLE = _style("title", 18, _GOTHIC, alignment=TA_CENTER, spaceBefore=10 * mm, spaceAfter=6 * mm)
-_RIGHT = _style("right", 10.5, alignment=TA_RIGHT, spaceAfter=2)
-_HEADINGS = {
-    1: _style("heading1", 14, _GOTHIC, spaceBefore=12, spaceAfter=6, keepWithNext=True),
-    2: _style("heading2", 12, _GOTHIC, spaceBefore=9, spaceAfter=4, keepWithNext=True),
-    3: _style("heading3", 11, _GOTHIC, spaceBefore=7, spaceAfter=2, keepWithNext=True),
-    4: _style("heading4", 10.5, _GOTHIC, spaceBefore=5, spaceAfter=2, keepWithNext=True),
-}
+class _Look:
+    """The styles of one document, for a body of `size` points."""
+
+    def __init__(self, size: float) -> None:
+        self.body = _style("body", size, spaceAfter=3)
+        self.cell = _style("cell", size - 1.5)
+        self.head = _style("head", size - 1.5, _GOTHIC)
+        self.right = _style("right", size, alignment=TA_RIGHT, spaceAfter=2)
+        self.title = _style(
+            "title", 18, _GOTHIC, alignment=TA_CENTER, spaceBefore=10 * mm, spaceAfter=6 * mm
+        )
+        self.headings = {
+            level: _style(
+                f"heading{level}",
+                size + larger,
+                _GOTHIC,
+                spaceBefore=before,
+                spaceAfter=before / 2,
+                keepWithNext=True,
+            )
+            for level, larger, before in ((1, 3.5, 12), (2, 1.5, 9), (3, 0.5, 7), (4, 0, 5))
+        }
 
 
 class _Document(BaseDocTemplate):  # type: ignore[misc]
@@ -109,14 +120,15 @@ class _Document(BaseDocTemplate):  # type: ignore[misc]
 def write(source: Source) -> bytes:
     made = io.BytesIO()
     document = _Document(made, source)
-    story: list[Any] = [Paragraph(escape(source.title), _TITLE)]
-    story += [Paragraph(escape(line), _RIGHT) for line in _imprint(source)]
+    look = _Look(float(source.fields.get("size", "10.5")))
+    story: list[Any] = [Paragraph(escape(source.title), look.title)]
+    story += [Paragraph(escape(line), look.right) for line in _imprint(source)]
     story.append(Spacer(1, 6 * mm))
     if source.fields.get("toc") == "yes":
-        contents = TableOfContents(dotsMinLevel=0, levelStyles=[_BODY])
-        story += [Paragraph("目次", _HEADINGS[2]), contents, PageBreak()]
+        contents = TableOfContents(dotsMinLevel=0, levelStyles=[look.body])
+        story += [Paragraph("目次", look.headings[2]), contents, PageBreak()]
     for number, block in enumerate(blocks.parse(source.body)):
-        story += _flowables(block, number)
+        story += _flowables(block, number, look)
     document.multiBuild(story)
     return made.getvalue()
 
@@ -126,45 +138,49 @@ def _imprint(source: Source) -> list[str]:
     return [f"{date.year}年{date.month}月{date.day}日", f"{_COMPANY}　{source.author}"]
 
 
-def _flowables(block: blocks.Block, number: int) -> list[Any]:
+def _flowables(block: blocks.Block, number: int, look: _Look) -> list[Any]:
     match block:
         case blocks.Heading(level, text):
-            heading = Paragraph(_markup(text), _HEADINGS[level])
+            heading = Paragraph(_markup(text), look.headings[level])
             heading.kura_level, heading.kura_text, heading.kura_key = level, text, f"h{number}"
             return [heading]
         case blocks.Paragraph(text):
-            return [Paragraph(_markup(text), _RIGHT if text == "以上" else _BODY)]
+            return [Paragraph(_markup(text), look.right if text == "以上" else look.body)]
         case blocks.Item(text, count, depth):
             sign = "・" if count is None else f"{count}."
             indent = (14 if count is None else 18) + 14 * depth
-            style = ParagraphStyle("item", _BODY, leftIndent=indent, bulletIndent=14 * depth)
+            style = ParagraphStyle("item", look.body, leftIndent=indent, bulletIndent=14 * depth)
             return [Paragraph(_markup(text), style, bulletText=sign)]
         case blocks.Table(rows, headed):
-            return [_table(rows, headed), Spacer(1, 4 * mm)]
+            return [_table(rows, headed, look), Spacer(1, 4 * mm)]
         case blocks.Note(text):
-            return [Paragraph(_markup(text), ParagraphStyle("note", _BODY, leftIndent=14))]
+            return [Paragraph(_markup(text), ParagraphStyle("note", look.body, leftIndent=14))]
         case blocks.PageBreak():
             return [PageBreak()]
 
 
-def _table(rows: tuple[tuple[str, ...], ...], headed: bool) -> Any:
+def _table(rows: tuple[tuple[str, ...], ...], headed: bool, look: _Look) -> Any:
     columns = max(map(len, rows))
     longest = [
-        max(4.0, *(min(len(row[column]), 24) for row in rows if column < len(row)))
+        2 + max(3.0, *(min(_ems(row[column]), 24) for row in rows if column < len(row)))
         for column in range(columns)
     ]
     widths = [_WIDTH * length / sum(longest) for length in longest]
     cells = [
         [
-            Paragraph(_markup(text), _HEAD if headed and number == 0 else _CELL)
+            Paragraph(_markup(text), look.head if headed and number == 0 else look.cell)
             for text in (*row, *[""] * (columns - len(row)))
         ]
         for number, row in enumerate(rows)
     ]
-    look = [("GRID", (0, 0), (-1, -1), 0.5, colors.grey), ("VALIGN", (0, 0), (-1, -1), "MIDDLE")]
+    lines = [("GRID", (0, 0), (-1, -1), 0.5, colors.grey), ("VALIGN", (0, 0), (-1, -1), "MIDDLE")]
     if headed:
-        look.append(("BACKGROUND", (0, 0), (-1, 0), colors.HexColor("#E4EAF1")))
-    return Table(cells, widths, repeatRows=1 if headed else 0, style=TableStyle(look))
+        lines.append(("BACKGROUND", (0, 0), (-1, 0), colors.HexColor("#E4EAF1")))
+    return Table(cells, widths, repeatRows=1 if headed else 0, style=TableStyle(lines))
+
+
+def _ems(text: str) -> float:
+    return sum(0.55 if letter.isascii() else 1 for letter in text)
 
 
 def _markup(text: str) -> str:
