@@ -222,6 +222,7 @@ class Passage:
     end: int
     score: float = 0.0
     modified_at: datetime | None = None
+    hit: Span | None = None  # the chunk that was found, inside [start, end)
 
 
 @dataclass(frozen=True, slots=True)

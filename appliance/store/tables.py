@@ -1,0 +1,258 @@
+"""Every table. Rows never leave `store/`: what leaves are frozen values."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import JSON, Column, DateTime, LargeBinary, Text, UniqueConstraint
+from sqlalchemy.types import TypeDecorator
+from sqlmodel import Field, SQLModel
+
+SQLModel.metadata.naming_convention = {
+    "ix": "ix_%(column_0_N_label)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+NEVER_REUSED = {"sqlite_autoincrement": True}  # an index may still hold the id
+
+
+class Utc(TypeDecorator[datetime]):
+    """A moment. Aware in, aware out, whatever the database keeps."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Any) -> datetime | None:
+        if value is None:
+            return None
+        assert value.tzinfo is not None, "a moment needs its zone"
+        return value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Any) -> datetime | None:
+        if value is None:
+            return None
+        return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+class SourceRow(SQLModel, table=True):
+    __tablename__ = "source"
+    __table_args__ = NEVER_REUSED
+
+    id: int | None = Field(default=None, primary_key=True)
+    name: str = Field(unique=True)
+    kind: str
+    settings: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
+    enabled: bool = True
+    interval_s: int | None = None  # None: the appliance's own
+    cursor: str | None = Field(default=None, sa_type=Text)
+    wanted: bool = True  # look at it now, whatever `due_at` says
+    due_at: datetime = Field(default_factory=now, sa_type=Utc, index=True)
+    lease_owner: str | None = None
+    lease_until: datetime | None = Field(default=None, sa_type=Utc)
+    failures: int = 0  # runs in a row that could not finish
+    problem: str | None = Field(default=None, sa_type=Text)
+    shrunk: bool = False  # the last complete listing lost most documents
+    created_at: datetime = Field(default_factory=now, sa_type=Utc)
+
+
+class RunRow(SQLModel, table=True):
+    __tablename__ = "run"
+    __table_args__ = NEVER_REUSED
+
+    id: int | None = Field(default=None, primary_key=True)
+    source_id: int = Field(foreign_key="source.id", ondelete="CASCADE", index=True)
+    started_at: datetime = Field(sa_type=Utc)
+    finished_at: datetime | None = Field(default=None, sa_type=Utc)
+    outcome: str = "running"
+    counts: dict[str, int] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))
+    problem: str | None = Field(default=None, sa_type=Text)
+
+
+class AccessRow(SQLModel, table=True):
+    """Who may read, once for all documents that share it. Rows never change."""
+
+    __tablename__ = "access"
+    __table_args__ = NEVER_REUSED
+
+    id: int | None = Field(default=None, primary_key=True)
+    digest: str = Field(unique=True, max_length=64)
+    layers: str = Field(sa_type=Text)
+
+
+class DocumentRow(SQLModel, table=True):
+    __tablename__ = "document"
+    __table_args__ = (UniqueConstraint("source_id", "uri_digest"),)
+
+    id: str = Field(primary_key=True, max_length=32)
+    source_id: int = Field(foreign_key="source.id")
+    uri: str = Field(sa_type=Text)
+    uri_digest: str = Field(max_length=64)  # a uri may be longer than an index can hold
+    version: str = Field(sa_type=Text)  # as last tried; the text may be older
+    title: str = Field(sa_type=Text)
+    own_title: str | None = Field(default=None, sa_type=Text)
+    access_id: int = Field(foreign_key="access.id", index=True)
+    status: str = Field(index=True)
+    problem: str | None = Field(default=None, sa_type=Text)
+    notes: list[str] = Field(default_factory=list, sa_column=Column(JSON, nullable=False))
+    attempts: int = 0
+    next_attempt_at: datetime | None = Field(default=None, sa_type=Utc)
+    media_type: str | None = None
+    size_bytes: int | None = None
+    digest: str | None = Field(default=None, max_length=64)  # of the bytes the text came from
+    embedder: str | None = None
+    modified_at: datetime = Field(sa_type=Utc)
+    added_at: datetime = Field(default_factory=now, sa_type=Utc)
+    updated_at: datetime = Field(default_factory=now, sa_type=Utc)
+
+
+class BodyRow(SQLModel, table=True):
+    """A document's text, apart: listing documents must not read it."""
+
+    __tablename__ = "body"
+
+    document_id: str = Field(
+        primary_key=True, foreign_key="document.id", ondelete="CASCADE", max_length=32
+    )
+    text: str = Field(sa_type=Text)
+    marks: list[Any] = Field(sa_column=Column(JSON, nullable=False))
+
+
+class ChunkRow(SQLModel, table=True):
+    __tablename__ = "chunk"
+    __table_args__ = NEVER_REUSED
+
+    id: int | None = Field(default=None, primary_key=True)
+    document_id: str = Field(
+        foreign_key="document.id", ondelete="CASCADE", index=True, max_length=32
+    )
+    start: int
+    end: int
+    parent_start: int
+    parent_end: int
+    heading: str = Field(sa_type=Text)
+    vector: bytes = Field(sa_type=LargeBinary)  # float32, little-endian
+
+
+class ChangeRow(SQLModel, table=True):
+    """The change log: what an index must look at again."""
+
+    __tablename__ = "change"
+    __table_args__ = NEVER_REUSED
+
+    sequence: int | None = Field(default=None, primary_key=True)
+    document_id: str = Field(max_length=32)
+    removed: bytes = Field(default=b"", sa_type=LargeBinary)  # chunk ids, int64, little-endian
+    at: datetime = Field(default_factory=now, sa_type=Utc)
+
+
+class UserRow(SQLModel, table=True):
+    __tablename__ = "user"
+
+    id: str = Field(primary_key=True)
+    display_name: str
+    role: str
+    disabled: bool = False
+    password_hash: str | None = None
+    failures: int = 0  # wrong passwords in a row
+    locked_until: datetime | None = Field(default=None, sa_type=Utc)
+    created_at: datetime = Field(default_factory=now, sa_type=Utc)
+
+
+class GroupRow(SQLModel, table=True):
+    __tablename__ = "group"
+
+    name: str = Field(primary_key=True)
+    created_at: datetime = Field(default_factory=now, sa_type=Utc)
+
+
+class MemberRow(SQLModel, table=True):
+    __tablename__ = "member"
+
+    group_name: str = Field(primary_key=True, foreign_key="group.name", ondelete="CASCADE")
+    principal: str = Field(primary_key=True, index=True)  # "user:…" or "group:…"
+
+
+class SessionRow(SQLModel, table=True):
+    __tablename__ = "session"
+
+    token_hash: str = Field(primary_key=True, max_length=64)
+    user_id: str = Field(foreign_key="user.id", ondelete="CASCADE", index=True)
+    csrf_token: str
+    created_at: datetime = Field(default_factory=now, sa_type=Utc)
+    seen_at: datetime = Field(default_factory=now, sa_type=Utc)
+    expires_at: datetime = Field(sa_type=Utc)
+
+
+class KeyRow(SQLModel, table=True):
+    __tablename__ = "api_key"
+    __table_args__ = NEVER_REUSED
+
+    id: int | None = Field(default=None, primary_key=True)
+    name: str
+    token_hash: str = Field(unique=True, max_length=64)
+    user_id: str = Field(foreign_key="user.id", ondelete="CASCADE", index=True)
+    scopes: list[str] = Field(sa_column=Column(JSON, nullable=False))
+    created_by: str
+    created_at: datetime = Field(default_factory=now, sa_type=Utc)
+    expires_at: datetime | None = Field(default=None, sa_type=Utc)
+    last_used_at: datetime | None = Field(default=None, sa_type=Utc)
+    revoked_at: datetime | None = Field(default=None, sa_type=Utc)
+
+
+class ConversationRow(SQLModel, table=True):
+    __tablename__ = "conversation"
+
+    id: str = Field(primary_key=True, max_length=32)
+    user_id: str = Field(foreign_key="user.id", ondelete="CASCADE", index=True)
+    title: str = Field(sa_type=Text)
+    created_at: datetime = Field(default_factory=now, sa_type=Utc)
+    updated_at: datetime = Field(default_factory=now, sa_type=Utc)
+
+
+class MessageRow(SQLModel, table=True):
+    """One exchange. It points at what was cited and never holds its text."""
+
+    __tablename__ = "message"
+
+    id: str = Field(primary_key=True, max_length=32)
+    conversation_id: str = Field(
+        foreign_key="conversation.id", ondelete="CASCADE", index=True, max_length=32
+    )
+    position: int
+    question: str = Field(sa_type=Text)
+    searched: str = Field(sa_type=Text)
+    answer: str = Field(sa_type=Text)
+    ended: str
+    dangling: int = 0
+    passages: list[Any] = Field(sa_column=Column(JSON, nullable=False))
+    citations: list[Any] = Field(sa_column=Column(JSON, nullable=False))
+    audit_id: int | None = None
+    rating: int = 0
+    comment: str | None = Field(default=None, sa_type=Text)
+    created_at: datetime = Field(default_factory=now, sa_type=Utc)
+
+
+class AuditRow(SQLModel, table=True):
+    """The audit chain. `at` and `detail` are text so that they hash as they are kept."""
+
+    __tablename__ = "audit"
+
+    sequence: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})
+    at: str
+    actor: str = Field(index=True)
+    action: str = Field(index=True)
+    detail: str = Field(sa_type=Text)
+    previous: str = Field(max_length=64)
+    digest: str = Field(max_length=64)
+
+
+class SiteRow(SQLModel, table=True):
+    __tablename__ = "site"
+
+    key: str = Field(primary_key=True)
+    value: str = Field(sa_type=Text)
