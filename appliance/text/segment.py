@@ -1,0 +1,74 @@
+"""Text into what the keyword index counts: dictionary words, and pairs of characters.
+
+Index and query go through the same two functions. Safe to call from any thread.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Iterator
+from functools import cache
+from typing import Any
+
+import sudachipy
+
+from appliance.text.normalize import fold, width
+
+_SILENT = {"助詞", "助動詞", "補助記号", "空白"}
+_PIECE_CHARS = 10_000  # Sudachi takes 49,149 bytes; a character is at most 4
+_CUT = re.compile(r"[\n。．！？!?、，,\s]")
+_RUN = re.compile(r"[\w々〆〇ー]+")
+_CODE = re.compile(r"[0-9a-z]{3,32}")
+_local = threading.local()
+
+
+def words(text: str) -> list[str]:
+    """Content words in their dictionary form, in order: 「支払った」 gives 「支払う」."""
+    found: list[str] = []
+    for piece in _pieces(width(text)):
+        for morpheme in _tokenizer().tokenize(piece):
+            if morpheme.part_of_speech()[0] not in _SILENT:
+                word = fold(morpheme.normalized_form()).strip()
+                if word:
+                    found.append(word)
+    return found
+
+
+def bigrams(text: str) -> list[str]:
+    """Pairs of neighbouring characters inside each run of letters and digits.
+
+    A run of one character stands for itself; Latin words and numbers of three or
+    more characters are also given whole, so that 「2200」 finds 「KP-2200」 first.
+    """
+    found: list[str] = []
+    for run in _RUN.findall(fold(text)):
+        found += [run] if len(run) == 1 else [run[i : i + 2] for i in range(len(run) - 1)]
+        found += _CODE.findall(run)
+    return found
+
+
+def _pieces(text: str) -> Iterator[str]:
+    start = 0
+    while len(text) - start > _PIECE_CHARS:
+        cut = start + _PIECE_CHARS
+        for mark in _CUT.finditer(text, cut - 500, cut):
+            cut = mark.end()
+        yield text[start:cut]
+        start = cut
+    if start < len(text):
+        yield text[start:]
+
+
+@cache
+def _dictionary() -> Any:
+    return sudachipy.Dictionary(dict="core")
+
+
+def _tokenizer() -> Any:
+    # a tokenizer serves one thread at a time; the dictionary serves all
+    if not hasattr(_local, "tokenizer"):
+        _local.tokenizer = _dictionary().tokenizer(mode=sudachipy.SplitMode.A)
+    return _local.tokenizer
+
+
