@@ -156,10 +156,9 @@ class MemoryIndex:
         return self._sequence
 
     def apply(self, changes: IndexChanges) -> None:
-        for chunk_id in changes.removed.tolist():
-            self.entries.pop(chunk_id, None)
-        for entry in changes.added:
-            self.entries[entry.chunk_id] = entry
+        gone = set(changes.removed.tolist())
+        kept = {i: e for i, e in self.entries.items() if i not in gone}
+        self.entries = kept | {e.chunk_id: e for e in changes.added}  # searches hold the old one
         self._sequence = changes.sequence
 
     def ids(self) -> ChunkIds:

@@ -1,0 +1,260 @@
+"""Words and character bigrams, ranked by BM25: tantivy over the chunks a viewer may read.
+
+A process works on a live folder of its own, made from the last snapshot and thrown away with
+the process; files of a tantivy index never change once written, so a snapshot links them. A
+process that was killed therefore leaves no lock behind that could matter, and what it had not
+saved is replayed from the change log.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import logging
+import math
+import os
+import secrets
+import shutil
+import threading
+import weakref
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+import tantivy
+from tantivy import Occur
+from tantivy import Query as Clause
+
+from appliance.search.dense import ids_of
+from appliance.search.snapshot import Snapshots, held
+from appliance.text import segment
+from appliance.types import ChunkIds, Entry, Hit, IndexChanges, Query, Scope
+
+log = logging.getLogger(__name__)
+
+WORD_WEIGHT = 1.0
+GRAM_WEIGHT = 0.5
+_TERMS = 256  # of each kind; a question of a million characters costs no more
+_NARROW = 1024  # a scope of so few chunks is given to the query itself
+_HEAP_BYTES = 48_000_000
+_FORMAT = 1
+
+
+class KeywordIndex:
+    """BM25 over words and bigrams within the scope. User text is never parsed as a query.
+
+    The access filter is part of the query, so what is hidden is not ranked; membership in the
+    scope's chunks is exact, by asking for more until k are found or nothing is left. Any number
+    of threads may search while one applies.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._snapshots = Snapshots(folder)
+        self._writing = threading.Lock()
+        self._live, self._sequence = self._load()
+
+    @property
+    def sequence(self) -> int:
+        return self._sequence
+
+    def apply(self, changes: IndexChanges) -> None:
+        added = {e.chunk_id: e for e in changes.added}
+        with self._writing:
+            if not self._live.whole():
+                self._start_empty()
+            self._live.write([*changes.removed.tolist(), *added], added.values())
+            self._sequence = changes.sequence
+
+    def ids(self) -> ChunkIds:
+        return np.array(sorted(self.accesses()), np.int64)
+
+    def accesses(self) -> dict[int, int]:
+        """The access each chunk is filtered by."""
+        searcher = self._live.index.searcher()
+        everything = searcher.search(Clause.all_query(), max(searcher.num_docs, 1), count=False)
+        places = [place for _, place in everything.hits]
+        chunks = searcher.fast_field_values("chunk_id", places)
+        return dict(zip(chunks, searcher.fast_field_values("access_id", places), strict=True))
+
+    def search(self, query: Query, k: int, scope: Scope) -> list[Hit]:
+        live = self._live
+        wanted = _terms_of(live.schema, query.text)
+        if k <= 0 or not scope.chunks or not scope.accesses or wanted is None:
+            return []
+        clauses = [(Occur.Must, wanted), (Occur.Must, _filter(live.schema, scope))]
+        if len(scope.chunks) <= _NARROW:
+            chunks = Clause.term_set_query(live.schema, "chunk_id", ids_of(scope).tolist())
+            clauses.append((Occur.Must, Clause.const_score_query(chunks, 0.0)))
+        searcher = live.index.searcher()
+        clause, limit = Clause.boolean_query(clauses), k
+        while True:
+            found = searcher.search(clause, limit, count=False).hits
+            chunk_ids = searcher.fast_field_values("chunk_id", [place for _, place in found])
+            pairs = zip(chunk_ids, found, strict=True)
+            hits = [Hit(int(i), float(score)) for i, (score, _) in pairs if i in scope.chunks]
+            if len(hits) >= k or len(found) < limit:
+                return sorted(hits, key=lambda h: (-h.score, h.chunk_id))[:k]
+            limit *= 4
+
+    def rarity(self, words: Iterable[str]) -> dict[str, float]:
+        """How much each word tells, as BM25's idf: the rarer, the more."""
+        live = self._live
+        searcher = live.index.searcher()
+        total = searcher.num_docs
+        counts = {w: searcher.doc_freq("words", w) for w in words}
+        return {w: math.log(1 + (total - n + 0.5) / (n + 0.5)) for w, n in counts.items()}
+
+    def save(self) -> None:
+        with self._writing:
+            if not self._live.whole():
+                self._start_empty()
+            facts = {"format": _FORMAT, "sequence": self._sequence}
+            while True:
+                files = self._live.files()
+                try:
+                    self._snapshots.write(files, facts)
+                except FileNotFoundError:
+                    if self._live.files().keys() == files.keys():
+                        raise  # not a merge that finished meanwhile
+                    continue
+                return
+
+    def _load(self) -> tuple[_Live, int]:
+        found = self._snapshots.read()
+        if found is not None and found[1].get("format") == _FORMAT:
+            try:
+                return _Live(self._folder, found[0]), int(found[1]["sequence"])
+            except (OSError, ValueError) as error:
+                log.warning("the keyword index in %s cannot be opened: %s", found[0], error)
+        elif found is not None:
+            log.warning("the keyword index in %s has another form; rebuilding it", found[0])
+        return _Live(self._folder, None), 0
+
+    def _start_empty(self) -> None:
+        log.warning("the live folder of %s is gone; starting empty", self._folder)
+        self._live, self._sequence = _Live(self._folder, None), 0
+
+
+class _Live:
+    """A tantivy index in a folder that this process alone owns, and its writer."""
+
+    def __init__(self, folder: Path, snapshot: Path | None) -> None:
+        with held(folder):
+            _sweep(folder)
+            self.path = folder / f"live-{os.getpid()}-{secrets.token_hex(4)}"
+            self.path.mkdir()
+            owner = (self.path / "owner").open("w")
+            fcntl.flock(owner, fcntl.LOCK_EX)
+        self._gone = weakref.finalize(self, _discard, self.path, owner, os.getpid())
+        for file in snapshot.iterdir() if snapshot else ():
+            if file.name != "manifest.json":
+                _link(file, self.path / file.name)
+        self.schema = _schema()
+        self.index = tantivy.Index(self.schema, path=str(self.path), reuse=snapshot is not None)
+        spaces = tantivy.TextAnalyzerBuilder(tantivy.Tokenizer.whitespace()).build()
+        self.index.register_tokenizer("spaces", spaces)
+        self.index.config_reader("manual")
+        self._writer = self._new_writer()
+        if snapshot is None:
+            self._writer.commit()
+
+    def whole(self) -> bool:
+        return (self.path / "meta.json").exists()
+
+    def write(self, gone: list[int], entries: Iterable[Entry]) -> None:
+        try:
+            if gone:  # by query: deleting by term takes an unsigned number for a signed one
+                chunks = Clause.term_set_query(self.schema, "chunk_id", gone)
+                self._writer.delete_documents_by_query(chunks)
+            for entry in entries:
+                self._writer.add_document(_document(entry))
+            self._writer.commit()
+        except Exception:
+            self._writer = None  # it holds half of the changes: lets go of its lock
+            self._writer = self._new_writer()
+            raise
+        self.index.reload()
+
+    def files(self) -> dict[str, Path | bytes]:
+        """The files of the last commit; merges go on meanwhile and may take some away."""
+        meta = (self.path / "meta.json").read_bytes()
+        segments = {s["segment_id"].replace("-", "") for s in json.loads(meta)["segments"]}
+        paths = [p for p in self.path.iterdir() if p.name.split(".")[0] in segments]
+        files: dict[str, Path | bytes] = {p.name: p for p in paths}
+        managed = json.dumps([*sorted(files), "meta.json"]).encode()
+        return files | {"meta.json": meta, ".managed.json": managed}
+
+    def _new_writer(self) -> Any:
+        return self.index.writer(heap_size=_HEAP_BYTES, num_threads=1)
+
+
+def _schema() -> Any:
+    builder = tantivy.SchemaBuilder()
+    builder.add_unsigned_field("chunk_id", indexed=True, fast=True)
+    builder.add_unsigned_field("access_id", indexed=True, fast=True)
+    for field in ("words", "grams"):
+        builder.add_text_field(field, tokenizer_name="spaces", index_option="freq")
+    return builder.build()
+
+
+def _document(entry: Entry) -> Any:
+    document = tantivy.Document()
+    document.add_unsigned("chunk_id", entry.chunk_id)
+    document.add_unsigned("access_id", entry.access_id)
+    document.add_text("words", " ".join(segment.words(entry.text)))
+    document.add_text("grams", " ".join(segment.bigrams(entry.text)))
+    return document
+
+
+def _terms_of(schema: Any, text: str) -> Any | None:
+    """Any word or bigram of the text, weighted by field; None where it has none."""
+    fields = (
+        ("words", WORD_WEIGHT, segment.words(text)),
+        ("grams", GRAM_WEIGHT, segment.bigrams(text)),
+    )
+    clauses = [
+        (Occur.Should, Clause.boost_query(Clause.term_query(schema, field, term, "freq"), weight))
+        for field, weight, terms in fields
+        for term in _distinct(terms)
+    ]
+    return Clause.boolean_query(clauses) if clauses else None
+
+
+def _distinct(terms: Sequence[str]) -> list[str]:
+    return list(dict.fromkeys(terms))[:_TERMS]
+
+
+def _filter(schema: Any, scope: Scope) -> Any:
+    accesses = Clause.term_set_query(schema, "access_id", sorted(scope.accesses))
+    return Clause.const_score_query(accesses, 0.0)
+
+
+def _link(source: Path, target: Path) -> None:
+    if source.name in (".managed.json", "meta.json"):
+        shutil.copyfile(source, target)  # tantivy replaces these
+        return
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+def _sweep(folder: Path) -> None:
+    """Take away live folders whose process died; the kernel has dropped their locks."""
+    for path in folder.glob("live-*"):
+        try:
+            with (path / "owner").open("a") as owner:
+                fcntl.flock(owner, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(path, ignore_errors=True)
+        except BlockingIOError:
+            continue
+        except FileNotFoundError:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _discard(path: Path, owner: TextIO, process: int) -> None:
+    if os.getpid() == process:  # a forked child leaves its parent's folder alone
+        shutil.rmtree(path, ignore_errors=True)
+    owner.close()

@@ -1,0 +1,162 @@
+"""What every implementation of a port must do. Subclass, give a fixture, inherit the tests."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from pyroaring import BitMap64
+
+from appliance.ports import Index
+from appliance.testing.fakes import HashEmbedder
+from appliance.types import Entry, Hit, IndexChanges, Query, Scope
+
+
+class IndexContract:
+    """Subclasses give `index`: empty, 64 dimensions. Texts share words, so that everything ranks."""
+
+    def entries(self, *ids: int, access: int = 1, text: str = "旅費規程の第{}条") -> list[Entry]:
+        texts = [text.format(i) for i in ids]
+        vectors = HashEmbedder().embed(texts, "passage")
+        return [Entry(i, access, t, v) for i, t, v in zip(ids, texts, vectors, strict=True)]
+
+    def fill(self, index: Index, *entries: Entry, sequence: int = 1) -> None:
+        index.apply(IndexChanges(tuple(entries), sequence=sequence))
+
+    def hits(self, index: Index, text: str, chunks: Iterable[int], k: int = 10) -> list[Hit]:
+        query = Query(text, HashEmbedder().embed([text], "query"))
+        hits = index.search(query, k, Scope(BitMap64(chunks), frozenset({1})))
+        assert [h.score for h in hits] == sorted((h.score for h in hits), reverse=True)
+        return hits
+
+    def find(self, index: Index, text: str, chunks: Iterable[int], k: int = 10) -> list[int]:
+        return [h.chunk_id for h in self.hits(index, text, chunks, k)]
+
+    def test_an_empty_index_answers_with_nothing(self, index: Index) -> None:
+        assert self.find(index, "旅費", [1, 2]) == []
+        assert index.ids().tolist() == []
+        assert index.sequence == 0
+
+    def test_the_best_comes_first_and_no_more_than_k(self, index: Index) -> None:
+        self.fill(index, *self.entries(3), *self.entries(5, text="就業規則"), *self.entries(8))
+        assert self.find(index, "就業規則", [3, 5, 8], k=1) == [5]
+        assert len(self.find(index, "旅費規程の就業規則", [3, 5, 8], k=2)) == 2
+
+    def test_only_the_scope_is_searched(self, index: Index) -> None:
+        self.fill(index, *self.entries(3, 5, 8))
+        assert self.find(index, "旅費規程", [5]) == [5]
+        assert self.find(index, "旅費規程", []) == []
+        assert self.find(index, "旅費規程", [999]) == []
+
+    @pytest.mark.parametrize("share", [0.01, 0.1, 0.5, 0.97])
+    def test_the_scope_never_costs_a_better_hit(self, index: Index, share: float) -> None:
+        dice = np.random.default_rng(7)
+        ids = list(range(1, 1500))
+        for start in range(0, len(ids), 400):
+            self.fill(index, *self.entries(*ids[start : start + 400]))
+        question = "旅費規程の第1234条"
+        scores = {h.chunk_id: h.score for h in self.hits(index, question, ids, len(ids))}
+        assert sorted(scores) == ids
+        for k in (1, 10, len(ids)):
+            scope = {i for i in ids if dice.random() < share}
+            found = self.hits(index, question, scope, k)
+            best = sorted((scores[i] for i in scope), reverse=True)[:k]
+            assert {h.chunk_id for h in found} <= scope
+            assert [h.score for h in found] == pytest.approx(best, abs=1e-5)
+
+    def test_removed_is_gone_and_ids_tell_the_truth(self, index: Index) -> None:
+        self.fill(index, *self.entries(3, 5, 8))
+        index.apply(IndexChanges(removed=np.array([3, 999], np.int64), sequence=2))
+        assert index.ids().tolist() == [5, 8]
+        assert sorted(self.find(index, "旅費規程", [3, 5, 8])) == [5, 8]
+
+    def test_adding_twice_is_adding_once(self, index: Index) -> None:
+        self.fill(index, *self.entries(3, 5, 8))
+        self.fill(index, *self.entries(3, 5, 8))
+        assert index.ids().tolist() == [3, 5, 8]
+        assert sorted(self.find(index, "旅費規程", [3, 5, 8], k=9)) == [3, 5, 8]
+
+    def test_an_entry_replaces_the_one_before(self, index: Index) -> None:
+        self.fill(index, *self.entries(3, 5))
+        self.fill(index, *self.entries(3, text="就業規則"))
+        assert self.find(index, "就業規則", [3, 5], k=1) == [3]
+        assert self.find(index, "旅費規程の第3条", [3, 5], k=1) == [5]
+
+    def test_removal_comes_before_addition(self, index: Index) -> None:
+        self.fill(index, *self.entries(3))
+        index.apply(IndexChanges(tuple(self.entries(3, 4)), np.array([3], np.int64), 2))
+        assert index.ids().tolist() == [3, 4]
+
+    def test_the_sequence_is_that_of_the_last_changes(self, index: Index) -> None:
+        self.fill(index, *self.entries(3), sequence=41)
+        assert index.sequence == 41
+        index.apply(IndexChanges(sequence=42))
+        assert index.sequence == 42
+        assert index.ids().tolist() == [3]
+
+    @pytest.mark.parametrize(
+        "text",
+        ["", " ", "\x00", '") OR chunk_id:* AND ("', "[1 TO *]", "*", "-旅費", "旅費" * 5000],
+    )
+    def test_any_text_is_only_text(self, index: Index, text: str) -> None:
+        self.fill(index, *self.entries(3, 5))
+        assert set(self.find(index, text, [3])) <= {3}
+
+    def test_a_search_never_sees_half_of_a_change(self, index: Index) -> None:
+        old, new = range(1, 41), range(101, 141)
+        scope = [*old, *new]
+        self.fill(index, *self.entries(*old))
+        stop, seen = threading.Event(), list[set[int]]()
+
+        def search() -> None:
+            while not stop.is_set():
+                seen.append(set(self.find(index, "旅費規程", scope, k=99)))
+
+        with ThreadPoolExecutor(3) as pool:
+            searches = [pool.submit(search) for _ in range(3)]
+            for turn in range(20):
+                come, go = (new, old) if turn % 2 == 0 else (old, new)
+                changes = (tuple(self.entries(*come)), np.array(go, np.int64), turn)
+                index.apply(IndexChanges(*changes))
+            stop.set()
+            for future in searches:
+                future.result()
+        assert seen
+        assert all(found in (set(old), set(new)) for found in seen)
+
+
+class KeptIndexContract(IndexContract):
+    """For indexes that outlive their process. Subclasses give `opened`: opens it again and again."""
+
+    @pytest.fixture
+    def index(self, opened: Callable[[], Index]) -> Index:
+        return opened()
+
+    def test_what_was_saved_is_there_again(self, opened: Callable[[], Index]) -> None:
+        first = opened()
+        self.fill(first, *self.entries(3, 5, 8), sequence=7)
+        first.apply(IndexChanges(removed=np.array([5], np.int64), sequence=8))
+        first.save()
+        again = opened()
+        assert (again.sequence, again.ids().tolist()) == (8, [3, 8])
+        assert self.find(again, "旅費規程の第8条", [3, 5, 8]) == self.find(
+            first, "旅費規程の第8条", [3, 5, 8]
+        )
+
+    def test_what_was_not_saved_is_as_before(self, opened: Callable[[], Index]) -> None:
+        first = opened()
+        self.fill(first, *self.entries(3), sequence=7)
+        first.save()
+        self.fill(first, *self.entries(5), sequence=8)
+        assert (opened().sequence, opened().ids().tolist()) == (7, [3])
+
+    def test_saving_goes_on_after_opening_again(self, opened: Callable[[], Index]) -> None:
+        for turn in range(1, 6):
+            index = opened()
+            self.fill(index, *self.entries(turn, turn + 10), sequence=turn)
+            index.apply(IndexChanges(removed=np.array([turn + 10], np.int64), sequence=turn))
+            index.save()
+        assert (opened().sequence, opened().ids().tolist()) == (5, [1, 2, 3, 4, 5])
