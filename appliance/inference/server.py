@@ -1,0 +1,333 @@
+"""`kura infer`: chat, embeddings and the model list, OpenAI-compatible, over a Unix socket.
+
+Beside the protocol: `input_type` on /v1/embeddings ("query" or "passage", for
+models that tell them apart) and `POST /tokenize` (counts tokens).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import logging
+import signal
+import threading
+import time
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import uvicorn
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response, StreamingResponse
+from pydantic import BaseModel, ConfigDict, Field
+
+from appliance.errors import ApplianceError, ModelBusy, Permanent, PromptTooLong, Transient
+from appliance.inference import engine, models
+from appliance.inference.cores import Cores
+from appliance.ports import Embedder
+from appliance.settings import Settings
+from appliance.types import Role
+
+log = logging.getLogger("kura.infer")
+
+TEXTS = 256  # of one embeddings request
+TEXT_CHARS = 20_000
+STOPS = ("\n\n", "\n質問:", "\n資料[")  # where a plain model would go on to the next question
+EMBEDDINGS_WAITING = 16
+
+Text = Annotated[str, Field(max_length=200_000)]
+
+
+class Strict(BaseModel):
+    model_config = ConfigDict(extra="ignore", allow_inf_nan=False)
+
+
+class Message(Strict):
+    role: Literal["system", "developer", "user", "assistant"]
+    content: Text
+
+
+class ChatIn(Strict):
+    model: Text = "kura-answer"
+    messages: list[Message] = Field(min_length=1, max_length=200)
+    max_tokens: int | None = Field(None, ge=1, le=100_000)
+    max_completion_tokens: int | None = Field(None, ge=1, le=100_000)
+    temperature: float = Field(0.0, ge=0, le=2)
+    top_p: float = Field(1.0, gt=0, le=1)
+    top_k: int = Field(40, ge=0, le=1000)
+    min_p: float = Field(0.0, ge=0, le=1)
+    repeat_penalty: float = Field(1.0, ge=0.5, le=2)
+    seed: int = Field(0, ge=0, le=2**31 - 1)
+    n: int = Field(1, ge=1, le=1)
+    stop: Text | Annotated[list[Text], Field(max_length=8)] | None = None
+    stream: bool = False
+
+
+class EmbeddingsIn(Strict):
+    model: Text = ""
+    input: (
+        Annotated[str, Field(max_length=TEXT_CHARS)]
+        | Annotated[
+            list[Annotated[str, Field(max_length=TEXT_CHARS)]],
+            Field(min_length=1, max_length=TEXTS),
+        ]
+    )
+    input_type: Role = "passage"
+    encoding_format: Literal["float", "base64"] = "float"
+
+
+class TokenizeIn(Strict):
+    content: Text
+
+
+@dataclass(frozen=True)
+class Models:
+    """What one server serves."""
+
+    llm: engine.Engine
+    llm_names: tuple[str, ...]  # the first is its own, the others are aliases
+    embedder: Embedder
+
+
+def create_app(served: Models) -> FastAPI:
+    app = FastAPI(title="kura infer", openapi_url=None, docs_url=None, redoc_url=None)
+    embedding = threading.BoundedSemaphore(EMBEDDINGS_WAITING)
+    known = {*served.llm_names, served.embedder.name, ""}
+
+    @app.exception_handler(ApplianceError)
+    def failed(_: Request, error: ApplianceError) -> JSONResponse:
+        return _error(error)
+
+    @app.exception_handler(RequestValidationError)
+    def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"][1:])
+        message = f"{where}: {first['msg']}" if where else str(first["msg"])
+        body = {"message": message, "type": "BadRequest", "param": where or None}
+        return JSONResponse({"error": body}, 422)
+
+    def check(name: str) -> None:
+        if name not in known:
+            raise _NoSuchModel(f"no model called {name!r} is loaded")
+
+    @app.get("/health")
+    def health() -> dict[str, Any]:
+        return {"status": "ok", "waiting": served.llm.waiting}
+
+    @app.get("/v1/models")
+    def list_models() -> dict[str, Any]:
+        rows: list[dict[str, Any]] = [
+            {"id": name, "object": "model", "owned_by": "kura", "kind": "llm"}
+            | {"context_tokens": served.llm.context_tokens}
+            for name in served.llm_names
+        ]
+        embedder = {"id": served.embedder.name, "object": "model", "owned_by": "kura"}
+        rows.append(embedder | {"kind": "embedder", "dim": served.embedder.dim})
+        return {"object": "list", "data": rows}
+
+    @app.post("/tokenize")
+    def tokenize(body: TokenizeIn) -> dict[str, Any]:
+        return {"count": max(len(served.llm.tokenize(body.content)) - 1, 0)}  # less the start token
+
+    @app.post("/v1/embeddings")
+    def embeddings(body: EmbeddingsIn) -> dict[str, Any]:
+        check(body.model)
+        texts = [body.input] if isinstance(body.input, str) else body.input
+        if not embedding.acquire(blocking=False):
+            raise ModelBusy(f"{EMBEDDINGS_WAITING} requests for vectors are already under way")
+        try:
+            vectors = served.embedder.embed(texts, body.input_type)
+        finally:
+            embedding.release()
+        rows = [
+            {"object": "embedding", "index": i, "embedding": _encoded(row, body.encoding_format)}
+            for i, row in enumerate(vectors)
+        ]
+        return {"object": "list", "model": served.embedder.name, "data": rows}
+
+    @app.post("/v1/chat/completions")
+    async def chat(body: ChatIn, request: Request) -> Response:
+        check(body.model)
+        answer = _Answer(served, body)
+        if body.stream:
+            return StreamingResponse(answer.lines(), media_type="text/event-stream")
+        return await answer.whole(request)
+
+    return app
+
+
+class _NoSuchModel(Permanent): ...
+
+
+def _error(error: ApplianceError) -> JSONResponse:
+    status, headers = 400, {}
+    if isinstance(error, Transient):
+        status = 429 if isinstance(error, ModelBusy) else 503
+        headers = {"Retry-After": str(max(1, round(error.retry_after_s)))}
+    elif isinstance(error, _NoSuchModel):
+        status = 404
+    body: dict[str, Any] = {"message": str(error), "type": type(error).__name__}
+    if isinstance(error, PromptTooLong):
+        body |= {"tokens": error.tokens, "limit": error.limit}
+    return JSONResponse({"error": body}, status, headers)
+
+
+def _encoded(row: np.ndarray[Any, Any], kind: str) -> list[float] | str:
+    if kind == "base64":
+        return base64.b64encode(np.ascontiguousarray(row, "<f4").tobytes()).decode()
+    return [float(x) for x in row]
+
+
+class _Answer:
+    """One completion: admitted to the queue on construction, cancelled when its reader leaves."""
+
+    def __init__(self, served: Models, body: ChatIn) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._events: asyncio.Queue[engine.Piece | engine.End] = asyncio.Queue()
+        self._id = f"chatcmpl-{uuid.uuid4().hex}"
+        self._created = int(time.time())
+        self._model = body.model
+        stop = (body.stop,) if isinstance(body.stop, str) else tuple(body.stop or ())
+        self._job = served.llm.submit(
+            engine.Request(
+                prompt="\n\n".join(m.content for m in body.messages),
+                limit=body.max_completion_tokens or body.max_tokens or 256,
+                shared=body.messages[0].content if body.messages[0].role == "system" else "",
+                stop=(*STOPS, *stop),
+                sampling=engine.Sampling(
+                    temperature=body.temperature,
+                    top_p=body.top_p,
+                    top_k=body.top_k,
+                    min_p=body.min_p,
+                    repeat_penalty=body.repeat_penalty,
+                    seed=body.seed,
+                ),
+            ),
+            self._emit,
+        )
+
+    def _emit(self, event: engine.Piece | engine.End) -> None:
+        with suppress(RuntimeError):  # the loop is gone: the server is stopping
+            self._loop.call_soon_threadsafe(self._events.put_nowait, event)
+
+    async def lines(self) -> AsyncIterator[str]:
+        try:
+            yield self._chunk({"role": "assistant", "content": ""})
+            while True:
+                event = await self._events.get()
+                if isinstance(event, engine.Piece):
+                    yield self._chunk({"content": event.text})
+                    continue
+                if event.finish == "error":
+                    error = {"message": event.message, "type": "ModelUnreachable"}
+                    yield f"data: {json.dumps({'error': error})}\n\n"
+                else:
+                    yield self._chunk({}, event)
+                yield "data: [DONE]\n\n"
+                return
+        finally:
+            self._job.cancel()
+
+    async def whole(self, request: Request) -> Response:
+        text = ""
+        try:
+            while True:
+                try:
+                    event = await asyncio.wait_for(self._events.get(), 0.5)
+                except TimeoutError:
+                    if await request.is_disconnected():
+                        return Response(status_code=499)
+                    continue
+                if isinstance(event, engine.End):
+                    break
+                text += event.text
+        finally:
+            self._job.cancel()
+        if event.finish == "error":
+            error = {"message": event.message, "type": "ModelUnreachable"}
+            return JSONResponse({"error": error}, 500)
+        choice = {
+            "index": 0,
+            "message": {"role": "assistant", "content": text},
+            "finish_reason": event.finish,
+        }
+        return JSONResponse(self._envelope("chat.completion", choice) | {"usage": _usage(event)})
+
+    def _chunk(self, delta: dict[str, str], end: engine.End | None = None) -> str:
+        choice = {"index": 0, "delta": delta, "finish_reason": end.finish if end else None}
+        body = self._envelope("chat.completion.chunk", choice)
+        if end:
+            body["usage"] = _usage(end)
+        return f"data: {json.dumps(body, ensure_ascii=False)}\n\n"
+
+    def _envelope(self, kind: str, choice: dict[str, Any]) -> dict[str, Any]:
+        head = {"id": self._id, "object": kind, "created": self._created, "model": self._model}
+        return head | {"choices": [choice]}
+
+
+def _usage(end: engine.End) -> dict[str, int]:
+    return {
+        "prompt_tokens": end.prompt_tokens,
+        "completion_tokens": end.tokens,
+        "total_tokens": end.prompt_tokens + end.tokens,
+    }
+
+
+def load(settings: Settings) -> Models:
+    """Load the default models. Raises DigestMismatch when a file is not what it should be."""
+    from appliance.inference.embed import LocalEmbedder
+
+    cores = Cores()
+    llm = models.named(models.DEFAULT_LLM)
+    embedder = models.named(models.DEFAULT_EMBEDDER)
+    folder = models.verified(llm, settings.models)
+    adapter = None
+    if llm.adapter:
+        row = models.named(llm.adapter)
+        adapter = models.verified(row, settings.models) / next(iter(row.files))
+    return Models(
+        llm=engine.Engine(
+            folder / next(iter(llm.files)),
+            adapter,
+            context_tokens=settings.context_tokens,
+            queue_size=settings.infer_queue,
+            cores=cores,
+            threads=settings.generator_threads,
+        ),
+        llm_names=(llm.name, "kura-answer"),
+        embedder=LocalEmbedder(
+            models.verified(embedder, settings.models),
+            embedder.name,
+            cores,
+            settings.generator_threads,
+        ),
+    )
+
+
+def serve(settings: Settings) -> None:
+    """Serve on the socket until SIGTERM or SIGINT."""
+    run(create_app(load(settings)), settings.infer_socket)
+
+
+def run(app: FastAPI, socket: Path) -> None:
+    socket.parent.mkdir(parents=True, exist_ok=True)
+    socket.unlink(missing_ok=True)
+    server = uvicorn.Server(
+        uvicorn.Config(
+            app,
+            uds=str(socket),
+            loop="asyncio",
+            log_config=None,
+            access_log=False,
+            timeout_graceful_shutdown=5,
+        )
+    )
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, server.handle_exit)
+    server.run()
