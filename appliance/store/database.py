@@ -73,17 +73,17 @@ def migrate(engine: Engine) -> None:
     with _plain_errors(), engine.connect() as connection:
         if _revision(MigrationContext.configure(connection)) == _head(config):
             return
-    with _turn(engine), _plain_errors():
-        with engine.execution_options(kura_write=True).begin() as connection:
-            if not is_sqlite(engine):
-                connection.execute(text(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})"))
-            config.attributes["connection"] = connection
-            try:
-                command.upgrade(config, "head")
-            except CommandError as error:
-                raise SettingsError(
-                    f"the database was made by a newer version of Kura: {error}"
-                ) from None
+    writer = engine.execution_options(kura_write=True)
+    with _turn(engine), _plain_errors(), writer.begin() as connection:
+        if not is_sqlite(engine):
+            connection.execute(text(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})"))
+        config.attributes["connection"] = connection
+        try:
+            command.upgrade(config, "head")
+        except CommandError as error:
+            raise SettingsError(
+                f"the database was made by a newer version of Kura: {error}"
+            ) from None
 
 
 def dispose(engine: Engine) -> None:

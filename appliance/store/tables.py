@@ -135,6 +135,7 @@ class ChunkRow(SQLModel, table=True):
     parent_start: int
     parent_end: int
     heading: str = Field(sa_type=Text)
+    label: str = Field(sa_type=Text)  # the place a person opens: "p. 3 · 第12条"
     vector: bytes = Field(sa_type=LargeBinary)  # float32, little-endian
 
 

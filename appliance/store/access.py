@@ -1,0 +1,240 @@
+"""The only door to text. What a viewer may not see is as if it were not there.
+
+Every function asks the database what holds now. Only the meaning of an access
+is remembered, by its digest, because that can never change.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+from typing import Any, TypeVar
+
+from sqlalchemy import Engine, func
+from sqlmodel import Session, col, select
+
+from appliance.errors import NotVisible
+from appliance.store.database import reading
+from appliance.store.tables import AccessRow, BodyRow, ChunkRow, DocumentRow, SourceRow
+from appliance.types import Access, Box, Layer, Mark, Passage, Principal, Span, Viewer, admits
+
+T = TypeVar("T")
+_MOST_PARAMETERS = 1000  # in one statement
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentView:
+    """A document as a person opens it. Marks are sorted by `start`."""
+
+    id: str
+    title: str
+    source: str
+    uri: str
+    media_type: str | None
+    modified_at: datetime
+    text: str
+    marks: tuple[Mark, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """Where a passage was: [start, end) of the document whose chunk this was."""
+
+    chunk_id: int
+    start: int
+    end: int
+    score: float = 0.0
+
+
+def accesses(engine: Engine) -> dict[int, Access]:
+    """Every access the catalogue knows, by id."""
+    with reading(engine) as s:
+        return {
+            row.id: parse(row.digest, row.layers) for row in s.exec(select(AccessRow)) if row.id
+        }
+
+
+def admitted(engine: Engine, viewer: Viewer) -> frozenset[int]:
+    """Ids of the accesses that admit the viewer now."""
+    return frozenset(i for i, a in accesses(engine).items() if admits(a, viewer.principals))
+
+
+def passages(engine: Engine, viewer: Viewer, wanted: Sequence[tuple[int, float]]) -> list[Passage]:
+    """The parents of the chunks in `wanted` (chunk id, score), in the order asked for."""
+    with reading(engine) as s:
+        found = _visible_chunks(s, viewer, {chunk_id for chunk_id, _ in wanted})
+        return [_passage(s, found[i], score) for i, score in wanted if i in found]
+
+
+def recall(engine: Engine, viewer: Viewer, references: Sequence[Reference]) -> list[Passage | None]:
+    """Passages of an earlier answer, one for each reference.
+
+    None where the viewer may no longer read, or the text has changed since.
+    """
+    with reading(engine) as s:
+        return recalled(s, viewer, references)
+
+
+def recalled(s: Session, viewer: Viewer, references: Sequence[Reference]) -> list[Passage | None]:
+    """`recall`, within a transaction."""
+    found = _visible_chunks(s, viewer, {r.chunk_id for r in references})
+    return [
+        _passage(s, found[r.chunk_id], r.score, r.start, r.end) if r.chunk_id in found else None
+        for r in references
+    ]
+
+
+def document(engine: Engine, viewer: Viewer, document_id: str) -> DocumentView:
+    """Raises NotVisible, whether it is absent or hidden."""
+    with reading(engine) as s:
+        if document_id not in _visible(s, viewer, [document_id]):
+            raise NotVisible("資料が見つかりません。")
+        row, source = s.exec(
+            select(DocumentRow, SourceRow.name)
+            .join(SourceRow, col(SourceRow.id) == col(DocumentRow.source_id))
+            .where(DocumentRow.id == document_id)
+        ).one()
+        body = s.get(BodyRow, document_id)
+        return DocumentView(
+            row.id,
+            row.title,
+            source,
+            row.uri,
+            row.media_type,
+            row.modified_at,
+            body.text if body else "",
+            tuple(map(mark_from_json, body.marks)) if body else (),
+        )
+
+
+def visible_documents(engine: Engine, viewer: Viewer, ids: Collection[str]) -> set[str]:
+    """Those of `ids` that exist and that the viewer may read now."""
+    with reading(engine) as s:
+        return _visible(s, viewer, ids)
+
+
+# --- an access as it is kept ------------------------------------------------------
+
+
+def to_json(access: Access) -> str:
+    """Equal for accesses that mean the same: order and repetition of layers say nothing."""
+    layers = {(tuple(sorted(x.allow)), tuple(sorted(x.deny))) for x in access}
+    return json.dumps(sorted(layers), ensure_ascii=False, separators=(",", ":"))
+
+
+def digest(layers: str) -> str:
+    return hashlib.sha256(layers.encode()).hexdigest()
+
+
+@lru_cache(maxsize=4096)
+def digest_of(access: Access) -> str:
+    return digest(to_json(access))
+
+
+def parse(digest_: str, layers: str) -> Access:
+    """An access from its row. One that does not match its digest admits nobody."""
+    return _parse(digest_, layers) if digest(layers) == digest_ else ()
+
+
+@lru_cache(maxsize=4096)
+def _parse(_digest: str, layers: str) -> Access:
+    return tuple(
+        Layer(frozenset(map(Principal, allow)), frozenset(map(Principal, deny)))
+        for allow, deny in json.loads(layers)
+    )
+
+
+def mark_to_json(mark: Mark) -> list[Any]:
+    box = mark.box and [mark.box.left, mark.box.top, mark.box.right, mark.box.bottom]
+    return [mark.start, mark.label, mark.kind, mark.page, box, mark.level]
+
+
+def mark_from_json(value: list[Any]) -> Mark:
+    start, label, kind, page, box, level = value
+    return Mark(start, label, kind, page, Box(*box) if box else None, level)
+
+
+# --- below: helpers within one transaction ----------------------------------------
+
+
+def _visible(s: Session, viewer: Viewer, ids: Collection[str]) -> set[str]:
+    rows: list[tuple[str, int]] = []
+    for block in blocks(ids):
+        rows += s.exec(
+            select(DocumentRow.id, DocumentRow.access_id).where(col(DocumentRow.id).in_(block))
+        ).all()
+    allowed = _admitting(s, viewer, {access_id for _, access_id in rows})
+    return {i for i, access_id in rows if access_id in allowed}
+
+
+def _visible_chunks(s: Session, viewer: Viewer, ids: Collection[int]) -> dict[int, Any]:
+    """Chunk id → (chunk columns, document columns), without a character of text."""
+    rows: list[Any] = []
+    for block in blocks(ids):
+        rows += s.exec(
+            select(  # type: ignore[call-overload]
+                ChunkRow.id,
+                ChunkRow.start,
+                ChunkRow.end,
+                ChunkRow.parent_start,
+                ChunkRow.parent_end,
+                ChunkRow.label,
+                DocumentRow.id.label("document_id"),  # type: ignore[attr-defined]
+                DocumentRow.access_id,
+                DocumentRow.uri,
+                DocumentRow.title,
+                DocumentRow.modified_at,
+                SourceRow.name.label("source"),  # type: ignore[attr-defined]
+            )
+            .join(DocumentRow, col(DocumentRow.id) == col(ChunkRow.document_id))
+            .join(SourceRow, col(SourceRow.id) == col(DocumentRow.source_id))
+            .where(col(ChunkRow.id).in_(block))
+        ).all()
+    allowed = _admitting(s, viewer, {row.access_id for row in rows})
+    return {row.id: row for row in rows if row.access_id in allowed}
+
+
+def _admitting(s: Session, viewer: Viewer, ids: Collection[int]) -> set[int]:
+    allowed = set()
+    for block in blocks(ids):
+        for row in s.exec(select(AccessRow).where(col(AccessRow.id).in_(block))):
+            if row.id and admits(parse(row.digest, row.layers), viewer.principals):
+                allowed.add(row.id)
+    return allowed
+
+
+def _passage(
+    s: Session, row: Any, score: float, start: int | None = None, end: int | None = None
+) -> Passage:
+    start = row.parent_start if start is None else start
+    end = row.parent_end if end is None else end
+    text = s.exec(
+        select(func.substr(BodyRow.text, start + 1, end - start)).where(
+            BodyRow.document_id == row.document_id
+        )
+    ).one()
+    return Passage(
+        chunk_id=row.id,
+        document_id=row.document_id,
+        source=row.source,
+        uri=row.uri,
+        title=row.title,
+        label=row.label,
+        text=text,
+        start=start,
+        end=end,
+        score=score,
+        modified_at=row.modified_at,
+        hit=Span(row.start, row.end),
+    )
+
+
+def blocks(items: Iterable[T], size: int = _MOST_PARAMETERS) -> Iterator[list[T]]:
+    """Lists short enough for one statement."""
+    everything = list(items)
+    for start in range(0, len(everything), size):
+        yield everything[start : start + size]

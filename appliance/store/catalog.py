@@ -1,0 +1,720 @@
+"""What documents there are. A function is a transaction, named after a change in the world.
+
+Whatever changes what may be found writes a row of the change log in the same
+transaction: an index that reads the log in order cannot miss it.
+"""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from sqlalchemy import Engine, and_, delete, func, insert, or_, update
+from sqlalchemy import select as columns_of
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlmodel import Session, col, select
+
+from appliance.errors import Conflict
+from appliance.store import access as accesses
+from appliance.store.access import blocks
+from appliance.store.database import CHANGE_LOCK, lock, reading, writing
+from appliance.store.tables import (
+    AccessRow,
+    BodyRow,
+    ChangeRow,
+    ChunkRow,
+    DocumentRow,
+    SourceRow,
+    now,
+)
+from appliance.types import (
+    Access,
+    Chunk,
+    Document,
+    Entry,
+    IndexChanges,
+    Mark,
+    RawFile,
+    Vectors,
+)
+
+Status = Literal["ready", "problem"]
+ChangeBatch = IndexChanges
+
+RETRY_FIRST_S, RETRY_LONGEST_S = 30.0, 3600.0
+BATCH_CHUNKS = 5000  # about what one batch of changes may hold in memory
+
+_UNSTORABLE = re.compile("[\0\ud800-\udfff]")  # no database keeps these
+_STORED = {"document_id": "id"}
+_KINDS = ("part", "page", "slide", "cell", "section")
+
+
+class Stored(NamedTuple):
+    """What the catalogue knows of a file, to compare with what its source shows."""
+
+    uri: str
+    document_id: str
+    version: str
+    access_id: int
+    title: str
+    status: Status
+    next_attempt_at: datetime | None
+    digest: str | None
+    embedder: str | None
+    modified_at: datetime
+    access_digest: str
+
+    def shows(self, file: RawFile) -> bool:
+        """True if access, title and date are those of the file: nothing to renew."""
+        return (
+            self.title == clean(file.title)
+            and self.modified_at == file.modified_at
+            and self.access_digest == accesses.digest_of(file.access)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A document as the administrator sees it: never its text."""
+
+    id: str
+    source_id: int
+    source: str
+    uri: str
+    title: str
+    status: Status
+    problem: str | None
+    notes: tuple[str, ...]
+    searchable: bool
+    attempts: int
+    next_attempt_at: datetime | None
+    media_type: str | None
+    size_bytes: int | None
+    modified_at: datetime
+    added_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    documents: tuple[Listed, ...]
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    documents: int = 0
+    ready: int = 0
+    problems: int = 0
+    chunks: int = 0
+    by_source: Mapping[int, tuple[int, int]] = field(default_factory=dict)  # (all, problems)
+
+
+# --- changes in the world ---------------------------------------------------------
+
+
+def replace(
+    engine: Engine,
+    source_id: int,
+    file: RawFile,
+    document: Document,
+    chunks: Sequence[Chunk],
+    vectors: Vectors,
+    embedder: str,
+    *,
+    media_type: str | None = None,
+    digest: str | None = None,
+    problem: str | None = None,
+) -> str:
+    """The file's text, chunks and vectors in place of what there was. Returns the document's id.
+
+    `digest` names the bytes the text came from. A `problem` is shown beside
+    what was stored: "no text found". Raises Conflict if the source is gone.
+    """
+    _check_vectors(chunks, vectors)
+    text = clean(document.text)
+    with writing(engine) as s:
+        row = _row(s, source_id, file.uri, lock=True) or _new_row(s, source_id, file)
+        gone = _drop_chunks(s, row.id)
+        row.version = file.version
+        row.title = clean(file.title)
+        row.own_title = clean(document.title) if document.title else None
+        row.access_id = _access_id(s, file.access)
+        row.status = "problem" if problem else "ready"
+        row.problem = problem
+        row.notes = [clean(note) for note in document.problems]
+        row.attempts, row.next_attempt_at = 0, None
+        row.media_type = media_type or file.media_type
+        row.size_bytes = file.size_bytes
+        row.digest = digest
+        row.embedder = embedder
+        row.modified_at = file.modified_at
+        row.updated_at = now()
+        s.add(row)
+        s.flush()
+        body = s.get(BodyRow, row.id) or BodyRow(document_id=row.id, text="", marks=[])
+        body.text = text
+        body.marks = [accesses.mark_to_json(mark) for mark in document.marks]
+        s.add(body)
+        s.flush()
+        _add_chunks(s, row.id, document.marks, chunks, vectors)
+        _log(s, row.id, gone)
+        return row.id
+
+
+def renew(engine: Engine, source_id: int, file: RawFile, *, digest: str | None = None) -> bool:
+    """An unchanged file: its access, title and date only. True if indexes must look again.
+
+    With `digest`, its version too: the bytes are those we know under another version.
+    Raises Conflict if the document is gone.
+    """
+    with writing(engine) as s:
+        row = _row(s, source_id, file.uri, lock=True)
+        if row is None:
+            raise Conflict("資料がなくなっています。")
+        before = (row.access_id, row.title)
+        row.access_id = _access_id(s, file.access)
+        row.title, row.modified_at = clean(file.title), file.modified_at
+        if digest is not None:
+            row.version, row.digest, row.size_bytes = file.version, digest, file.size_bytes
+        s.add(row)
+        s.flush()
+        if changed := before != (row.access_id, row.title):
+            _log(s, row.id)
+        return changed
+
+
+def set_access(engine: Engine, source_id: int, uri: str, access: Access) -> bool:
+    """Who may read it, from now on. True if that is a change; False too if it is not there."""
+    with writing(engine) as s:
+        row = _row(s, source_id, uri, lock=True)
+        if row is None or row.access_id == (access_id := _access_id(s, access)):
+            return False
+        row.access_id = access_id
+        s.add(row)
+        s.flush()
+        _log(s, row.id)
+        return True
+
+
+def move(
+    engine: Engine, source_id: int, old_uri: str, uri: str, title: str, access: Access
+) -> bool:
+    """The same document under a new uri; what was there before is gone. False if not known."""
+    with writing(engine) as s:
+        row = _row(s, source_id, old_uri, lock=True)
+        if row is None:
+            return False
+        if uri != old_uri and (there := _row(s, source_id, uri, lock=True)):
+            _forget(s, there)
+        row.uri, row.uri_digest = uri, accesses.digest(uri)
+        row.title, row.access_id = clean(title), _access_id(s, access)
+        s.add(row)
+        s.flush()
+        _log(s, row.id)
+        return True
+
+
+def fail(
+    engine: Engine,
+    source_id: int,
+    uri: str,
+    title: str,
+    reason: str,
+    *,
+    transient: bool,
+    access: Access,
+    version: str = "",
+    modified_at: datetime | None = None,
+    media_type: str | None = None,
+    size_bytes: int | None = None,
+) -> str:
+    """A file that could not be taken in: a row that says why. Returns the document's id.
+
+    The last good text stays searchable, for those whom `access` admits.
+    A transient problem is tried again, later each time; `version` is the one that failed.
+    """
+    with writing(engine) as s:
+        row = _row(s, source_id, uri, lock=True)
+        if row is None:
+            _require_source(s, source_id)
+            row = DocumentRow(
+                id=uuid.uuid4().hex,
+                source_id=source_id,
+                uri=uri,
+                uri_digest=accesses.digest(uri),
+                version=version,
+                title=clean(title),
+                access_id=_access_id(s, access),
+                status="problem",
+                modified_at=modified_at or now(),
+            )
+            changed = False  # nothing of it can be found
+        else:
+            before = (row.access_id, row.title)
+            row.access_id, row.title = _access_id(s, access), clean(title)
+            changed = before != (row.access_id, row.title)
+        row.version = version or row.version
+        row.media_type = media_type or row.media_type
+        row.size_bytes = size_bytes if size_bytes is not None else row.size_bytes
+        row.modified_at = modified_at or row.modified_at
+        row.status, row.problem = "problem", clean(reason)
+        row.attempts += 1
+        wait = min(RETRY_FIRST_S * 2 ** min(row.attempts - 1, 16), RETRY_LONGEST_S)
+        row.next_attempt_at = now() + timedelta(seconds=wait) if transient else None
+        row.updated_at = now()
+        s.add(row)
+        s.flush()
+        if changed:
+            _log(s, row.id)
+        return row.id
+
+
+def forget(engine: Engine, source_id: int, uri: str) -> bool:
+    """The document, its text, chunks and vectors are gone. False if it was not there."""
+    with writing(engine) as s:
+        row = _row(s, source_id, uri, lock=True)
+        if row is None:
+            return False
+        _forget(s, row)
+        return True
+
+
+def retry(engine: Engine, source_id: int) -> int:
+    """Problems of this source are due for another attempt now. Returns how many."""
+    with writing(engine) as s:
+        result = s.connection().execute(
+            update(DocumentRow)
+            .where(col(DocumentRow.source_id) == source_id, col(DocumentRow.status) == "problem")
+            .values(next_attempt_at=now())
+        )
+        return int(result.rowcount)
+
+
+# --- what a source is compared with -----------------------------------------------
+
+
+def stored(engine: Engine, source_id: int) -> Iterator[Stored]:
+    """Every document of a source, streamed. No text is read."""
+    with reading(engine) as s:
+        rows = s.connection().execute(
+            _stored().where(col(DocumentRow.source_id) == source_id),
+            execution_options={"yield_per": 1000},
+        )
+        for row in rows:
+            yield Stored(*row)
+
+
+def find(engine: Engine, source_id: int, uri: str) -> Stored | None:
+    with reading(engine) as s:
+        row = s.connection().execute(_stored().where(*_is(source_id, uri))).first()
+        return Stored(*row) if row else None
+
+
+# --- what indexes follow ----------------------------------------------------------
+
+
+def head(engine: Engine) -> int:
+    """The change log's last number; 0 when nothing ever changed."""
+    with reading(engine) as s:
+        return s.exec(select(func.max(ChangeRow.sequence))).one() or 0
+
+
+def changes(
+    engine: Engine, after: int, limit: int = 500, embedder: str | None = None
+) -> ChangeBatch:
+    """What an index that is complete up to `after` must take in next, whole documents only.
+
+    At most `limit` rows of the log, fewer where documents are large. Chunks of
+    documents that were touched are removed and, where they still exist, added
+    as they are now. `sequence == after` means there was nothing to do. With
+    `embedder`, only vectors of that space are added.
+    """
+    with reading(engine) as s:
+        log = s.exec(
+            select(ChangeRow)
+            .where(col(ChangeRow.sequence) > after)
+            .order_by(col(ChangeRow.sequence))
+            .limit(limit)
+        ).all()
+        sizes = _sizes(s, {row.document_id for row in log})
+        sequence, removed, documents, total = after, [np.empty(0, np.int64)], set[str](), 0
+        for row in log:
+            size = 0 if row.document_id in documents else sizes.get(row.document_id, 0)
+            if documents and total + size > BATCH_CHUNKS:
+                break
+            total += size
+            documents.add(row.document_id)
+            removed.append(np.frombuffer(row.removed, "<i8"))
+            sequence = row.sequence or sequence
+        added = _entries(s, col(ChunkRow.document_id), documents, embedder)
+        removed.append(np.array([entry.chunk_id for entry in added], np.int64))
+        return ChangeBatch(tuple(added), np.unique(np.concatenate(removed)), sequence)
+
+
+def entries(engine: Engine, chunk_ids: Sequence[int], embedder: str | None = None) -> list[Entry]:
+    """Those of these chunks that exist, by id. With `embedder`, only those of its space."""
+    with reading(engine) as s:
+        return _entries(s, col(ChunkRow.id), {int(i) for i in chunk_ids}, embedder)
+
+
+def chunk_accesses(engine: Engine, block: int = 20_000) -> Iterator[tuple[int, int]]:
+    """(chunk id, access id) of every chunk, by id, read in blocks of one moment each.
+
+    Read `head` first: what changes meanwhile follows from there.
+    """
+    last = 0
+    while True:
+        with reading(engine) as s:
+            rows = s.exec(
+                select(ChunkRow.id, DocumentRow.access_id)
+                .join(DocumentRow, col(DocumentRow.id) == col(ChunkRow.document_id))
+                .where(col(ChunkRow.id) > last)
+                .order_by(col(ChunkRow.id))
+                .limit(block)
+            ).all()
+        for chunk_id, access_id in rows:
+            assert chunk_id is not None
+            yield chunk_id, access_id
+        if len(rows) < block:
+            return
+        last = rows[-1][0] or last
+
+
+def stale(engine: Engine, embedder: str) -> int:
+    """How many chunks hold a vector of another embedder: they must be made anew."""
+    with reading(engine) as s:
+        return s.exec(
+            select(func.count())
+            .select_from(ChunkRow)
+            .join(DocumentRow, col(DocumentRow.id) == col(ChunkRow.document_id))
+            .where(col(DocumentRow.embedder) != embedder)
+        ).one()
+
+
+# --- what the administrator sees --------------------------------------------------
+
+
+def documents(
+    engine: Engine,
+    *,
+    source_id: int | None = None,
+    status: Status | None = None,
+    text: str | None = None,
+    page: int = 1,
+    size: int = 50,
+) -> Page:
+    """One page of documents, problems first, then by title; `text` is part of a title or uri."""
+    wanted = []
+    if source_id is not None:
+        wanted.append(col(DocumentRow.source_id) == source_id)
+    if status is not None:
+        wanted.append(col(DocumentRow.status) == status)
+    if text:
+        wanted.append(
+            or_(
+                col(DocumentRow.title).icontains(text, autoescape=True),
+                col(DocumentRow.uri).icontains(text, autoescape=True),
+            )
+        )
+    order = (col(DocumentRow.status), col(DocumentRow.title), col(DocumentRow.id))
+    with reading(engine) as s:
+        total = s.exec(select(func.count()).select_from(DocumentRow).where(*wanted)).one()
+        rows = s.exec(
+            _listed().where(*wanted).order_by(*order).offset((page - 1) * size).limit(size)
+        ).all()
+        return Page(tuple(_as_listed(*row) for row in rows), total)
+
+
+def listed(engine: Engine, source_id: int, uris: Sequence[str]) -> dict[str, Listed]:
+    """Those of these documents that the catalogue holds, by uri."""
+    found = {}
+    with reading(engine) as s:
+        for block in blocks(accesses.digest(uri) for uri in uris):
+            for row in s.exec(
+                _listed().where(
+                    col(DocumentRow.source_id) == source_id,
+                    col(DocumentRow.uri_digest).in_(block),
+                )
+            ):
+                one = _as_listed(*row)
+                found[one.uri] = one
+    return found
+
+
+def counts(engine: Engine) -> Counts:
+    with reading(engine) as s:
+        by_source: dict[int, tuple[int, int]] = {}
+        ready = problems = 0
+        for source_id, status, n in s.exec(
+            select(DocumentRow.source_id, DocumentRow.status, func.count()).group_by(
+                col(DocumentRow.source_id), col(DocumentRow.status)
+            )
+        ):
+            everything, bad = by_source.get(source_id, (0, 0))
+            failed = n if status == "problem" else 0
+            by_source[source_id] = (everything + n, bad + failed)
+            ready, problems = ready + n - failed, problems + failed
+        chunks = s.exec(select(func.count()).select_from(ChunkRow)).one()
+        return Counts(ready + problems, ready, problems, chunks, by_source)
+
+
+# --- text as it is kept and as it is indexed --------------------------------------
+
+
+def clean(text: str) -> str:
+    """Text a database can keep, of the same length, so that offsets hold."""
+    return _UNSTORABLE.sub("\ufffd", text)
+
+
+def entry_text(title: str, own_title: str | None, heading: str, text: str) -> str:
+    """What is embedded and indexed of a chunk: alone, it does not say what it is about."""
+    names = [title] if not own_title or own_title in title else [title, own_title]
+    return "\n".join([*names, *([heading] if heading else []), text])
+
+
+def label(marks: Sequence[Mark], start: int) -> str:
+    """Where a character is, for a person: "p. 3 · 第12条". Marks are sorted by `start`."""
+    current: dict[str, str] = {}
+    for mark in marks:
+        if mark.start > start:
+            break
+        current[mark.kind] = mark.label
+    return _joined(current)
+
+
+# --- below: helpers within one transaction ----------------------------------------
+
+
+def _is(source_id: int, uri: str) -> tuple[Any, Any]:
+    return (
+        col(DocumentRow.source_id) == source_id,
+        col(DocumentRow.uri_digest) == accesses.digest(uri),
+    )
+
+
+def _row(s: Session, source_id: int, uri: str, lock: bool = False) -> DocumentRow | None:
+    query = select(DocumentRow).where(*_is(source_id, uri))
+    return s.exec(query.with_for_update() if lock else query).first()
+
+
+def _require_source(s: Session, source_id: int) -> None:
+    """The source stays until this transaction ends."""
+    query = select(SourceRow.id).where(SourceRow.id == source_id)
+    if s.exec(query.with_for_update(read=True, key_share=True)).first() is None:
+        raise Conflict("この資料の取り込み元は削除されています。")
+
+
+def _new_row(s: Session, source_id: int, file: RawFile) -> DocumentRow:
+    _require_source(s, source_id)
+    return DocumentRow(
+        id=uuid.uuid4().hex,
+        source_id=source_id,
+        uri=file.uri,
+        uri_digest=accesses.digest(file.uri),
+        version=file.version,
+        title="",
+        access_id=0,
+        status="ready",
+        modified_at=file.modified_at,
+    )
+
+
+def _access_id(s: Session, access: Access) -> int:
+    layers = accesses.to_json(access)
+    digest = accesses.digest(layers)
+    query = select(AccessRow.id).where(AccessRow.digest == digest)
+    if (known := s.exec(query).first()) is not None:
+        return known
+    kind = sqlite if s.get_bind().dialect.name == "sqlite" else postgresql
+    with s.no_autoflush:
+        s.connection().execute(
+            kind.insert(AccessRow)
+            .values(digest=digest, layers=layers)
+            .on_conflict_do_nothing(index_elements=["digest"])
+        )
+        return s.exec(query).one() or 0
+
+
+def _check_vectors(chunks: Sequence[Chunk], vectors: Vectors) -> None:
+    if len(vectors) != len(chunks):
+        raise ValueError(f"{len(chunks)} chunks and {len(vectors)} vectors")
+    if len(vectors):
+        lengths = np.linalg.norm(vectors, axis=1)
+        if not np.allclose(lengths, 1.0, atol=1e-2):  # NaN is not close to anything either
+            raise ValueError("a vector is not of length 1")
+
+
+def _add_chunks(
+    s: Session,
+    document_id: str,
+    marks: Sequence[Mark],
+    chunks: Sequence[Chunk],
+    vectors: Vectors,
+) -> None:
+    if not chunks:
+        return
+    labels = _labels(marks, chunks)
+    rows = [
+        {
+            "document_id": document_id,
+            "start": c.start,
+            "end": c.end,
+            "parent_start": c.parent_start,
+            "parent_end": c.parent_end,
+            "heading": clean(c.heading),
+            "label": clean(place),
+            "vector": v.astype("<f4").tobytes(),
+        }
+        for c, v, place in zip(chunks, vectors, labels, strict=True)
+    ]
+    s.connection().execute(insert(ChunkRow), rows)
+
+
+def _labels(marks: Sequence[Mark], chunks: Sequence[Chunk]) -> list[str]:
+    """`label` of every chunk's start, in one walk over the marks."""
+    out = [""] * len(chunks)
+    current: dict[str, str] = {}
+    following = iter(marks)
+    mark = next(following, None)
+    for n in sorted(range(len(chunks)), key=lambda n: chunks[n].start):
+        while mark is not None and mark.start <= chunks[n].start:
+            current[mark.kind] = mark.label
+            mark = next(following, None)
+        out[n] = _joined(current)
+    return out
+
+
+def _joined(current: Mapping[str, str]) -> str:
+    return " · ".join(current[kind] for kind in _KINDS if current.get(kind))
+
+
+def _drop_chunks(s: Session, document_id: str) -> bytes:
+    mine = col(ChunkRow.document_id) == document_id
+    ids = s.exec(select(ChunkRow.id).where(mine)).all()
+    if ids:
+        s.connection().execute(delete(ChunkRow).where(mine))
+    return np.array(sorted(i for i in ids if i is not None), "<i8").tobytes()
+
+
+def _forget(s: Session, row: DocumentRow) -> None:
+    gone = _drop_chunks(s, row.id)
+    s.connection().execute(delete(BodyRow).where(col(BodyRow.document_id) == row.id))
+    s.connection().execute(delete(DocumentRow).where(col(DocumentRow.id) == row.id))
+    s.expunge(row)
+    if gone:
+        _log(s, row.id, gone)
+
+
+def forget_source(s: Session, source_id: int) -> int:
+    """Every document of a source, within the transaction that deletes it."""
+    rows = s.exec(
+        select(DocumentRow.id).where(DocumentRow.source_id == source_id).with_for_update()
+    ).all()
+    gone = [
+        {"document_id": document_id, "removed": removed, "at": now()}
+        for document_id in rows
+        if (removed := _drop_chunks(s, document_id))
+    ]
+    s.connection().execute(
+        delete(BodyRow).where(
+            col(BodyRow.document_id).in_(
+                select(DocumentRow.id).where(DocumentRow.source_id == source_id)
+            )
+        )
+    )
+    s.connection().execute(delete(DocumentRow).where(col(DocumentRow.source_id) == source_id))
+    if gone:
+        lock(s, CHANGE_LOCK)
+        s.connection().execute(insert(ChangeRow), gone)
+    return len(rows)
+
+
+def _log(s: Session, document_id: str, removed: bytes = b"") -> None:
+    """Comes last: numbers of the log become visible in their order, gaps and all."""
+    lock(s, CHANGE_LOCK)
+    s.connection().execute(
+        insert(ChangeRow).values(document_id=document_id, removed=removed, at=now())
+    )
+
+
+def _sizes(s: Session, ids: set[str]) -> dict[str, int]:
+    sizes: dict[str, int] = {}
+    for block in blocks(ids):
+        sizes |= dict(
+            s.exec(
+                select(ChunkRow.document_id, func.count())
+                .where(col(ChunkRow.document_id).in_(block))
+                .group_by(col(ChunkRow.document_id))
+            ).all()
+        )
+    return sizes
+
+
+def _entries(s: Session, column: Any, ids: set[Any], embedder: str | None) -> list[Entry]:
+    rows: list[Any] = []
+    same = and_(True) if embedder is None else col(DocumentRow.embedder) == embedder
+    for block in blocks(ids):
+        rows += s.exec(
+            select(ChunkRow, DocumentRow)
+            .join(DocumentRow, col(DocumentRow.id) == col(ChunkRow.document_id))
+            .where(column.in_(block), same)
+        ).all()
+    texts: dict[str, str] = {}
+    for ids_ in blocks({document.id for _, document in rows}):
+        texts |= dict(
+            s.exec(
+                select(BodyRow.document_id, BodyRow.text).where(col(BodyRow.document_id).in_(ids_))
+            ).all()
+        )
+    return [
+        Entry(
+            chunk.id,
+            d.access_id,
+            entry_text(d.title, d.own_title, chunk.heading, texts[d.id][chunk.start : chunk.end]),
+            np.frombuffer(chunk.vector, "<f4").astype(np.float32),
+        )
+        for chunk, d in sorted(rows, key=lambda row: row[0].id)
+    ]
+
+
+def _stored() -> Any:
+    columns: list[Any] = [getattr(DocumentRow, _STORED.get(n, n)) for n in Stored._fields[:-1]]
+    return columns_of(*columns, col(AccessRow.digest)).join(
+        AccessRow, col(AccessRow.id) == col(DocumentRow.access_id)
+    )
+
+
+def _listed() -> Any:
+    searchable = (
+        select(ChunkRow.id).where(ChunkRow.document_id == DocumentRow.id).correlate(DocumentRow)
+    )
+    return select(DocumentRow, SourceRow.name, searchable.exists()).join(
+        SourceRow, col(SourceRow.id) == col(DocumentRow.source_id)
+    )
+
+
+def _as_listed(d: DocumentRow, source: str, searchable: bool) -> Listed:
+    return Listed(
+        id=d.id,
+        source_id=d.source_id,
+        source=source,
+        uri=d.uri,
+        title=d.title,
+        status="problem" if d.status == "problem" else "ready",
+        problem=d.problem,
+        notes=tuple(d.notes),
+        searchable=searchable,
+        attempts=d.attempts,
+        next_attempt_at=d.next_attempt_at,
+        media_type=d.media_type,
+        size_bytes=d.size_bytes,
+        modified_at=d.modified_at,
+        added_at=d.added_at,
+        updated_at=d.updated_at,
+    )

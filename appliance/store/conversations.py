@@ -1,0 +1,240 @@
+"""What was asked and answered. A conversation is its owner's alone.
+
+History holds references: whoever opens an old answer sees of its sources what
+they may read now, and nothing of what they may not.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Engine, delete, func
+from sqlmodel import Session, col, select
+
+from appliance.errors import NotVisible
+from appliance.store import access
+from appliance.store.access import Reference
+from appliance.store.catalog import clean
+from appliance.store.database import reading, writing
+from appliance.store.tables import ConversationRow, MessageRow, now
+from appliance.types import Answer, Citation, Ended, Passage, Span, Turn, Viewer
+
+TITLE_CHARS = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    id: str
+    title: str
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One exchange as its owner may see it now.
+
+    `passages` are by the number they had in the answer. `lost` holds markers
+    whose source has changed, is gone, or may no longer be read.
+    """
+
+    id: str
+    question: str
+    searched: str
+    answer: str
+    ended: Ended
+    citations: tuple[Citation, ...]
+    passages: Mapping[int, Passage]
+    lost: frozenset[int]
+    dangling: int
+    audit_id: int | None
+    rating: int
+    comment: str | None
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    id: str
+    title: str
+    created_at: datetime
+    updated_at: datetime
+    messages: tuple[Message, ...]
+
+
+def create(engine: Engine, viewer: Viewer, title: str = "") -> str:
+    """A new conversation's id. Without a title, the first question becomes it."""
+    with writing(engine) as s:
+        row = ConversationRow(id=uuid.uuid4().hex, user_id=viewer.user_id, title=_title(title))
+        s.add(row)
+        return row.id
+
+
+def append(
+    engine: Engine,
+    viewer: Viewer,
+    conversation_id: str,
+    question: str,
+    answer: Answer,
+    *,
+    audit_id: int | None = None,
+    message_id: str | None = None,
+) -> str:
+    """Keep an exchange; returns the message's id. Raises NotVisible if it is not the viewer's.
+
+    `question` is as typed; `answer.question` as searched.
+    """
+    numbers = {passage: n for n, passage in reversed(list(enumerate(answer.passages, 1)))}
+    with writing(engine) as s:
+        row = _own(s, viewer, conversation_id, lock=True)
+        last = s.exec(
+            select(func.max(MessageRow.position)).where(MessageRow.conversation_id == row.id)
+        ).one()
+        message = MessageRow(
+            id=message_id or uuid.uuid4().hex,
+            conversation_id=row.id,
+            position=(last or 0) + 1,
+            question=clean(question),
+            searched=clean(answer.question or question),
+            answer=clean(answer.text),
+            ended=answer.ended,
+            dangling=answer.dangling,
+            passages=[_reference(p) for p in answer.passages],
+            citations=[
+                {
+                    "marker": c.marker,
+                    "n": numbers.get(c.passage),
+                    "span": [c.span.start, c.span.end] if c.span else None,
+                    "supported": c.supported,
+                }
+                for c in answer.citations
+            ],
+            audit_id=audit_id,
+        )
+        s.add(message)
+        row.title = row.title or _title(question)
+        row.updated_at = now()
+        s.add(row)
+        return message.id
+
+
+def conversations(
+    engine: Engine, viewer: Viewer, *, before: datetime | None = None, limit: int = 50
+) -> list[Summary]:
+    """The viewer's own, latest first, from before a moment."""
+    query = select(ConversationRow).where(ConversationRow.user_id == viewer.user_id)
+    if before is not None:
+        query = query.where(col(ConversationRow.updated_at) < before)
+    with reading(engine) as s:
+        rows = s.exec(query.order_by(col(ConversationRow.updated_at).desc()).limit(limit))
+        return [Summary(row.id, row.title, row.created_at, row.updated_at) for row in rows]
+
+
+def get(engine: Engine, viewer: Viewer, conversation_id: str) -> Conversation:
+    """With every message, its sources as the viewer may read them now. Raises NotVisible."""
+    with reading(engine) as s:
+        row = _own(s, viewer, conversation_id)
+        messages = tuple(_message(s, viewer, m) for m in _messages(s, row.id))
+        return Conversation(row.id, row.title, row.created_at, row.updated_at, messages)
+
+
+def turns(engine: Engine, viewer: Viewer, conversation_id: str, limit: int = 6) -> list[Turn]:
+    """The last exchanges, oldest first. Raises NotVisible."""
+    with reading(engine) as s:
+        row = _own(s, viewer, conversation_id)
+        rows = s.exec(
+            select(MessageRow.question, MessageRow.answer)
+            .where(MessageRow.conversation_id == row.id)
+            .order_by(col(MessageRow.position).desc())
+            .limit(limit)
+        ).all()
+        return [Turn(question, answer) for question, answer in reversed(rows)]
+
+
+def rename(engine: Engine, viewer: Viewer, conversation_id: str, title: str) -> None:
+    """Raises NotVisible."""
+    with writing(engine) as s:
+        row = _own(s, viewer, conversation_id, lock=True)
+        row.title = _title(title) or row.title
+        s.add(row)
+
+
+def forget(engine: Engine, viewer: Viewer, conversation_id: str) -> None:
+    """The conversation and its messages are gone. Raises NotVisible."""
+    with writing(engine) as s:
+        row = _own(s, viewer, conversation_id, lock=True)
+        s.connection().execute(delete(MessageRow).where(col(MessageRow.conversation_id) == row.id))
+        s.delete(row)
+
+
+def rate(
+    engine: Engine, viewer: Viewer, message_id: str, value: int, comment: str | None = None
+) -> None:
+    """1 good, -1 bad, 0 neither. Raises NotVisible if the message is not the viewer's."""
+    assert value in (-1, 0, 1)
+    with writing(engine) as s:
+        row = s.get(MessageRow, message_id)
+        if row is None:
+            raise NotVisible("回答が見つかりません。")
+        _own(s, viewer, row.conversation_id, lock=True)
+        row.rating, row.comment = value, clean(comment) if comment else None
+        s.add(row)
+
+
+# --- below: helpers within one transaction ----------------------------------------
+
+
+def _own(s: Session, viewer: Viewer, conversation_id: str, lock: bool = False) -> ConversationRow:
+    query = select(ConversationRow).where(
+        ConversationRow.id == conversation_id, ConversationRow.user_id == viewer.user_id
+    )
+    row = s.exec(query.with_for_update() if lock else query).first()
+    if row is None:
+        raise NotVisible("会話が見つかりません。")
+    return row
+
+
+def _messages(s: Session, conversation_id: str) -> list[MessageRow]:
+    query = select(MessageRow).where(MessageRow.conversation_id == conversation_id)
+    return list(s.exec(query.order_by(col(MessageRow.position))))
+
+
+def _message(s: Session, viewer: Viewer, row: MessageRow) -> Message:
+    recalled = access.recalled(s, viewer, [Reference(*value) for value in row.passages])
+    passages = {n: passage for n, passage in enumerate(recalled, 1) if passage is not None}
+    citations, lost = [], set()
+    for value in row.citations:
+        if (passage := passages.get(value["n"])) is None:
+            lost.add(value["marker"])
+            continue
+        span = Span(*value["span"]) if value["span"] else None
+        quote = passage.text[span.start - passage.start : span.end - passage.start] if span else ""
+        citations.append(Citation(value["marker"], passage, span, quote, value["supported"]))
+    return Message(
+        id=row.id,
+        question=row.question,
+        searched=row.searched,
+        answer=row.answer,
+        ended=row.ended,  # type: ignore[arg-type]
+        citations=tuple(citations),
+        passages=passages,
+        lost=frozenset(lost),
+        dangling=row.dangling,
+        audit_id=row.audit_id,
+        rating=row.rating,
+        comment=row.comment,
+        created_at=row.created_at,
+    )
+
+
+def _reference(passage: Passage) -> list[Any]:
+    return [passage.chunk_id, passage.start, passage.end, passage.score]
+
+
+def _title(text: str) -> str:
+    line = " ".join(clean(text).split())
+    return line if len(line) <= TITLE_CHARS else line[:TITLE_CHARS] + "…"
