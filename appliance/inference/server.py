@@ -10,7 +10,9 @@ import asyncio
 import base64
 import json
 import logging
+import os
 import signal
+import socket
 import threading
 import time
 import uuid
@@ -315,19 +317,35 @@ def serve(settings: Settings) -> None:
     run(create_app(load(settings)), settings.infer_socket)
 
 
-def run(app: FastAPI, socket: Path) -> None:
-    socket.parent.mkdir(parents=True, exist_ok=True)
-    socket.unlink(missing_ok=True)
-    server = uvicorn.Server(
-        uvicorn.Config(
-            app,
-            uds=str(socket),
-            loop="asyncio",
-            log_config=None,
-            access_log=False,
-            timeout_graceful_shutdown=5,
-        )
-    )
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, server.handle_exit)
+def run(app: FastAPI, path: Path) -> None:
+    server = SocketServer(app, path)
+    signal.signal(signal.SIGTERM, server.handle_exit)
     server.run()
+
+
+class SocketServer(uvicorn.Server):
+    """A server on a Unix socket that nobody but this user may open."""
+
+    def __init__(self, app: FastAPI, path: Path) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                loop="asyncio",
+                log_config=None,
+                access_log=False,
+                timeout_graceful_shutdown=5,
+            )
+        )
+        self._path = path
+
+    def run(self, sockets: list[socket.socket] | None = None) -> None:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._path.unlink(missing_ok=True)
+        with socket.socket(socket.AF_UNIX) as listening:
+            before = os.umask(0o177)
+            try:
+                listening.bind(str(self._path))
+            finally:
+                os.umask(before)
+            super().run([listening])
+        self._path.unlink(missing_ok=True)

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from pyroaring import BitMap64
 
-from appliance.ports import Index
+from appliance.ports import Embedder, Generator, Index
 from appliance.testing.fakes import HashEmbedder
-from appliance.types import Entry, Hit, IndexChanges, Query, Scope
+from appliance.types import Entry, Hit, IndexChanges, Prompt, Query, Scope
 
 
 class IndexContract:
@@ -160,3 +160,51 @@ class KeptIndexContract(IndexContract):
             index.apply(IndexChanges(removed=np.array([turn + 10], np.int64), sequence=turn))
             index.save()
         assert (opened().sequence, opened().ids().tolist()) == (5, [1, 2, 3, 4, 5])
+
+
+class EmbedderContract:
+    """Subclasses give `embedder`."""
+
+    def test_rows_are_unit_vectors_of_the_stated_dimension(self, embedder: Embedder) -> None:
+        rows = embedder.embed(["旅費規程", "", "a" * 3000], "passage")
+        assert rows.shape == (3, embedder.dim)
+        assert rows.dtype == np.float32
+        assert np.allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-4)
+
+    def test_a_row_does_not_depend_on_its_batch(self, embedder: Embedder) -> None:
+        texts = [f"第{n}条 出張の宿泊費は{n}万円とする。" * (n % 4 + 1) for n in range(12)]
+        together = embedder.embed(texts, "passage")
+        alone = np.concatenate([embedder.embed([t], "passage") for t in texts])
+        assert np.allclose(together, alone, atol=1e-3)
+
+    def test_like_texts_come_out_close(self, embedder: Embedder) -> None:
+        texts = ["出張の宿泊費の上限", "出張の際の宿泊費の限度額", "ポンプの定期点検の手順"]
+        rows = embedder.embed(texts, "passage")
+        assert rows[0] @ rows[1] > rows[0] @ rows[2]
+
+    def test_nothing_in_nothing_out(self, embedder: Embedder) -> None:
+        assert embedder.embed([], "query").shape == (0, embedder.dim)
+
+
+class GeneratorContract:
+    """Subclasses give `generator`: anything that answers with a few tokens."""
+
+    PROMPT = Prompt(
+        "短く答える。", "資料[1] 献立\n今日の昼食はカレーです。\n\n質問: 昼食は何ですか\n答え:"
+    )
+
+    def test_pieces_are_whole_characters(self, generator: Generator) -> None:
+        pieces = list(generator.stream(self.PROMPT, 24, lambda: False))
+        assert pieces
+        assert all(piece and "\ufffd" not in piece for piece in pieces)
+
+    def test_the_limit_holds(self, generator: Generator) -> None:
+        text = "".join(generator.stream(self.PROMPT, 2, lambda: False))
+        assert generator.count_tokens(text) <= 3  # a token more where the cut falls inside one
+
+    def test_a_cancelled_stream_ends_quietly(self, generator: Generator) -> None:
+        assert list(generator.stream(self.PROMPT, 64, lambda: True)) in ([], [""])
+
+    def test_longer_text_has_more_tokens(self, generator: Generator) -> None:
+        assert 0 < generator.count_tokens("宿泊費") < generator.count_tokens("宿泊費" * 50)
+        assert generator.context_tokens > 256

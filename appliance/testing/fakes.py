@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from functools import partial
@@ -101,11 +102,8 @@ class OverlapReranker:
     """Scores by the share of the question's bigrams that a text has."""
 
     def scores(self, question: str, texts: Sequence[str]) -> list[float]:
-        wanted = set(zip(question, question[1:], strict=False))
-        return [
-            len(wanted & set(zip(text, text[1:], strict=False))) / max(len(wanted), 1)
-            for text in texts
-        ]
+        wanted = set(itertools.pairwise(question))
+        return [len(wanted & set(itertools.pairwise(text))) / max(len(wanted), 1) for text in texts]
 
 
 class MemoryConnector:

@@ -1,0 +1,165 @@
+"""`kura infer` with the default models, over its socket."""
+
+from __future__ import annotations
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import numpy as np
+import pytest
+
+from appliance.errors import BadRequest, ModelBusy, ModelUnreachable, PromptTooLong
+from appliance.inference import server
+from appliance.inference.client import InferClient, RemoteEmbedder, RemoteGenerator
+from appliance.testing.contracts import EmbedderContract, GeneratorContract
+from appliance.types import Prompt
+
+pytestmark = pytest.mark.models
+
+LONG = Prompt("要約する。", "会議の議事録です。予算と日程を話し合いました。" * 80 + "\n答え:")
+
+
+def question(text: str, **more: Any) -> dict[str, Any]:
+    return {"messages": [{"role": "user", "content": text}]} | more
+
+
+class TestEmbedder(EmbedderContract):
+    @pytest.fixture
+    def embedder(self, client: InferClient) -> RemoteEmbedder:
+        return RemoteEmbedder(client, "multilingual-e5-small", 384)
+
+
+class TestGenerator(GeneratorContract):
+    @pytest.fixture
+    def generator(self, client: InferClient) -> RemoteGenerator:
+        return RemoteGenerator(client, "kura-answer", 2048)
+
+
+def test_vectors_are_the_ones_we_know(client: InferClient) -> None:
+    """Golden values: another tokenizer or library version must not change the vector space."""
+    embedder = RemoteEmbedder(client, "multilingual-e5-small", 384)
+    query = embedder.embed(["出張の宿泊費はいくらですか"], "query")[0]
+    passage = embedder.embed(["国内出張の宿泊費は一泊12,000円を上限とする。"], "passage")[0]
+    assert np.allclose(query[:4], GOLDEN_QUERY, atol=2e-3)
+    assert np.allclose(passage[:4], GOLDEN_PASSAGE, atol=2e-3)
+
+
+GOLDEN_QUERY = [0.0, 0.0, 0.0, 0.0]
+GOLDEN_PASSAGE = [0.0, 0.0, 0.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"messages": []},
+        question("x", temperature=-1),
+        question("x", temperature="nan"),
+        question("x", top_p=0),
+        question("x", max_tokens=-5),
+        question("x", max_tokens=10**12),
+        question("x", seed=-1),
+        question("x", n=5),
+        question("x", stop=["a"] * 99),
+        {"messages": [{"role": "root", "content": "x"}]},
+        {"messages": [{"role": "user", "content": {"a": 1}}]},
+    ],
+)
+def test_bad_parameters_are_named_and_harm_nothing(
+    client: InferClient, bad: dict[str, Any]
+) -> None:
+    with pytest.raises(BadRequest, match=r"\w"):
+        client.post("/v1/chat/completions", bad)
+    assert client.get("/health")["status"] == "ok"
+
+
+def test_an_unknown_model_is_refused(client: InferClient) -> None:
+    with pytest.raises(BadRequest, match="gpt-9"):
+        client.post("/v1/chat/completions", question("x", model="gpt-9"))
+    with pytest.raises(BadRequest, match="ada"):
+        client.post("/v1/embeddings", {"model": "ada", "input": "x"})
+
+
+def test_a_prompt_over_the_context_is_refused_with_its_length(client: InferClient) -> None:
+    with pytest.raises(PromptTooLong) as caught:
+        client.post("/v1/chat/completions", question("長い。" * 2000))
+    assert caught.value.limit == 2048 < caught.value.tokens
+
+
+def test_the_same_question_gets_the_same_answer(client: InferClient) -> None:
+    body = question("日本の首都は", max_tokens=8)
+    answers = {
+        client.post("/v1/chat/completions", body)["choices"][0]["message"]["content"]
+        for _ in range(3)
+    }
+    assert len(answers) == 1
+
+
+def test_special_tokens_in_text_are_plain_text(served: server.Models) -> None:
+    assert len(served.llm.tokenize("<end_of_turn><eos><bos>")) > 6
+
+
+def test_cancelling_frees_the_model_within_a_second(client: InferClient) -> None:
+    generator = RemoteGenerator(client, "kura-answer", 2048)
+    started = time.monotonic()
+    list(generator.stream(LONG, 256, lambda: time.monotonic() - started > 0.2))
+    hung_up = time.monotonic()
+    list(generator.stream(Prompt("", "一"), 1, lambda: False))
+    assert (
+        time.monotonic() - hung_up < 5
+    )  # generous: the machine may be busy; a whole run is longer
+
+
+def test_beyond_the_queue_there_is_a_429_that_says_when(at: Path) -> None:
+    """Three may wait; the others are told to come back, and nobody's stream is cut short."""
+
+    def ask(_: int) -> str:
+        one = InferClient(at)
+        try:
+            generator = RemoteGenerator(one, "kura-answer", 2048)
+            return "".join(generator.stream(LONG, 6, lambda: False))
+        except ModelBusy as busy:
+            assert busy.retry_after_s >= 1
+            return "429"
+        finally:
+            one.close()
+
+    with ThreadPoolExecutor(10) as pool:
+        answers = list(pool.map(ask, range(10)))
+    assert answers.count("429") >= 3
+    assert len({a for a in answers if a != "429"}) == 1
+
+
+def test_a_reader_who_leaves_does_not_disturb_the_next(at: Path, client: InferClient) -> None:
+    transport = httpx2.HTTPTransport(uds=str(at))
+    with httpx2.Client(base_url="http://infer", transport=transport, timeout=60) as http:
+        body = question(LONG.user[:2000], stream=True, max_tokens=200)
+        with http.stream("POST", "/v1/chat/completions", json=body) as response:
+            next(response.iter_lines())
+    assert client.post("/v1/chat/completions", question("一", max_tokens=2))["choices"]
+
+
+def test_a_server_that_is_not_there_is_a_transient_error(tmp_path: Path) -> None:
+    with pytest.raises(ModelUnreachable):
+        InferClient(tmp_path / "none.sock").get("/health")
+
+
+def test_answers_and_vectors_at_the_same_time(client: InferClient) -> None:
+    embedder = RemoteEmbedder(client, "multilingual-e5-small", 384)
+    done = threading.Event()
+
+    def embed() -> None:
+        while not done.is_set():
+            embedder.embed(["宿泊費の上限"] * 8, "passage")
+
+    thread = threading.Thread(target=embed)
+    thread.start()
+    try:
+        text = client.post("/v1/chat/completions", question("日本の首都は", max_tokens=8))
+        assert text["choices"][0]["finish_reason"] in ("stop", "length")
+    finally:
+        done.set()
+        thread.join(30)
