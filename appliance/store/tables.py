@@ -3,7 +3,16 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import JSON, Column, DateTime, LargeBinary, Text, UniqueConstraint
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Column,
+    DateTime,
+    Integer,
+    LargeBinary,
+    Text,
+    UniqueConstraint,
+)
 from sqlalchemy.types import TypeDecorator
 from sqlmodel import Field, SQLModel
 
@@ -14,6 +23,7 @@ SQLModel.metadata.naming_convention = {
     "pk": "pk_%(table_name)s",
 }
 
+BIG = BigInteger().with_variant(Integer(), "sqlite")  # SQLite counts only an INTEGER up
 NEVER_REUSED = {"sqlite_autoincrement": True}  # an index may still hold the id
 
 
@@ -102,7 +112,7 @@ class DocumentRow(SQLModel, table=True):
     attempts: int = 0
     next_attempt_at: datetime | None = Field(default=None, sa_type=Utc)
     media_type: str | None = None
-    size_bytes: int | None = None
+    size_bytes: int | None = Field(default=None, sa_type=BIG)
     digest: str | None = Field(default=None, max_length=64)  # of the bytes the text came from
     embedder: str | None = None
     modified_at: datetime = Field(sa_type=Utc)
@@ -126,7 +136,7 @@ class ChunkRow(SQLModel, table=True):
     __tablename__ = "chunk"
     __table_args__ = NEVER_REUSED
 
-    id: int | None = Field(default=None, primary_key=True)
+    id: int | None = Field(default=None, primary_key=True, sa_type=BIG)
     document_id: str = Field(
         foreign_key="document.id", ondelete="CASCADE", index=True, max_length=32
     )
@@ -145,7 +155,7 @@ class ChangeRow(SQLModel, table=True):
     __tablename__ = "change"
     __table_args__ = NEVER_REUSED
 
-    sequence: int | None = Field(default=None, primary_key=True)
+    sequence: int | None = Field(default=None, primary_key=True, sa_type=BIG)
     document_id: str = Field(max_length=32)
     removed: bytes = Field(default=b"", sa_type=LargeBinary)  # chunk ids, int64, little-endian
     at: datetime = Field(default_factory=now, sa_type=Utc)
@@ -232,7 +242,7 @@ class MessageRow(SQLModel, table=True):
     dangling: int = 0
     passages: list[Any] = Field(sa_column=Column(JSON, nullable=False))
     citations: list[Any] = Field(sa_column=Column(JSON, nullable=False))
-    audit_id: int | None = None
+    audit_id: int | None = Field(default=None, sa_type=BIG)
     rating: int = 0
     comment: str | None = Field(default=None, sa_type=Text)
     created_at: datetime = Field(default_factory=now, sa_type=Utc)
@@ -243,7 +253,7 @@ class AuditRow(SQLModel, table=True):
 
     __tablename__ = "audit"
 
-    sequence: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})
+    sequence: int = Field(primary_key=True, sa_type=BIG, sa_column_kwargs={"autoincrement": False})
     at: str
     actor: str = Field(index=True)
     action: str = Field(index=True)

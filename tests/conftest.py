@@ -1,0 +1,120 @@
+"""What every test may ask for: an empty database of either kind, real and of its own."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+import pytest
+from sqlalchemy import Engine
+
+from appliance.store import database
+
+Urls = Callable[[], str]
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A private PostgreSQL server; `socket` is its folder, `template` a migrated database."""
+
+    socket: Path
+    user: str
+    template: str = "kura_template"
+
+    def url(self, name: str) -> str:
+        return f"postgresql+psycopg://{self.user}@/{name}?host={self.socket}"
+
+    def execute(self, statement: str) -> None:
+        with psycopg.connect(
+            host=str(self.socket), user=self.user, dbname="postgres", autocommit=True
+        ) as connection:
+            connection.execute(statement)
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    account = pwd.getpwnam("postgres") if os.geteuid() == 0 else pwd.getpwuid(os.geteuid())
+    folder = Path(tempfile.mkdtemp(prefix="kura-pg-"))  # pytest's own is closed to others
+    os.chown(folder, account.pw_uid, account.pw_gid)
+    who = {"user": account.pw_uid, "group": account.pw_gid} if os.geteuid() == 0 else {}
+    data = folder / "data"
+    options = (
+        f"-k {folder} -c listen_addresses= -c fsync=off -c max_connections=200 "
+        "-c shared_buffers=32MB -c jit=off"
+    )
+    for argv in (
+        [_program("initdb"), "-D", str(data), "-A", "trust", "-U", account.pw_name]
+        + ["--locale=C.UTF-8", "--encoding=UTF8", "--no-sync"],
+        [_program("pg_ctl"), "-D", str(data), "-l", str(folder / "log"), "-o", options]
+        + ["-w", "start"],
+    ):
+        subprocess.run(argv, check=True, stdout=subprocess.DEVNULL, cwd=folder, **who)
+    try:
+        made = Cluster(folder, account.pw_name)
+        made.execute(f"CREATE DATABASE {made.template}")
+        engine = database.connect(made.url(made.template))
+        database.migrate(engine)
+        engine.dispose()
+        yield made
+    finally:
+        stop = [_program("pg_ctl"), "-D", str(data), "-m", "immediate", "-w", "stop"]
+        subprocess.run(stop, check=True, stdout=subprocess.DEVNULL, cwd=folder, **who)
+        shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("template") / "kura.db"
+    engine = database.connect(f"sqlite:///{path}")
+    database.migrate(engine)
+    engine.dispose()
+    return path
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """A migrated, empty database: each test that asks runs on SQLite and on PostgreSQL."""
+    if request.param == "sqlite":
+        path = tmp_path / "kura.db"
+        shutil.copy(request.getfixturevalue("sqlite_template"), path)
+        yield f"sqlite:///{path}"
+        return
+    cluster: Cluster = request.getfixturevalue("cluster")
+    name = f"kura_{uuid.uuid4().hex}"
+    cluster.execute(f"CREATE DATABASE {name} TEMPLATE {cluster.template}")
+    yield cluster.url(name)
+    cluster.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def engine(database_url: str) -> Iterator[Engine]:
+    made = database.connect(database_url)
+    yield made
+    made.dispose()
+
+
+@pytest.fixture
+def sqlite_engine(sqlite_template: Path, tmp_path: Path) -> Iterator[Engine]:
+    """For tests of what lies above the store: one database is enough there."""
+    path = tmp_path / "kura.db"
+    shutil.copy(sqlite_template, path)
+    made = database.connect(f"sqlite:///{path}")
+    yield made
+    made.dispose()
+
+
+def _program(name: str) -> str:
+    """PostgreSQL's programs lie outside PATH on Debian."""
+    places = [str(p) for p in sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)]
+    found = shutil.which(name, path=os.pathsep.join([*places, os.environ.get("PATH", "")]))
+    if found is None:
+        pytest.fail(f"{name} is not installed; `make test` installs PostgreSQL")
+    return found
