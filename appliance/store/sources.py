@@ -150,8 +150,8 @@ def run_now(engine: Engine, source_id: int, retry: bool = False) -> None:
 # --- leases -----------------------------------------------------------------------
 
 
-def lease(engine: Engine, owner: str, ttl_s: float) -> Source | None:
-    """A due source that nobody looks at, now ours for `ttl_s`; None if there is none."""
+def lease(engine: Engine, owner: str, ttl_s: float, kind: str | None = None) -> Source | None:
+    """A due source (of `kind`) that nobody looks at, now ours for `ttl_s`; None if none is."""
     moment = now()
     due = or_(col(SourceRow.wanted), col(SourceRow.due_at) <= moment)
     free = or_(col(SourceRow.lease_until).is_(None), col(SourceRow.lease_until) < moment)
@@ -161,6 +161,8 @@ def lease(engine: Engine, owner: str, ttl_s: float) -> Source | None:
         .order_by(col(SourceRow.wanted).desc(), col(SourceRow.due_at))
         .limit(1)
     )
+    if kind is not None:
+        query = query.where(SourceRow.kind == kind)
     with reading(engine) as s:  # asking costs no writer its turn
         if s.exec(query).first() is None:
             return None
@@ -245,6 +247,14 @@ def start_run(engine: Engine, source_id: int) -> int:
         s.flush()
         assert row.id is not None
         return row.id
+
+
+def progress(engine: Engine, run_id: int, counts: Mapping[str, int]) -> None:
+    """How far a run has come."""
+    with writing(engine) as s:
+        s.connection().execute(
+            sql_update(RunRow).where(col(RunRow.id) == run_id).values(counts=dict(counts))
+        )
 
 
 def finish_run(

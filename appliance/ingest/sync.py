@@ -1,0 +1,325 @@
+"""One source, brought up to date. Safe to stop, or to die, anywhere; run it again.
+
+Whatever is done is done in one transaction of the catalogue. What is not yet in
+the catalogue is found again by the next run, because the cursor comes last.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from dataclasses import replace as but
+from datetime import UTC, datetime
+from functools import partial
+from typing import BinaryIO
+
+import numpy as np
+from sqlalchemy import Engine
+
+from appliance.errors import (
+    ApplianceError,
+    Conflict,
+    ModelBusy,
+    ModelUnreachable,
+    NotReady,
+    TooLarge,
+    Transient,
+)
+from appliance.ports import Connector, Embedder
+from appliance.settings import Settings
+from appliance.store import catalog, sources
+from appliance.store.catalog import Stored, clean
+from appliance.store.sources import Outcome, Source
+from appliance.text.split import split
+from appliance.types import (
+    AccessChanged,
+    Checkpoint,
+    Chunk,
+    Document,
+    Failed,
+    Moved,
+    RawFile,
+    Remove,
+    Upsert,
+    Vectors,
+)
+
+log = logging.getLogger(__name__)
+
+Parse = Callable[[RawFile], tuple[Document, str]]  # the document and its media type
+
+EMBED_AT_ONCE = 32  # texts
+MODEL_PATIENCE_S = 120.0  # how long to wait for the embedder before giving the source up for now
+STOP_PATIENCE_S = 10.0  # how long a stop waits for the file at hand
+FEW = 20  # documents; fewer than this may vanish at once without a doubt
+
+NO_TEXT = "文字を取り出せませんでした。画像だけの資料か、空のファイルの可能性があります。"
+
+
+class Stopped(Exception):
+    """The worker is asked to stop, or the lease is lost."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a run did. `counts`: added, updated, renewed, unchanged, removed, failed, held."""
+
+    outcome: Outcome
+    counts: Mapping[str, int]
+    problem: str | None = None
+
+
+@dataclass
+class _Sync:
+    engine: Engine
+    source: Source
+    embedder: Embedder
+    parse: Parse
+    settings: Settings
+    over: threading.Event
+    progress: Callable[[Mapping[str, int]], None]
+    known: dict[str, Stored] = field(default_factory=dict)
+    mentioned: set[str] = field(default_factory=set)
+    counts: Counter[str] = field(default_factory=Counter)
+    relist: bool = False  # something was said about a file we do not know
+    problem: str | None = None
+
+
+def sync(
+    engine: Engine,
+    source: Source,
+    connector: Connector,
+    embedder: Embedder,
+    parse: Parse,
+    settings: Settings,
+    over: threading.Event | None = None,
+    progress: Callable[[Mapping[str, int]], None] = lambda counts: None,
+) -> Report:
+    """Bring the catalogue up with the source. A file's own failure is a row, never an error.
+
+    Stops between two files once `over` is set. Raises what the source, the
+    database or the embedder raise: the next run goes on from here.
+    """
+    run = _Sync(engine, source, embedder, parse, settings, over or threading.Event(), progress)
+    try:
+        _follow(run, connector)
+    except Stopped:
+        return Report("stopped", run.counts)
+    return Report("complete", run.counts, run.problem)
+
+
+def _follow(run: _Sync, connector: Connector) -> None:
+    connector.check()
+    run.known = {one.uri: one for one in catalog.stored(run.engine, run.source.id)}
+    # What must be read again may lie before the cursor.
+    anew = any(_due(run, one) for one in run.known.values())
+    for change in connector.changes(None if anew else run.source.cursor):
+        if run.over.is_set():
+            raise Stopped
+        match change:
+            case Upsert(file):
+                run.counts[_take(run, _storable(file))] += 1
+            case Failed(uri, title, reason, transient, access):
+                run.mentioned.add(clean(uri))
+                catalog.fail(
+                    run.engine,
+                    run.source.id,
+                    clean(uri),
+                    title,
+                    reason,
+                    transient=transient,
+                    access=access,
+                )
+                run.counts["failed"] += 1
+            case AccessChanged(uri, access):
+                run.mentioned.add(uri)
+                run.relist |= uri not in run.known
+                run.counts["renewed"] += catalog.set_access(run.engine, run.source.id, uri, access)
+            case Moved(old_uri, uri, title, access):
+                run.mentioned.add(uri)
+                moved = catalog.move(run.engine, run.source.id, old_uri, uri, title, access)
+                run.relist |= not moved
+                run.counts["renewed"] += moved
+                if old := run.known.pop(old_uri, None):
+                    run.known[uri] = old._replace(uri=uri, title=title)
+            case Remove(uri):
+                run.known.pop(uri, None)
+                run.counts["removed"] += catalog.forget(run.engine, run.source.id, uri)
+            case Checkpoint(cursor, complete):
+                if complete:
+                    _drop_missing(run)
+                if not run.problem:
+                    sources.save_cursor(run.engine, run.source.id, None if run.relist else cursor)
+        run.progress(run.counts)
+
+
+# --- one file ---------------------------------------------------------------------
+
+
+def _take(run: _Sync, file: RawFile) -> str:
+    """Take one file in. Returns what it counts as."""
+    run.mentioned.add(file.uri)
+    known = run.known.get(file.uri)
+    try:
+        if known and known.version == file.version and not _due(run, known):
+            if known.shows(file):
+                return "unchanged"
+            catalog.renew(run.engine, run.source.id, file)
+            return "renewed"
+        if not _take_content(run, file, known):
+            return "renewed"
+        return "updated" if known else "added"
+    except Conflict:
+        sources.get(run.engine, run.source.id)  # NotVisible, if it is the source that is gone
+        return "skipped"
+    except (Stopped, ModelBusy, ModelUnreachable, NotReady):
+        raise  # not this file's fault
+    except ApplianceError as error:
+        reason, transient = str(error) or type(error).__name__, isinstance(error, Transient)
+    except OSError as error:
+        reason, transient = f"ファイルを読めませんでした（{error.strerror or error}）。", True
+    except Exception as error:
+        log.exception("source %s, %r", run.source.name, file.uri)
+        reason, transient = f"内部エラーで取り込めませんでした（{type(error).__name__}）。", True
+    catalog.fail(
+        run.engine,
+        run.source.id,
+        file.uri,
+        file.title,
+        reason,
+        transient=transient,
+        access=file.access,
+        version=file.version,
+        modified_at=file.modified_at,
+        media_type=file.media_type,
+        size_bytes=file.size_bytes,
+    )
+    return "failed"
+
+
+def _take_content(run: _Sync, file: RawFile, known: Stored | None) -> bool:
+    """False if the bytes turned out to be those we have."""
+    limit = run.settings.file_bytes
+    if file.size_bytes is not None and file.size_bytes > limit:
+        raise _too_large(limit)
+    with tempfile.TemporaryFile() as copy:  # without a name: nothing is left of it, ever
+        size, digest = _fetch(file, copy, limit)
+        held = but(file, open=partial(_reopen, copy), size_bytes=size)
+        if known and known.status == "ready" and not _stale(run, known) and known.digest == digest:
+            catalog.renew(run.engine, run.source.id, held, digest=digest)
+            return False
+        document, media_type = run.parse(held)
+    chunks = split(document, run.settings.chunk_chars, run.settings.parent_chars)
+    vectors = _embed(run, file, document, chunks)
+    catalog.replace(
+        run.engine,
+        run.source.id,
+        held,
+        document,
+        chunks,
+        vectors,
+        run.embedder.name,
+        media_type=media_type,
+        digest=digest,
+        problem=None if chunks else NO_TEXT,
+    )
+    return True
+
+
+def _fetch(file: RawFile, copy: BinaryIO, limit: int) -> tuple[int, str]:
+    """The file's bytes, once: what is hashed is what is parsed. Returns size and digest."""
+    size, digest = 0, hashlib.sha256()
+    with file.open() as stream:
+        while block := stream.read(1 << 20):
+            size += len(block)
+            if size > limit:
+                raise _too_large(limit)
+            digest.update(block)
+            copy.write(block)
+    copy.flush()
+    return size, digest.hexdigest()
+
+
+def _reopen(copy: BinaryIO) -> BinaryIO:
+    return open(f"/proc/self/fd/{copy.fileno()}", "rb")  # noqa: PTH123  not a path
+
+
+def _embed(run: _Sync, file: RawFile, document: Document, chunks: list[Chunk]) -> Vectors:
+    texts = [
+        catalog.entry_text(file.title, document.title, c.heading, document.text[c.start : c.end])
+        for c in chunks
+    ]
+    began = time.monotonic()
+    vectors = np.empty((len(texts), run.embedder.dim), np.float32)
+    for start in range(0, len(texts), EMBED_AT_ONCE):
+        if run.over.is_set() and time.monotonic() - began > STOP_PATIENCE_S:
+            raise Stopped  # nothing of the file is stored yet: the next run begins it again
+        block = texts[start : start + EMBED_AT_ONCE]
+        vectors[start : start + len(block)] = _patiently(run, block)
+    return vectors
+
+
+def _patiently(run: _Sync, texts: list[str]) -> Vectors:
+    """Vectors, waiting while the models are busy or restarting: questions go first."""
+    began = time.monotonic()
+    while True:
+        try:
+            return run.embedder.embed(texts, "passage")
+        except (ModelBusy, ModelUnreachable) as error:
+            if time.monotonic() - began + error.retry_after_s > MODEL_PATIENCE_S:
+                raise
+            if run.over.wait(error.retry_after_s):
+                raise Stopped from None
+
+
+def _storable(file: RawFile) -> RawFile:
+    """A name no database keeps would leave its file without a row."""
+    return file if file.uri == (uri := clean(file.uri)) else but(file, uri=uri)
+
+
+def _due(run: _Sync, known: Stored) -> bool:
+    """True if an unchanged file must be taken in again."""
+    again = known.next_attempt_at is not None and known.next_attempt_at <= datetime.now(UTC)
+    return again or _stale(run, known)
+
+
+def _stale(run: _Sync, known: Stored) -> bool:
+    return known.embedder is not None and known.embedder != run.embedder.name
+
+
+def _too_large(limit: int) -> TooLarge:
+    return TooLarge(f"ファイルが大きすぎます（上限 {limit // 1_000_000} MB）。")
+
+
+# --- the end of a complete listing ------------------------------------------------
+
+
+def _drop_missing(run: _Sync) -> None:
+    """What was not mentioned is gone, unless that is most of what there was.
+
+    A share that is not mounted looks like an empty folder: a loss of more than
+    half is believed when two listings in a row say so.
+    """
+    missing = run.known.keys() - run.mentioned
+    most = len(run.known) >= FEW and len(missing) * 2 > len(run.known)
+    if most and not run.source.shrunk:
+        sources.set_shrunk(run.engine, run.source.id, True)
+        run.counts["held"] = len(missing)
+        run.problem = (
+            f"{len(run.known)} 件のうち {len(missing)} 件が一覧から消えました。"
+            "次の確認でも見つからなければ削除します。共有フォルダの接続を確認してください。"
+        )
+        return
+    for uri in sorted(missing):
+        if run.over.is_set():
+            raise Stopped
+        run.counts["removed"] += catalog.forget(run.engine, run.source.id, uri)
+        run.progress(run.counts)
+    if run.source.shrunk:
+        sources.set_shrunk(run.engine, run.source.id, False)

@@ -1,0 +1,67 @@
+"""The loop of `kura work`: looks at one due source after another, until told to stop."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import socket
+import threading
+from functools import partial
+
+from appliance.errors import ApplianceError
+from appliance.formats.sandbox import Sandbox
+from appliance.ingest import schedule
+from appliance.ingest.sync import Parse
+from appliance.system import Workshop
+
+log = logging.getLogger(__name__)
+
+POLL_S = 0.5
+AWAY_S = 5.0  # wait when the database does not answer
+LANES = (None, "uploads")  # a large folder must not keep somebody's upload waiting
+
+
+def run(workshop: Workshop, stop: threading.Event) -> None:
+    """Work until `stop` is set, then finish the file at hand and release every lease."""
+    lanes = [
+        threading.Thread(target=_lane, args=(workshop, kind, stop), name=f"lane-{kind or 'all'}")
+        for kind in LANES
+    ]
+    for lane in lanes:
+        lane.start()
+    for lane in lanes:
+        lane.join()
+
+
+def _lane(workshop: Workshop, kind: str | None, stop: threading.Event) -> None:
+    with Sandbox(workshop.settings) as sandbox:
+        while not stop.is_set():
+            if not once(workshop, sandbox.parse, stop, kind):
+                stop.wait(POLL_S)
+
+
+def once(workshop: Workshop, parse: Parse, stop: threading.Event, kind: str | None = None) -> bool:
+    """Look at one due source. False if there was none, or the database is away."""
+    try:
+        return schedule.look(
+            workshop.engine,
+            owner(),
+            partial(schedule.connector, workshop.connectors),
+            workshop.embedder,
+            parse,
+            workshop.settings,
+            stop,
+            kind,
+        )
+    except ApplianceError as error:
+        log.warning("%s", error)
+    except Exception:
+        log.exception("the worker goes on after an error of its own")
+    stop.wait(AWAY_S)
+    return False
+
+
+def owner() -> str:
+    """Names one lease: never the same twice."""
+    return f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
