@@ -82,7 +82,7 @@ class DenseIndex:
 
     def __init__(self, folder: Path, dim: int, space: str = "") -> None:
         self._dim = dim
-        self._space = space
+        self.space = space
         self._snapshots = Snapshots(folder)
         self._writing = threading.Lock()
         self._files: dict[str, Path] = {}  # segment name -> its folder, once saved
@@ -129,7 +129,7 @@ class DenseIndex:
             facts = {
                 "format": _FORMAT,
                 "dim": self._dim,
-                "space": self._space,
+                "space": self.space,
                 "sequence": state.sequence,
                 "segments": [s.name for s in state.segments],
             }
@@ -187,7 +187,7 @@ class DenseIndex:
         if found is None:
             return State()
         folder, facts = found
-        ours = {"format": _FORMAT, "dim": self._dim, "space": self._space}
+        ours = {"format": _FORMAT, "dim": self._dim, "space": self.space}
         if any(facts.get(key) != value for key, value in ours.items()):
             log.warning("the dense index in %s has another form; rebuilding it", folder)
             return State()

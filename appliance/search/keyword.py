@@ -46,7 +46,8 @@ class KeywordIndex:
 
     The access filter is part of the query, so what is hidden is not ranked; membership in the
     scope's chunks is exact, by asking for more until k are found or nothing is left. Any number
-    of threads may search while one applies.
+    of threads may search while one applies. `apply` and `save` raise OSError and ValueError, and
+    change nothing then; an index whose files somebody took away is empty from then on.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -62,8 +63,7 @@ class KeywordIndex:
     def apply(self, changes: IndexChanges) -> None:
         added = {e.chunk_id: e for e in changes.added}
         with self._writing:
-            if not self._live.whole():
-                self._start_empty()
+            self._check()
             self._live.write([*changes.removed.tolist(), *added], added.values())
             self._sequence = changes.sequence
 
@@ -108,8 +108,7 @@ class KeywordIndex:
 
     def save(self) -> None:
         with self._writing:
-            if not self._live.whole():
-                self._start_empty()
+            self._check()
             facts = {"format": _FORMAT, "sequence": self._sequence}
             while True:
                 files = self._live.files()
@@ -132,9 +131,11 @@ class KeywordIndex:
             log.warning("the keyword index in %s has another form; rebuilding it", found[0])
         return _Live(self._folder, None), 0
 
-    def _start_empty(self) -> None:
-        log.warning("the live folder of %s is gone; starting empty", self._folder)
-        self._live, self._sequence = _Live(self._folder, None), 0
+    def _check(self) -> None:
+        """Raises OSError if somebody took the live folder away; the index is empty then."""
+        if not self._live.whole():
+            self._live, self._sequence = _Live(self._folder, None), 0
+            raise FileNotFoundError(f"the live folder of {self._folder} was taken away")
 
 
 class _Live:
