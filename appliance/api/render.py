@@ -1,0 +1,79 @@
+"""From the nouns to the wire. History is rendered from what the reader may see now."""
+
+from __future__ import annotations
+
+from appliance import types
+from appliance.api import shapes
+from appliance.store import conversations
+
+
+def passage(n: int, p: types.Passage) -> shapes.Passage:
+    return shapes.Passage(
+        n=n,
+        document_id=p.document_id,
+        chunk_id=p.chunk_id,
+        source=p.source,
+        uri=p.uri,
+        title=p.title,
+        label=p.label,
+        text=p.text,
+        start=p.start,
+        end=p.end,
+        score=round(p.score, 4),
+        modified_at=p.modified_at,
+    )
+
+
+def citation(c: types.Citation) -> shapes.Citation:
+    return shapes.Citation(
+        marker=c.marker,
+        document_id=c.passage.document_id,
+        source=c.passage.source,
+        uri=c.passage.uri,
+        title=c.passage.title,
+        label=c.passage.label,
+        quote=c.quote,
+        span=shapes.Span(start=c.span.start, end=c.span.end) if c.span else None,
+        supported=c.supported,
+    )
+
+
+def answer(
+    a: types.Answer, *, id: str, question: str, conversation_id: str | None, audit_id: int
+) -> shapes.Answer:
+    return shapes.Answer(
+        id=id,
+        conversation_id=conversation_id,
+        audit_id=audit_id,
+        question=question,
+        answer=a.text,
+        ended=a.ended,
+        citations=[citation(c) for c in a.citations],
+        passages=[passage(n, p) for n, p in enumerate(a.passages, 1)],
+        dangling=a.dangling,
+    )
+
+
+def message(conversation_id: str, m: conversations.Message) -> shapes.Message:
+    """An old answer: what may no longer be read keeps its number and nothing else."""
+    last = max(m.passages, default=0)
+    return shapes.Message(
+        id=m.id,
+        conversation_id=conversation_id,
+        audit_id=m.audit_id,
+        question=m.question,
+        answer=m.answer,
+        ended=m.ended,
+        citations=sorted(
+            [*map(citation, m.citations)]
+            + [shapes.WithdrawnCitation(marker=marker) for marker in m.lost],
+            key=lambda c: c.marker,
+        ),
+        passages=[
+            passage(n, m.passages[n]) if n in m.passages else shapes.WithdrawnPassage(n=n)
+            for n in range(1, last + 1)
+        ],
+        dangling=m.dangling,
+        rating=m.rating,
+        created_at=m.created_at,
+    )

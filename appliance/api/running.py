@@ -1,0 +1,258 @@
+"""One question being answered: in its own thread, so that nobody's reading slows another.
+
+The answer is kept and recorded by that thread, whether or not anybody is still
+listening. Whoever listens also watches: when the reader hangs up, signs out,
+or loses the account or the key, the answer is cancelled within a second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import logging
+import threading
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+
+from fastapi import Request
+from fastapi.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+
+from appliance.api import render
+from appliance.api.shapes import Answer as AnswerShape
+from appliance.ask.answer import Found, Piece, Stage
+from appliance.errors import ModelBusy, NotReady, NotSignedIn
+from appliance.identity import callers
+from appliance.identity.callers import Caller
+from appliance.store import audit, conversations
+from appliance.system import Appliance
+from appliance.types import Answer, Ended, Passage, Turn
+
+log = logging.getLogger("kura.ask")
+
+LOOK_S = 0.2  # how often the listener looks whether the reader is still there
+ALIVE_S = 0.5  # how often it asks whether the reader may still be
+KEEP_ALIVE_S = 10.0
+TURNS = 6  # of a conversation, that a follow-up question is understood from
+PER_USER = 4  # questions of one person under way at once
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The answer broke off. `kept` is what was stored of it."""
+
+    error: Exception
+    kept: AnswerShape | None
+
+
+Item = Stage | Found | Piece | AnswerShape | Failed
+
+
+class Seats:
+    """How many questions may be under way, all together and of one person."""
+
+    def __init__(self, seats: int, per_user: int = PER_USER) -> None:
+        self._free = seats
+        self._per_user = per_user
+        self._taken: Counter[str] = Counter()
+        self._lock = threading.Lock()
+        self._running: set[Asking] = set()
+
+    def take(self, asking: Asking) -> None:
+        """Raises ModelBusy."""
+        user_id = asking.caller.user.id
+        with self._lock:
+            if self._free <= 0 or self._taken[user_id] >= self._per_user:
+                raise ModelBusy("too many questions at once")
+            self._free -= 1
+            self._taken[user_id] += 1
+            self._running.add(asking)
+
+    def leave(self, asking: Asking) -> None:
+        with self._lock:
+            self._free += 1
+            self._taken[asking.caller.user.id] -= 1
+            self._taken += Counter()  # forget who has none
+            self._running.discard(asking)
+
+    def close(self, timeout_s: float = 5.0) -> None:
+        """Cancel what is under way and wait until it is kept."""
+        with self._lock:
+            running = list(self._running)
+        for asking in running:
+            asking.cancelled.set()
+        deadline = time.monotonic() + timeout_s
+        for asking in running:
+            asking.thread.join(max(0.0, deadline - time.monotonic()))
+
+
+class Asking:
+    """`keep`: the exchange belongs to a conversation, made when none is named."""
+
+    def __init__(
+        self,
+        machine: Appliance,
+        seats: Seats,
+        caller: Caller,
+        question: str,
+        *,
+        conversation_id: str | None = None,
+        keep: bool = False,
+        history: Sequence[Turn] = (),
+    ) -> None:
+        self.caller = caller
+        self.question = question
+        self.cancelled = threading.Event()
+        self.thread = threading.Thread(target=self._run, name="answer", daemon=True)
+        self._machine = machine
+        self._seats = seats
+        self._conversation_id = conversation_id
+        self._keep = keep
+        self._history = history
+        self._loop = asyncio.get_running_loop()
+        self._items: asyncio.Queue[Item | None] = asyncio.Queue()  # None: no more
+
+    def begin(self) -> None:
+        """Start answering. Raises NotVisible for a foreign conversation, NotReady, ModelBusy."""
+        machine = self._machine
+        if self._conversation_id is not None:
+            found = conversations.get(machine.engine, self.caller.viewer, self._conversation_id)
+            self._history = turns(found)
+        if not machine.follower.ready:
+            raise NotReady("indexes are loading")
+        self._seats.take(self)
+        try:
+            # Before the answer: what cannot be recorded is not done.
+            audit.record(machine.engine, self.caller.actor, "ask", self._asked())
+            self.thread.start()
+        except BaseException:
+            self._seats.leave(self)
+            raise
+
+    async def items(self, request: Request) -> AsyncIterator[Item | None]:
+        """What happens, until it is over or the reader is gone. None: nothing for a while."""
+        machine, spoke, asked = self._machine, time.monotonic(), time.monotonic()
+        try:
+            while not await request.is_disconnected():
+                if time.monotonic() - asked >= ALIVE_S:
+                    alive = await run_in_threadpool(
+                        callers.alive, machine.engine, machine.settings, self.caller
+                    )
+                    if not alive:
+                        yield Failed(NotSignedIn("signed out in mid-answer"), None)
+                        return
+                    asked = time.monotonic()
+                try:
+                    item = await asyncio.wait_for(self._items.get(), LOOK_S)
+                except TimeoutError:
+                    if time.monotonic() - spoke >= KEEP_ALIVE_S:
+                        spoke = time.monotonic()
+                        yield None
+                    continue
+                if item is None:
+                    return
+                spoke = time.monotonic()
+                yield item
+        finally:
+            self.cancelled.set()
+
+    async def whole(self, request: Request) -> AnswerShape:
+        """The answer when it is done. Raises what broke it off."""
+        async with contextlib.aclosing(self.items(request)) as items:
+            async for item in items:
+                if isinstance(item, AnswerShape):
+                    return item
+                if isinstance(item, Failed):
+                    raise item.error
+        raise HTTPException(499)  # nobody reads this: the caller hung up
+
+    # --- in the answering thread --------------------------------------------------
+
+    def _run(self) -> None:
+        text, passages, answer = "", (), None  # type: str, tuple[Passage, ...], Answer | None
+        try:
+            stream = self._machine.answerer.stream(
+                self.question, self.caller.viewer, self._history, self.cancelled.is_set
+            )
+            for event in stream:
+                if isinstance(event, Answer):
+                    answer = event
+                    continue
+                if isinstance(event, Piece):
+                    text += event.text
+                elif isinstance(event, Found):
+                    passages = event.passages
+                self._say(event)
+            self._say(self._store(answer or self._partial(text, passages, "cancelled")))
+        except Exception as error:  # noqa: BLE001 - the reader must be told, whatever it is
+            self._fail(error, text, passages)
+        finally:
+            self._seats.leave(self)
+            self._say(None)
+
+    def _fail(self, error: Exception, text: str, passages: tuple[Passage, ...]) -> None:
+        log.warning("answer failed: %s", type(error).__name__, exc_info=error)
+        ended: Ended = "cancelled" if self.cancelled.is_set() else "cut"
+        kept = None
+        with contextlib.suppress(Exception):
+            kept = self._store(self._partial(text, passages, ended), error)
+        self._say(Failed(error, kept))
+
+    def _partial(self, text: str, passages: tuple[Passage, ...], ended: Ended) -> Answer:
+        return Answer(text, (), passages, ended, self.question)
+
+    def _store(self, answer: Answer, error: Exception | None = None) -> AnswerShape:
+        """Record and keep; the answer as people see it."""
+        engine = self._machine.engine
+        audit_id = audit.record(
+            engine,
+            self.caller.actor,
+            "answer",
+            self._asked()
+            | {
+                "ended": answer.ended,
+                "documents": sorted({p.document_id for p in answer.passages}),
+                "cited": sorted({c.passage.document_id for c in answer.citations}),
+                "error": type(error).__name__ if error else None,
+            },
+        )
+        message_id = None
+        if self._keep:
+            if self._conversation_id is None:
+                self._conversation_id = conversations.create(engine, self.caller.viewer)
+            message_id = conversations.append(
+                engine,
+                self.caller.viewer,
+                self._conversation_id,
+                self.question,
+                answer,
+                audit_id=audit_id,
+            )
+        return render.answer(
+            answer,
+            id=message_id or f"audit-{audit_id}",
+            question=self.question,
+            conversation_id=self._conversation_id,
+            audit_id=audit_id,
+        )
+
+    def _asked(self) -> dict[str, object]:
+        asked: dict[str, object] = {"sha256": hashlib.sha256(self.question.encode()).hexdigest()}
+        if self._machine.settings.log_questions:
+            asked["question"] = self.question
+        if self._conversation_id:
+            asked["conversation"] = self._conversation_id
+        return asked
+
+    def _say(self, item: Item | None) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody listens
+            self._loop.call_soon_threadsafe(self._items.put_nowait, item)
+
+
+def turns(conversation: conversations.Conversation) -> list[Turn]:
+    """The last exchanges. An answer whose sources may no longer be read is not repeated."""
+    kept = conversation.messages[-TURNS:]
+    return [Turn(m.searched, "" if m.lost else m.answer) for m in kept if m.answer]

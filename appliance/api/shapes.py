@@ -1,0 +1,153 @@
+"""What goes over the wire. Every shape that two endpoints share, with an example.
+
+A citation or passage whose document the reader may no longer open is only
+`{"withdrawn": true, …number}`: no title, no place, no text.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Id = Annotated[str, Field(max_length=64)]
+Question = Annotated[str, Field(min_length=1, max_length=4000, examples=["出張の宿泊費の上限は?"])]
+
+
+class Shape(BaseModel):
+    model_config = ConfigDict(extra="forbid", from_attributes=True)
+
+
+class Error(Shape):
+    """Every refusal has this body; `error` is a class of the error tree."""
+
+    error: str = Field(examples=["NotVisible"])
+    message: str = Field(examples=["見つかりません。"])
+    message_en: str = Field(examples=["Not found."])
+    request_id: str = Field(examples=["7f3c1b0a9d2e4f58"])
+    detail: str | None = None
+    retry_after_s: float | None = None
+
+
+class Span(Shape):
+    """[start, end) of the document's text, in characters."""
+
+    start: int
+    end: int
+
+
+class Passage(Shape):
+    withdrawn: Literal[False] = False
+    n: int = Field(description="The number the answer's [n] refers to.", examples=[1])
+    document_id: str
+    chunk_id: int
+    source: str = Field(examples=["総務部 共有フォルダ"])
+    uri: str = Field(examples=["規程/旅費規程.docx"])
+    title: str = Field(examples=["旅費規程.docx"])
+    label: str = Field(examples=["p. 3 · 第12条"])
+    text: str = Field(examples=["宿泊費は一泊一万円を上限とする。"])
+    start: int
+    end: int
+    score: float
+    modified_at: datetime | None
+
+
+class Citation(Shape):
+    withdrawn: Literal[False] = False
+    marker: int = Field(examples=[1])
+    document_id: str
+    source: str
+    uri: str
+    title: str = Field(examples=["旅費規程.docx"])
+    label: str = Field(examples=["p. 3 · 第12条"])
+    quote: str = Field(examples=["宿泊費は一泊一万円を上限とする。"])
+    span: Span | None
+    supported: bool = Field(description="Checked against the passage, not assumed.")
+
+
+class WithdrawnPassage(Shape):
+    withdrawn: Literal[True] = True
+    n: int
+
+
+class WithdrawnCitation(Shape):
+    withdrawn: Literal[True] = True
+    marker: int
+
+
+AnyPassage = Annotated[Passage | WithdrawnPassage, Field(discriminator="withdrawn")]
+AnyCitation = Annotated[Citation | WithdrawnCitation, Field(discriminator="withdrawn")]
+Ended = Literal["complete", "cut", "cancelled", "no_evidence"]
+
+
+class Answer(Shape):
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "id": "a1b2c3",
+                    "conversation_id": "c0ffee",
+                    "audit_id": 42,
+                    "question": "出張の宿泊費の上限は?",
+                    "answer": "一泊一万円が上限です[1]。",
+                    "ended": "complete",
+                    "citations": [
+                        {
+                            "marker": 1,
+                            "document_id": "d1",
+                            "source": "総務部",
+                            "uri": "規程/旅費規程.docx",
+                            "title": "旅費規程.docx",
+                            "label": "p. 3 · 第12条",
+                            "quote": "宿泊費は一泊一万円を上限とする。",
+                            "span": {"start": 120, "end": 136},
+                            "supported": True,
+                        }
+                    ],
+                    "passages": [],
+                    "dangling": 0,
+                }
+            ]
+        }
+    )
+    id: str = Field(description="Names this answer, for rating.")
+    conversation_id: str | None
+    audit_id: int
+    question: str
+    answer: str
+    ended: Ended
+    citations: list[AnyCitation]
+    passages: list[AnyPassage]
+    dangling: int = Field(description="Markers that pointed nowhere and were taken out.")
+
+
+class Message(Answer):
+    """An answer as history shows it: rendered again from what the reader may see now."""
+
+    model_config = ConfigDict(json_schema_extra={})
+    audit_id: int | None  # type: ignore[assignment]
+    rating: Literal[-1, 0, 1]
+    created_at: datetime
+
+
+class Stage(Shape):
+    name: Literal["searching", "waiting", "answering"]
+    position: int | None = None
+
+
+class Piece(Shape):
+    text: str
+
+
+class User(Shape):
+    id: str = Field(examples=["ito"])
+    display_name: str = Field(examples=["伊藤 花子"])
+    role: Literal["member", "administrator"]
+
+
+class Done(Shape):
+    ok: Literal[True] = True
+
+
+ERROR: dict[int | str, dict[str, Any]] = {"4XX": {"model": Error}, "5XX": {"model": Error}}

@@ -1,0 +1,211 @@
+"""Where documents come from, for administrators."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+from pydantic import Field, ValidationError
+
+from appliance.api.deps import AdminCaller, ApplianceDep
+from appliance.api.shapes import Done, Shape
+from appliance.errors import SourceMisconfigured
+from appliance.store import audit, catalog, sources
+from appliance.system import Appliance
+
+router = APIRouter(tags=["admin: sources"], prefix="/admin")
+
+SECRET = re.compile("password|secret|token|credential|key$", re.IGNORECASE)
+HIDDEN = "********"
+
+
+class Run(Shape):
+    id: int
+    started_at: datetime
+    finished_at: datetime | None
+    outcome: str = Field(examples=["complete"])
+    counts: dict[str, int] = Field(examples=[{"added": 60}])
+    problem: str | None
+
+
+class Source(Shape):
+    id: int
+    name: str = Field(examples=["総務部 共有フォルダ"])
+    kind: str = Field(examples=["folder"])
+    settings: dict[str, Any] = Field(
+        examples=[{"root": "/srv/share", "allow": ["everyone"]}],
+        description="Secrets are shown as asterisks; sent back so, they stay as they are.",
+    )
+    enabled: bool
+    interval_s: int | None
+    due_at: datetime
+    problem: str | None
+    documents: int
+    problems: int
+    last_run: Run | None
+
+
+class Sources(Shape):
+    sources: list[Source]
+
+
+class NewSource(Shape):
+    name: str = Field(min_length=1, max_length=200, examples=["総務部 共有フォルダ"])
+    kind: str = Field(max_length=64, examples=["folder"])
+    settings: dict[str, Any]
+    interval_s: int | None = Field(default=None, ge=1, le=7 * 24 * 3600)
+
+
+class SourceChange(Shape):
+    """What is left out stays."""
+
+    name: str | None = Field(default=None, min_length=1, max_length=200)
+    settings: dict[str, Any] | None = None
+    interval_s: int | None = Field(default=None, ge=1, le=7 * 24 * 3600)
+    enabled: bool | None = None
+
+
+class Runs(Shape):
+    runs: list[Run]
+
+
+class Connector(Shape):
+    kind: str
+    title: str = Field(description="The first line of what the connector says of itself.")
+    settings_schema: dict[str, Any] = Field(description="JSON Schema of its settings.")
+
+
+class Connectors(Shape):
+    connectors: list[Connector]
+
+
+@router.get("/connectors")
+def connectors(machine: ApplianceDep, caller: AdminCaller) -> Connectors:
+    """Kinds a source can be made of. Uploads have one source, which is always there."""
+    return Connectors(
+        connectors=[
+            Connector(
+                kind=kind,
+                title=(made.__doc__ or kind).strip().splitlines()[0],
+                settings_schema=made.Settings.model_json_schema(),
+            )
+            for kind, made in sorted(machine.connectors.items())
+            if kind != "uploads"
+        ]
+    )
+
+
+@router.get("/sources")
+def listing(machine: ApplianceDep, caller: AdminCaller) -> Sources:
+    counts = catalog.counts(machine.engine)
+    return Sources(sources=[_shown(machine, s, counts) for s in sources.all(machine.engine)])
+
+
+@router.post("/sources", status_code=201)
+def create(body: NewSource, machine: ApplianceDep, caller: AdminCaller) -> Source:
+    settings = _checked(machine, body.kind, body.settings)
+    made = sources.create(machine.engine, body.name, body.kind, settings, body.interval_s)
+    _record(machine, caller.actor, "source.create", made, settings=_masked(settings))
+    return _shown(machine, made)
+
+
+@router.get("/sources/{source_id}")
+def source(source_id: int, machine: ApplianceDep, caller: AdminCaller) -> Source:
+    return _shown(machine, sources.get(machine.engine, source_id))
+
+
+@router.patch("/sources/{source_id}")
+def change(
+    source_id: int, body: SourceChange, machine: ApplianceDep, caller: AdminCaller
+) -> Source:
+    before = sources.get(machine.engine, source_id)
+    given = body.model_dump(exclude_unset=True)
+    if given.get("settings") is not None:
+        merged = {
+            name: before.settings.get(name) if value == HIDDEN and SECRET.search(name) else value
+            for name, value in given["settings"].items()
+        }
+        given["settings"] = _checked(machine, before.kind, merged)
+    after = sources.update(machine.engine, source_id, **given)
+    if "settings" in given:
+        given["settings"] = _masked(given["settings"])
+    _record(machine, caller.actor, "source.change", after, **given)
+    return _shown(machine, after)
+
+
+@router.delete("/sources/{source_id}")
+def delete(source_id: int, machine: ApplianceDep, caller: AdminCaller) -> Done:
+    """The source and every document that came from it."""
+    gone = sources.get(machine.engine, source_id)
+    sources.delete(machine.engine, source_id)
+    _record(machine, caller.actor, "source.delete", gone)
+    return Done()
+
+
+@router.post("/sources/{source_id}/sync", status_code=202)
+def sync(source_id: int, machine: ApplianceDep, caller: AdminCaller) -> Done:
+    """Look at the source now rather than when it is due."""
+    wanted = sources.get(machine.engine, source_id)
+    sources.run_now(machine.engine, source_id, retry=True)
+    _record(machine, caller.actor, "source.sync", wanted)
+    return Done()
+
+
+@router.get("/sources/{source_id}/runs")
+def runs(
+    source_id: int,
+    machine: ApplianceDep,
+    caller: AdminCaller,
+    limit: Annotated[int, Query(ge=1, le=200)] = 20,
+) -> Runs:
+    sources.get(machine.engine, source_id)
+    found = sources.runs(machine.engine, source_id, limit)
+    return Runs(runs=[Run.model_validate(run) for run in found])
+
+
+def _checked(machine: Appliance, kind: str, settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings as the connector takes them. Raises SourceMisconfigured, naming the field only."""
+    if (made := machine.connectors.get(kind)) is None:
+        raise SourceMisconfigured(f"種類 {kind} のコネクタはありません。")
+    try:
+        return made.Settings.model_validate(settings).model_dump(mode="json")
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"])) or "settings"
+        raise SourceMisconfigured(f"{place}: {first['msg']}") from None
+
+
+def _masked(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: HIDDEN if value and SECRET.search(name) else value
+        for name, value in settings.items()
+    }
+
+
+def _shown(
+    machine: Appliance, source: sources.Source, counts: catalog.Counts | None = None
+) -> Source:
+    counts = counts or catalog.counts(machine.engine)
+    documents, problems = counts.by_source.get(source.id, (0, 0))
+    return Source(
+        id=source.id,
+        name=source.name,
+        kind=source.kind,
+        settings=_masked(source.settings),
+        enabled=source.enabled,
+        interval_s=source.interval_s,
+        due_at=source.due_at,
+        problem=source.problem,
+        documents=documents,
+        problems=problems,
+        last_run=Run.model_validate(source.last_run) if source.last_run else None,
+    )
+
+
+def _record(
+    machine: Appliance, actor: str, action: str, source: sources.Source, **detail: Any
+) -> None:
+    audit.record(machine.engine, actor, action, {"source": source.id, "name": source.name, **detail})

@@ -1,0 +1,83 @@
+"""How the machine is, for administrators."""
+
+from __future__ import annotations
+
+import shutil
+
+from fastapi import APIRouter
+from pydantic import Field
+
+import appliance as package
+from appliance.api.deps import AdminCaller, ApplianceDep
+from appliance.api.shapes import Shape
+from appliance.sovereignty import egress
+from appliance.store import audit, catalog
+
+router = APIRouter(tags=["admin: status"], prefix="/admin")
+
+
+class Index(Shape):
+    name: str
+    chunks: int
+    sequence: int
+    behind: int
+
+
+class Status(Shape):
+    version: str
+    ready: bool
+    problem: str | None = Field(description="Why the indexes fall behind, if they do.")
+    model_answers: bool
+    generator: str
+    embedder: str
+    documents: int
+    ready_documents: int
+    problems: int
+    chunks: int
+    indexes: list[Index]
+    free_bytes: int
+    blocked_connections: int
+
+
+class Reindexed(Shape):
+    chunks: int = Field(description="In the catalogue.")
+    added: int = Field(description="Were missing from an index, or under a wrong access.")
+    removed: int = Field(description="Were in an index, and not in the catalogue.")
+    waiting: int = Field(description="Have no vector of this embedder yet.")
+
+
+@router.get("/status")
+def status(machine: ApplianceDep, caller: AdminCaller) -> Status:
+    counts = catalog.counts(machine.engine)
+    head = catalog.head(machine.engine)
+    return Status(
+        version=package.__version__,
+        ready=machine.follower.ready,
+        problem=machine.follower.problem,
+        model_answers=machine.model_answers(),
+        generator=machine.settings.generator_model,
+        embedder=machine.embedder.name,
+        documents=counts.documents,
+        ready_documents=counts.ready,
+        problems=counts.problems,
+        chunks=counts.chunks,
+        indexes=[
+            Index(
+                name=type(index).__name__,
+                chunks=len(index.ids()),
+                sequence=index.sequence,
+                behind=max(0, head - index.sequence),
+            )
+            for index in machine.indexes
+        ],
+        free_bytes=shutil.disk_usage(machine.settings.data).free,
+        blocked_connections=egress.blocked(),
+    )
+
+
+@router.post("/reindex")
+def reindex(machine: ApplianceDep, caller: AdminCaller) -> Reindexed:
+    """Compare catalogue and indexes both ways, and mend the indexes."""
+    done = Reindexed.model_validate(machine.follower.reconcile())
+    audit.record(machine.engine, caller.actor, "reindex", done.model_dump())
+    return done

@@ -1,0 +1,46 @@
+"""The parts of a running machine. `build` makes them; everything else is handed them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from sqlalchemy import Engine
+
+from appliance.ports import Connector, Embedder, Generator, Index
+from appliance.settings import Settings
+
+if TYPE_CHECKING:  # `kura work` has a Workshop and must not load an index to name one
+    from appliance.ask.answer import Answerer
+    from appliance.identity.passwords import Door
+    from appliance.search.follow import Follower
+    from appliance.search.retrieve import Retriever
+    from appliance.search.scope import ScopeMap
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """What `kura work` needs: documents come in, nothing is searched."""
+
+    settings: Settings
+    engine: Engine
+    embedder: Embedder
+    connectors: Mapping[str, type[Connector]] = field(default_factory=dict)  # by kind
+
+
+@dataclass(frozen=True)
+class Appliance:
+    """What `kura web` needs: questions are answered, nothing is parsed."""
+
+    settings: Settings
+    engine: Engine
+    embedder: Embedder
+    generator: Generator
+    indexes: Sequence[Index]
+    scopes: ScopeMap
+    follower: Follower
+    retriever: Retriever
+    answerer: Answerer
+    door: Door
+    connectors: Mapping[str, type[Connector]] = field(default_factory=dict)
