@@ -1,0 +1,190 @@
+"""The other side of the sandbox: a warm process that forks one child a file.
+
+Started by `sandbox.py` in a fresh interpreter, single-threaded, with every parser
+imported, for a child can open nothing any more. Speaks JSON, never pickle.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import pkgutil
+import selectors
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO, NoReturn
+
+from appliance.errors import PasswordNeeded, TooLarge, Unreadable
+from appliance.formats import confine
+from appliance.types import Document
+
+Parsers = Mapping[str, Callable[[BinaryIO], Document]]
+Identify = Callable[[BinaryIO, str], str]
+_LAZY = ("encodings", "email", "xml")  # packages that import their modules when first needed
+_REQUEST = 65_536
+
+
+def main(control_fd: int, module: str) -> None:
+    """Serve until the other side hangs up. `module` has PARSERS and `identify`."""
+    control = socket.socket(fileno=control_fd)
+    try:
+        formats = importlib.import_module(module)
+        _import_all()
+        time.tzset()
+        os.chdir("/")
+        confine.isolate()
+        threads = len(list(Path("/proc/self/task").iterdir()))
+        if threads != 1:
+            raise confine.Unconfined(f"the parsers' process has {threads} threads")
+    except (confine.Unconfined, ImportError) as error:
+        control.send(json.dumps({"error": str(error)}).encode())
+        return
+    control.send(json.dumps({"ready": os.getpid()}).encode())
+    _serve(control, formats.PARSERS, formats.identify)
+
+
+def _serve(control: socket.socket, parsers: Parsers, identify: Identify) -> None:
+    wake_r, wake_w = os.pipe()
+    os.set_blocking(wake_w, False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.set_wakeup_fd(wake_w, warn_on_full_buffer=False)
+    running: dict[int, socket.socket] = {}
+    selector = selectors.DefaultSelector()
+    selector.register(control, selectors.EVENT_READ)
+    selector.register(wake_r, selectors.EVENT_READ)
+    while True:
+        ready = {key.fileobj for key, _ in selector.select()}
+        if wake_r in ready:
+            os.read(wake_r, 4096)
+            _reap(running)
+        if control in ready:
+            message, fds, _, _ = socket.recv_fds(control, _REQUEST, 3)
+            if not message:
+                break
+            _start(json.loads(message), fds, running, parsers, identify)
+    for pid in running:
+        os.kill(pid, signal.SIGKILL)
+
+
+def _start(
+    job: dict[str, Any],
+    fds: list[int],
+    running: dict[int, socket.socket],
+    parsers: Parsers,
+    identify: Identify,
+) -> None:
+    source, output, status_fd = fds
+    pid = os.fork()
+    if pid == 0:
+        _child(job, source, output, parsers, identify)
+    status = socket.socket(fileno=status_fd)
+    pidfd = os.pidfd_open(pid)
+    try:
+        socket.send_fds(status, [b"started"], [pidfd])
+    except OSError:  # nobody waits for it any more
+        os.kill(pid, signal.SIGKILL)
+    for fd in (source, output, pidfd):
+        os.close(fd)
+    running[pid] = status
+
+
+def _reap(running: dict[int, socket.socket]) -> None:
+    while running:
+        pid, status = os.waitpid(-1, os.WNOHANG)
+        if pid == 0:
+            return
+        listener = running.pop(pid)
+        try:
+            listener.send(json.dumps({"status": os.waitstatus_to_exitcode(status)}).encode())
+        except OSError:
+            pass
+        listener.close()
+
+
+def _child(
+    job: dict[str, Any], source: int, output: int, parsers: Parsers, identify: Identify
+) -> NoReturn:
+    try:
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        parent = os.getppid()
+        source, output = _only(source, output)
+        confine.confine(job["memory_bytes"], job["cpu_s"])
+        if os.getppid() != parent:
+            os._exit(1)
+        reply = _parse(source, job["name"], parsers, identify)
+    except confine.Unconfined as error:
+        reply = {"unconfined": str(error)}
+    except MemoryError:
+        reply = {"error": "Unreadable", "reason": "メモリの上限を超えました"}
+    except BaseException as error:  # noqa: BLE001 (nothing of the child may run on)
+        reply = {"error": "Unreadable", "reason": f"解析できません ({type(error).__name__})"}
+    try:
+        _send(output, reply)
+    finally:
+        os._exit(0)
+
+
+def _only(source: int, output: int) -> tuple[int, int]:
+    """Close everything else; the two that stay become 3 and 4, the standard three go nowhere."""
+    high = os.dup2(source, 1000), os.dup2(output, 1001)
+    null = os.open(os.devnull, os.O_RDWR)
+    for n in (0, 1, 2):
+        os.dup2(null, n)
+    os.dup2(high[0], 3)
+    os.dup2(high[1], 4)
+    os.closerange(5, os.sysconf("SC_OPEN_MAX"))
+    return 3, 4
+
+
+def _parse(source: int, name: str, parsers: Parsers, identify: Identify) -> dict[str, Any]:
+    media_type = ""
+    try:
+        with os.fdopen(source, "rb", closefd=False) as stream:
+            media_type = identify(stream, name)
+            stream.seek(0)
+            if media_type not in parsers:
+                raise Unreadable(f"この形式には対応していません ({media_type})")
+            document = parsers[media_type](stream)
+        if not document.text.strip():
+            raise Unreadable("テキストがありません")
+    except (Unreadable, TooLarge) as error:
+        kind = next(k for k in (PasswordNeeded, TooLarge, Unreadable) if isinstance(error, k))
+        return {"error": kind.__name__, "reason": str(error)}
+    except MemoryError:
+        return {"error": "Unreadable", "reason": "メモリの上限を超えました"}
+    except Exception as error:  # noqa: BLE001 (a parser may raise anything over hostile bytes)
+        what = f"{media_type or name}: {type(error).__name__} {error}"[:300]
+        return {"error": "Unreadable", "reason": f"ファイルが壊れているか、解析できません ({what})"}
+    return {
+        "media_type": media_type,
+        "text": document.text,
+        "title": document.title,
+        "problems": document.problems,
+        "marks": [[m.start, m.label, m.kind, m.page, m.level] for m in document.marks],
+    }
+
+
+def _send(output: int, reply: dict[str, Any]) -> None:
+    data = json.dumps(reply, ensure_ascii=False).encode("utf-8", "replace")
+    view = memoryview(len(data).to_bytes(8, "big") + data)
+    while view:
+        view = view[os.write(output, view) :]
+
+
+def _import_all() -> None:
+    for package in _LAZY:
+        for found in pkgutil.walk_packages(importlib.import_module(package).__path__, f"{package}."):
+            try:
+                importlib.import_module(found.name)
+            except (ImportError, SyntaxError):  # made for another system
+                continue
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), sys.argv[2])

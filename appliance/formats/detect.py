@@ -1,0 +1,113 @@
+"""What a file is, by what is in it. A name's ending only decides between kinds of text."""
+
+from __future__ import annotations
+
+import re
+import zipfile
+from pathlib import PurePosixPath
+from typing import BinaryIO
+
+from appliance.errors import Unreadable
+
+HEAD_BYTES = 65_536
+_OOXML = "application/vnd.openxmlformats-officedocument."
+DOCX, XLSX, PPTX = (
+    _OOXML + "wordprocessingml.document",
+    _OOXML + "spreadsheetml.sheet",
+    _OOXML + "presentationml.presentation",
+)
+XLS, OLE, ENCRYPTED = "application/vnd.ms-excel", "application/x-ole-storage", "application/encrypted"
+PDF, ZIP = "application/pdf", "application/zip"
+_MEMBERS = ((b"word/", DOCX), (b"xl/", XLSX), (b"ppt/", PPTX))
+_MAGIC = (
+    (b"\x89PNG\r\n\x1a\n", "image/png"),
+    (b"\xff\xd8\xff", "image/jpeg"),
+    (b"GIF8", "image/gif"),
+    (b"II*\x00", "image/tiff"),
+    (b"MM\x00*", "image/tiff"),
+    (b"{\\rtf", "application/rtf"),
+    (b"7z\xbc\xaf\x27\x1c", "application/x-7z-compressed"),
+    (b"Rar!", "application/vnd.rar"),
+    (b"\x1f\x8b", "application/gzip"),
+    (b"\x7fELF", "application/x-executable"),
+    (b"MZ\x90", "application/x-executable"),
+    (b"SQLite format 3\x00", "application/vnd.sqlite3"),
+)
+_ENDINGS = {
+    ".md": "text/markdown", ".markdown": "text/markdown", ".csv": "text/csv", ".tsv": "text/csv",
+    ".eml": "message/rfc822",
+}  # fmt: skip
+_HTML = re.compile(rb"<(?:!doctype\s+html|html[\s>])", re.IGNORECASE)
+_HTML_PART = re.compile(rb"<(?:head|body|title|meta|div|table|p|h1|script)[\s>/]", re.IGNORECASE)
+_HEADER = re.compile(
+    rb"^(?:return-path|received|message-id|mime-version|delivered-to|from|to|date|subject"
+    rb"|content-type|x-[a-z-]{1,40}|reply-to|cc)[ \t]*:",
+    re.IGNORECASE | re.MULTILINE,
+)
+_SURE_HEADER = re.compile(rb"^(?:received|message-id|mime-version)[ \t]*:", re.IGNORECASE | re.MULTILINE)
+
+
+def detect(head: bytes, name: str = "") -> str:
+    """The media type of a file that begins with `head` (64 KiB are plenty)."""
+    if b"%PDF-" in head[:1024]:
+        return PDF
+    if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
+        return next((kind for member, kind in _MEMBERS if member in head), ZIP)
+    if head.startswith(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"):
+        return _ole(head)
+    for magic, kind in _MAGIC:
+        if head.startswith(magic):
+            return kind
+    return _text_kind(_narrow(head), PurePosixPath(name.lower()).suffix)
+
+
+def identify(stream: BinaryIO, name: str = "") -> str:
+    """Like `detect`, with the whole file at hand: an Office file whose members come late is found."""
+    kind = detect(stream.read(HEAD_BYTES), name)
+    if kind in (ZIP, DOCX, XLSX, PPTX):
+        return _zip(stream, kind)
+    if kind == OLE:
+        stream.seek(0)
+        return _ole(stream.read())
+    return kind
+
+
+def _zip(stream: BinaryIO, guess: str) -> str:
+    try:
+        with zipfile.ZipFile(stream) as archive:
+            names = {info.filename.encode("utf-8", "replace") for info in archive.infolist()}
+    except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError):
+        if guess == ZIP:
+            raise Unreadable("ZIP として壊れています") from None
+        return guess  # its parser says what is wrong
+    if b"[Content_Types].xml" in names:
+        return next((k for m, k in _MEMBERS if any(n.startswith(m) for n in names)), ZIP)
+    return ZIP
+
+
+def _ole(data: bytes) -> str:
+    if "EncryptedPackage".encode("utf-16-le") in data:
+        return ENCRYPTED
+    if "Workbook".encode("utf-16-le") in data or "\x04Book".encode("utf-16-le") in data:
+        return XLS
+    return OLE
+
+
+def _text_kind(head: bytes, ending: str) -> str:
+    start = head.lstrip(b"\xef\xbb\xbf \t\r\n")[:4096]
+    if start.startswith(b"<") and (_HTML.search(start) or len(_HTML_PART.findall(start)) >= 2):
+        return "text/html"
+    block = re.split(rb"\r?\n\r?\n", start, maxsplit=1)[0]
+    headers = len(_HEADER.findall(block)) if _HEADER.match(start) else 0
+    if headers >= 3 and (_SURE_HEADER.search(block) or ending == ".eml"):
+        return "message/rfc822"
+    if ending in (".html", ".htm", ".xhtml") and start.startswith(b"<"):
+        return "text/html"
+    return _ENDINGS.get(ending, "text/plain")
+
+
+def _narrow(head: bytes) -> bytes:
+    """UTF-16 with its mark, as bytes the patterns can read."""
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return head.decode("utf-16", "replace").encode("utf-8", "replace")
+    return head

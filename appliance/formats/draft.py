@@ -1,0 +1,118 @@
+"""A document being written: text and marks, in the order a parser meets them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Literal
+
+from appliance.formats import structure
+from appliance.types import Document, Mark
+
+_SPACES = re.compile(r"[ \t\xa0\u3000]+")
+_LABEL_CHARS = 80
+_LONG_TABLE = 1_000  # characters: beyond, each row names its columns
+
+
+class Draft:
+    """Lines and marks. `document` adds the headings that plain lines carry."""
+
+    def __init__(self) -> None:
+        self._parts: list[str] = []
+        self._length = 0
+        self._marks: list[Mark] = []
+        self.problems: list[str] = []
+
+    @property
+    def position(self) -> int:
+        return self._length
+
+    def line(self, text: str) -> None:
+        self._parts += [text, "\n"]
+        self._length += len(text) + 1
+
+    def blank(self) -> None:
+        if self._parts and self._parts[-2:] != ["", "\n"]:
+            self.line("")
+
+    def heading(self, text: str, level: int) -> None:
+        """A line of its own that begins a section, 1 the highest."""
+        if not (text := one_line(text)):
+            return
+        self.blank()
+        found = structure.label(text)
+        self.mark((found[0] if found else text)[:_LABEL_CHARS], "section", level=level)
+        self.line(text)
+
+    def mark(
+        self,
+        label: str,
+        kind: Literal["page", "cell", "section", "slide", "part"],
+        page: int | None = None,
+        level: int = 0,
+    ) -> None:
+        self._marks.append(Mark(self._length, label[:_LABEL_CHARS], kind, page, None, level))
+
+    def table(self, rows: Sequence[Sequence[str]]) -> None:
+        for text in table_lines(rows):
+            self.line(text)
+
+    def embed(self, document: Document) -> None:
+        """Another document's text here, its marks with it."""
+        at = self._length
+        self.line(document.text)
+        self._marks += [
+            Mark(m.start + at, m.label, m.kind, m.page, m.box, m.level) for m in document.marks
+        ]
+        self.problems += document.problems
+
+    def document(self, title: str | None = None) -> Document:
+        text = "".join(self._parts).rstrip()
+        taken = {_line_start(text, m.start) for m in self._marks if m.kind == "section"}
+        marks = [*self._marks, *structure.sections(text, taken)]
+        marks = [m for m in marks if m.start < len(text)]
+        marks.sort(key=lambda m: m.start)
+        return Document(text, tuple(marks), one_line(title or "") or None, tuple(self.problems))
+
+
+def one_line(text: str) -> str:
+    return _SPACES.sub(" ", " ".join(text.split()))
+
+
+def table_lines(rows: Sequence[Sequence[str]]) -> list[str]:
+    """A table as lines: 「a | b」, or 「列: 値 | 列: 値」 where it is long, so that no row is orphaned."""
+    cells = [[one_line(c) for c in row] for row in rows]
+    cells = [row for row in cells if any(row)]
+    size = sum(len(c) + 3 for row in cells for c in row)
+    if len(cells) > 3 and size > _LONG_TABLE and is_header(cells):
+        return [pipes(cells[0]), *(labelled(cells[0], row) for row in cells[1:])]
+    return [pipes(row) for row in cells]
+
+
+def is_header(rows: Sequence[Sequence[str]]) -> bool:
+    """True if the first row names the columns of those below."""
+    head = [c for c in rows[0] if c]
+    wide = max(sum(1 for c in row if c) for row in rows)
+    return (
+        len(head) >= 2
+        and len(set(head)) == len(head)
+        and 2 * len(head) > wide
+        and all(len(c) <= 40 and not re.fullmatch(r"[-+¥$,.\d/:%\s]+", c) for c in head)
+    )
+
+
+def pipes(row: Sequence[str]) -> str:
+    return " | ".join(c for c in row if c)
+
+
+def labelled(head: Sequence[str], row: Sequence[str]) -> str:
+    named = [
+        f"{head[n]}: {value}" if n < len(head) and head[n] else value
+        for n, value in enumerate(row)
+        if value
+    ]
+    return " | ".join(named)
+
+
+def _line_start(text: str, at: int) -> int:
+    return text.rfind("\n", 0, at) + 1

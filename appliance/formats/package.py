@@ -1,0 +1,147 @@
+"""Office packages (OOXML): a zip of XML, opened with care.
+
+Declared sizes are checked before a byte is unpacked, real sizes while unpacking;
+XML is read without entities, DTDs or network. Names are compared without their
+namespace: the transitional and the strict kind of file then read alike.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import zipfile
+from collections.abc import Iterator
+from typing import Any, BinaryIO
+
+from lxml import etree
+
+from appliance.errors import TooLarge, Unreadable
+
+_MEMBERS = 20_000
+_TOTAL_BYTES = 1_000_000_000
+_XML_BYTES = 300_000_000
+_RATIO = 500  # a member that shrinks more than this, and is big, is a bomb
+_RATIO_FROM = 20_000_000
+
+
+class Package:
+    """The parts of an Office file. Raises Unreadable and TooLarge."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._zip = open_zip(stream)
+        self._names = {name.lower(): name for name in self._zip.namelist()}
+
+    def has(self, part: str) -> bool:
+        return part.lower() in self._names
+
+    @property
+    def names(self) -> list[str]:
+        return self._zip.namelist()
+
+    def xml(self, part: str) -> Any:
+        """The root element of a part."""
+        try:
+            info = self._zip.getinfo(self._names[part.lower()])
+            with self._zip.open(info) as member:
+                data = member.read(_XML_BYTES + 1)
+        except KeyError:
+            raise Unreadable(f"部品 {part} がありません") from None
+        except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError) as error:
+            raise Unreadable(f"部品 {part} が壊れています ({error})") from None
+        if len(data) > _XML_BYTES:
+            raise TooLarge(f"部品 {part} が大きすぎます")
+        try:
+            return etree.fromstring(data, _parser())
+        except etree.XMLSyntaxError as error:
+            raise Unreadable(f"部品 {part} の XML が壊れています ({error.msg})") from None
+
+    def related(self, part: str) -> dict[str, tuple[str, str]]:
+        """id -> (last word of the relation's type, target part) of what a part points to inside."""
+        folder, name = posixpath.split(part)
+        rels = posixpath.join(folder, "_rels", f"{name}.rels")
+        if not self.has(rels):
+            return {}
+        found: dict[str, tuple[str, str]] = {}
+        for relation in self.xml(rels):
+            if not isinstance(relation.tag, str) or relation.get("TargetMode") == "External":
+                continue
+            target = posixpath.normpath(posixpath.join(folder, relation.get("Target", "")))
+            if relation.get("Target", "").startswith("/"):
+                target = posixpath.normpath(relation.get("Target"))
+            kind = relation.get("Type", "").rsplit("/", 1)[-1]
+            found[relation.get("Id", "")] = (kind, target.lstrip("/"))
+        return found
+
+    def main(self) -> str:
+        """The part with the document itself."""
+        for kind, target in self.related("").values():
+            if kind == "officeDocument":
+                return target
+        raise Unreadable("Office 文書の本体が見つかりません")
+
+    def title(self) -> str | None:
+        for kind, target in self.related("").values():
+            if kind == "core-properties" and self.has(target):
+                for element in self.xml(target):
+                    if name(element) == "title":
+                        return element.text
+        return None
+
+    def problems(self) -> list[str]:
+        if any(n.lower().endswith("vbaproject.bin") for n in self.names):
+            return ["マクロが含まれています (実行せず、本文だけを読みました)"]
+        return []
+
+
+def open_zip(stream: BinaryIO) -> zipfile.ZipFile:
+    """A zip whose headers do not promise a bomb."""
+    try:
+        archive = zipfile.ZipFile(stream)
+        members = archive.infolist()
+    except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError) as error:
+        raise Unreadable(f"ファイルが壊れています ({error})") from None
+    if len(members) > _MEMBERS or sum(m.file_size for m in members) > _TOTAL_BYTES:
+        raise TooLarge("展開後の大きさが上限を超えています")
+    end = -1
+    for member in sorted(members, key=lambda m: m.header_offset):
+        if member.flag_bits & 1:
+            raise Unreadable("ZIP の中身が暗号化されています")
+        if member.header_offset < end:
+            raise Unreadable("ZIP の中身が重なり合っています")
+        end = member.header_offset + 30 + member.compress_size
+        big = member.file_size > _RATIO_FROM
+        if big and member.file_size > _RATIO * max(member.compress_size, 1):
+            raise TooLarge(f"圧縮率が異常です ({member.filename[:80]})")
+    return archive
+
+
+def name(element: Any) -> str:
+    """The tag without its namespace; "" for comments and instructions."""
+    tag = element.tag
+    return tag.rsplit("}", 1)[-1] if isinstance(tag, str) else ""
+
+
+def value(element: Any, attribute: str = "val") -> str | None:
+    """An attribute whatever its namespace."""
+    for key, found in element.attrib.items():
+        if key.rsplit("}", 1)[-1] == attribute:
+            return str(found)
+    return None
+
+
+def child(element: Any, *path: str) -> Any | None:
+    """The first descendant along `path`, or None."""
+    for step in path:
+        element = next((c for c in element if name(c) == step), None)
+        if element is None:
+            return None
+    return element
+
+
+def children(element: Any, tag: str) -> Iterator[Any]:
+    return (c for c in element if name(c) == tag)
+
+
+def _parser() -> Any:
+    return etree.XMLParser(
+        resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False, remove_comments=True
+    )

@@ -1,0 +1,374 @@
+"""Files are parsed where a hostile one can do nothing: no network, no file, no time.
+
+`Sandbox.parse` hands the bytes to a child that has nothing but them and a pipe to
+answer on, and believes nothing of the answer that it has not checked.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import select
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from types import TracebackType
+from typing import Any, BinaryIO, get_args, get_type_hints
+
+from appliance.errors import (
+    PasswordNeeded,
+    SettingsError,
+    SourceBusy,
+    TooLarge,
+    Transient,
+    Unreadable,
+)
+from appliance.settings import Settings
+from appliance.types import Document, Mark, RawFile
+
+_ROOT = Path(__file__).resolve().parents[2]
+_BLOCK = 1 << 20
+_START_S = 60.0
+_ANSWER_S = 10.0  # for the zygote to fork, or to say how a child ended
+_KINDS = frozenset(get_args(get_type_hints(Mark)["kind"]))
+_ERRORS = {"Unreadable": Unreadable, "PasswordNeeded": PasswordNeeded, "TooLarge": TooLarge}
+_UNSAFE = {c: " " for c in (*range(9), 11, 12, *range(14, 32), 127)}
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+class _Lost(Exception):
+    """The zygote went away; the file is not to blame."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Died:
+    """How a child ended that gave no answer."""
+
+    reason: str
+    again: bool  # worth a second try
+
+
+class Sandbox:
+    """Parses files, one child each, from any number of threads.
+
+    Fails closed: raises SettingsError where the machine cannot confine a parser.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        output_bytes: int = 256_000_000,
+        module: str = "appliance.formats",
+        path: Sequence[Path] = (),
+    ) -> None:
+        self._settings = settings
+        self._output_bytes = output_bytes
+        self._module = module
+        self._path = [str(p) for p in (_ROOT, *path)]
+        self._lock = threading.Lock()
+        self._closed = False
+        self._zygote: subprocess.Popen[bytes] | None = None
+        self._control: socket.socket | None = None
+        with self._lock:
+            self._start()
+        try:
+            self._prove()
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Sandbox:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @property
+    def pid(self) -> int | None:
+        """The zygote's process id, None when none runs."""
+        zygote = self._zygote
+        return zygote.pid if zygote and zygote.poll() is None else None
+
+    def close(self) -> None:
+        """Leave no process behind. Calls still parsing end with Transient."""
+        with self._lock:
+            self._closed = True
+            self._stop()
+
+    def parse(self, file: RawFile) -> tuple[Document, str]:
+        """The document and its media type, found by content.
+
+        Raises Unreadable (PasswordNeeded), TooLarge, SourceBusy, Transient, and what
+        `file.open` raises; an OSError of the source becomes Transient.
+        """
+        with _bytes_of(file, self._settings.file_bytes) as (source, size):
+            if size == 0:
+                raise Unreadable("ファイルが空です")
+            return self._parse(source, _name(file))
+
+    def _parse(self, source: int, name: str) -> tuple[Document, str]:
+        died = 0
+        for _ in range(4):
+            try:
+                reply = self._run(source, name)
+            except _Lost:
+                continue
+            if isinstance(reply, bytes):
+                return _believe(reply)
+            died += 1
+            if died == 2 or not reply.again:
+                raise Unreadable(reply.reason)
+        raise Transient("the parsers' process keeps ending; the file waits for the next run")
+
+    def _run(self, source: int, name: str) -> bytes | _Died:
+        """One child's answer, or how it died. Raises _Lost."""
+        job = {
+            "name": name,
+            "memory_bytes": self._settings.parse_memory,
+            "cpu_s": self._settings.parse_seconds,
+        }
+        # opened anew: read-only, with a position of its own
+        given = os.open(f"/proc/self/fd/{source}", os.O_RDONLY)
+        output, output_w = os.pipe()
+        status, status_w = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        pidfds: list[int] = []
+        try:
+            with self._lock:
+                control = self._alive()
+                with _lost_if_broken():
+                    fds = [given, output_w, status_w.fileno()]
+                    socket.send_fds(control, [json.dumps(job).encode()], fds)
+            os.close(output_w)
+            status_w.close()
+            output_w = -1
+            status.settimeout(_ANSWER_S)
+            with _lost_if_broken():
+                message, pidfds, _, _ = socket.recv_fds(status, 64, 1)
+            if not message or not pidfds:
+                raise _Lost
+            return self._await(output, status)
+        finally:
+            for pidfd in pidfds:
+                with suppress(ProcessLookupError):
+                    signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+                os.close(pidfd)
+            for fd in (given, output, output_w):
+                if fd >= 0:
+                    os.close(fd)
+            status.close()
+            status_w.close()
+
+    def _await(self, output: int, status: socket.socket) -> bytes | _Died:
+        seconds = self._settings.parse_seconds
+        deadline = time.monotonic() + seconds
+        late = _Died(f"解析が {seconds} 秒で終わりませんでした", again=False)
+        answer = bytearray()
+        ready = select.poll()
+        ready.register(output, select.POLLIN)
+        while True:
+            left = deadline - time.monotonic()
+            if left <= 0 or not ready.poll(left * 1000):
+                return late
+            block = os.read(output, _BLOCK)
+            if not block:
+                break
+            answer += block
+            if len(answer) > self._output_bytes:
+                raise TooLarge(f"取り出した文字が多すぎます (上限 {self._output_bytes:,} バイト)")
+        if len(answer) >= 8 and int.from_bytes(answer[:8], "big") == len(answer) - 8:
+            return bytes(answer[8:])
+        with _lost_if_broken():
+            message = status.recv(256)
+        if not message:
+            raise _Lost
+        code = int(json.loads(message)["status"])
+        if code == -signal.SIGXCPU:
+            return late
+        name = signal.Signals(-code).name if code < 0 else f"終了コード {code}"
+        return _Died(f"解析プログラムが 2 回異常終了しました ({name})", again=True)
+
+    def _prove(self) -> None:
+        """One empty parse before the first file: the walls stand, or nothing starts."""
+        source = os.memfd_create("kura-proof")
+        try:
+            os.write(source, b"kura")
+            for _ in range(3):
+                with suppress(_Lost):
+                    reply = self._run(source, "proof.txt")
+                    break
+            else:
+                raise SettingsError("parsers cannot be confined on this machine: no child started")
+        finally:
+            os.close(source)
+        if isinstance(reply, _Died):
+            raise SettingsError(f"parsers cannot be confined on this machine: {reply.reason}")
+        if unconfined := json.loads(reply).get("unconfined"):
+            raise SettingsError(f"parsers cannot be confined on this machine: {unconfined}")
+
+    def _alive(self) -> socket.socket:
+        if self._closed:
+            raise Transient("the sandbox is closed")
+        if self._zygote is None or self._zygote.poll() is not None:
+            self._stop()
+            self._start()
+        assert self._control is not None
+        return self._control
+
+    def _start(self) -> None:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        boot = (
+            "import sys; sys.path[:0] = sys.argv[3:]; "
+            "from appliance.formats.child import main; main(int(sys.argv[1]), sys.argv[2])"
+        )
+        argv = [sys.executable, "-I", "-c", boot, str(theirs.fileno()), self._module, *self._path]
+        # one thread only: a fork of many threads is not safe
+        quiet = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "LANG": "C.UTF-8"}
+        self._control = ours
+        try:
+            self._zygote = subprocess.Popen(
+                argv, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, env=quiet
+            )
+        finally:
+            theirs.close()
+        ours.settimeout(_START_S)
+        try:
+            hello = json.loads(ours.recv(4096) or b"{}")
+        except (OSError, ValueError):
+            hello = {}
+        if "ready" not in hello:
+            self._stop()
+            why = hello.get("error", "its process does not start")
+            raise SettingsError(f"parsers cannot be confined on this machine: {why}")
+
+    def _stop(self) -> None:
+        if self._control:
+            self._control.close()
+        if self._zygote:
+            try:
+                self._zygote.wait(2)
+            except subprocess.TimeoutExpired:
+                self._zygote.kill()
+                self._zygote.wait()
+        self._control = self._zygote = None
+
+
+@contextmanager
+def _lost_if_broken() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise _Lost from error
+
+
+@contextmanager
+def _bytes_of(file: RawFile, limit: int) -> Iterator[tuple[int, int]]:
+    """The file's bytes in memory, sealed, with their number."""
+    if file.size_bytes is not None and file.size_bytes > limit:
+        raise _too_large(file.size_bytes, limit)
+    copy = os.memfd_create("kura-file", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    try:
+        try:
+            with file.open() as stream:
+                size = _copy(stream, copy, limit)
+        except OSError as error:
+            why = error.strerror or type(error).__name__
+            raise Transient(f"{file.uri} could not be read: {why}") from error
+        _seal(copy)
+        yield copy, size
+    finally:
+        os.close(copy)
+
+
+def _copy(stream: BinaryIO, copy: int, limit: int) -> int:
+    before = _fingerprint(stream)
+    size = 0
+    while block := stream.read(_BLOCK):
+        size += len(block)
+        if size > limit:
+            raise _too_large(size, limit)
+        view = memoryview(block)
+        while view:
+            view = view[os.write(copy, view) :]
+    after = _fingerprint(stream)
+    if before != after or (after and after[0] != size):
+        raise SourceBusy("the file changed while it was read")
+    return size
+
+
+def _fingerprint(stream: BinaryIO) -> tuple[int, int] | None:
+    try:
+        facts = os.fstat(stream.fileno())
+    except (OSError, AttributeError, ValueError):  # not a file of this machine
+        return None
+    return (facts.st_size, facts.st_mtime_ns) if stat.S_ISREG(facts.st_mode) else None
+
+
+def _seal(fd: int) -> None:
+    seals = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SEAL
+    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, seals)
+
+
+def _too_large(size: int, limit: int) -> TooLarge:
+    return TooLarge(f"ファイルが大きすぎます ({size:,} バイト、上限 {limit:,} バイト)")
+
+
+def _name(file: RawFile) -> str:
+    """The name whose ending may break a tie between kinds of text."""
+    for name in (file.uri, file.title):
+        if PurePosixPath(name.replace("\x00", "")).suffix:
+            return PurePosixPath(name).name[-200:]
+    return file.title[-200:]
+
+
+def _believe(answer: bytes) -> tuple[Document, str]:
+    """The document in a child's answer; whatever does not fit the type is the file's fault."""
+    try:
+        reply = json.loads(answer)
+        if "error" in reply:
+            raise _ERRORS[reply["error"]](_clean(str(reply["reason"]))[:500])
+        if "unconfined" in reply:
+            raise Transient(f"the parser was not confined: {reply['unconfined']}")
+        text = _clean(_text(reply["text"]))
+        title = reply["title"] and _clean(_text(reply["title"]))[:300]
+        problems = tuple(_clean(_text(p))[:500] for p in reply["problems"][:100])
+        marks = tuple(_mark(m, len(text)) for m in reply["marks"])
+        if any(a.start > b.start for a, b in zip(marks, marks[1:], strict=False)):
+            raise ValueError("marks out of order")
+        return Document(text, marks, title or None, problems), _text(reply["media_type"])[:100]
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, RecursionError):
+        raise Unreadable("解析結果が正しくありません") from None
+
+
+def _mark(row: Any, length: int) -> Mark:
+    start, label, kind, page, level = row
+    whole = type(start) is int and type(level) is int and (page is None or type(page) is int)
+    if not whole or not 0 <= start <= length or kind not in _KINDS:
+        raise ValueError("not a mark")
+    return Mark(start, _clean(_text(label))[:200], kind, page, None, max(0, min(level, 99)))
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError("not text")
+    return value
+
+
+def _clean(text: str) -> str:
+    """Same length, without what no database or terminal should be given."""
+    return _SURROGATE.sub("\ufffd", text).translate(_UNSAFE)

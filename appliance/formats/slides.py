@@ -1,0 +1,115 @@
+"""PowerPoint (.pptx): slides in their order, with titles, body, tables and speaker's notes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, BinaryIO
+
+from appliance.formats.draft import Draft, one_line
+from appliance.formats.package import Package, child, children, name, value
+from appliance.types import Document
+
+
+def parse(stream: BinaryIO) -> Document:
+    package = Package(stream)
+    part = package.main()
+    related = package.related(part)
+    draft = Draft()
+    draft.problems += package.problems()
+    empty: list[int] = []
+    order = child(package.xml(part), "sldIdLst")
+    for number, entry in enumerate(order if order is not None else (), 1):
+        _, target = related.get(_relation(entry), ("", ""))
+        if not package.has(target):
+            draft.problems.append(f"スライド {number} が見つかりません")
+            continue
+        if not _slide(draft, package, target, number):
+            empty.append(number)
+    if empty:
+        numbers = "、".join(map(str, empty[:20]))
+        draft.problems.append(f"スライド {numbers} にテキストがありません (画像のみ)")
+    return draft.document(package.title())
+
+
+def _slide(draft: Draft, package: Package, part: str, number: int) -> bool:
+    before = draft.position
+    draft.mark(f"スライド {number}", "slide", page=number)
+    tree = child(package.xml(part), "cSld", "spTree")
+    shapes = list(_shapes(tree)) if tree is not None else []
+    title = next((s for s in shapes if _placeholder(s) in ("title", "ctrTitle")), None)
+    if title is not None:
+        draft.heading(one_line(" ".join(_paragraphs(title))), 1)
+    for shape in shapes:
+        if shape is title or _placeholder(shape) in ("sldNum", "dt", "ftr"):
+            continue
+        _shape(draft, shape)
+    for kind, target in package.related(part).values():
+        if kind == "notesSlide" and package.has(target):
+            _notes(draft, package.xml(target))
+    wrote = draft.position > before + 1
+    draft.blank()
+    return wrote
+
+
+def _shape(draft: Draft, shape: Any) -> None:
+    for table in shape.iter():
+        if name(table) == "tbl":
+            draft.table(
+                [
+                    [" ".join(_paragraphs(cell)) for cell in children(row, "tc")]
+                    for row in children(table, "tr")
+                ]
+            )
+            return
+    for text in _paragraphs(shape):
+        draft.line(text)
+
+
+def _notes(draft: Draft, root: Any) -> None:
+    tree = child(root, "cSld", "spTree")
+    lines = [
+        text
+        for shape in (_shapes(tree) if tree is not None else ())
+        if _placeholder(shape) == "body"
+        for text in _paragraphs(shape)
+    ]
+    if lines:
+        draft.line("ノート: " + "\n".join(lines))
+
+
+def _shapes(tree: Any) -> Iterator[Any]:
+    for element in tree:
+        if name(element) in ("sp", "graphicFrame", "cxnSp"):
+            yield element
+        elif name(element) in ("grpSp", "AlternateContent", "Choice"):
+            yield from _shapes(element)
+
+
+def _placeholder(shape: Any) -> str | None:
+    for properties in shape:
+        mark = child(properties, "nvPr", "ph") if name(properties).startswith("nv") else None
+        if mark is not None:
+            return value(mark, "type") or "body"
+    return None
+
+
+def _paragraphs(shape: Any) -> Iterator[str]:
+    for paragraph in shape.iter():
+        if name(paragraph) != "p":
+            continue
+        text = "".join(_runs(paragraph)).strip()
+        if text:
+            yield text
+
+
+def _runs(paragraph: Any) -> Iterator[str]:
+    for element in paragraph:
+        if name(element) in ("r", "fld"):
+            yield from (t.text or "" for t in children(element, "t"))
+        elif name(element) == "br":
+            yield "\n"
+
+
+def _relation(entry: Any) -> str:
+    """The relation's id: the `id` with a namespace, not the plain one."""
+    return next((v for k, v in entry.attrib.items() if k.endswith("}id")), "")

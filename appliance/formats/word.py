@@ -1,0 +1,303 @@
+"""Word (.docx, .docm): the body in order, with the numbers Word would have shown.
+
+Page headers and footers, deleted and hidden text are left out; footnotes come last.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, BinaryIO
+
+from appliance.formats.draft import Draft
+from appliance.formats.package import Package, child, children, name, value
+from appliance.types import Document
+
+_SKIP = {"Fallback", "del", "moveFrom", "rt", "instrText", "delText", "pPr", "rPr", "sectPr"}
+_BLOCKS = {"sdt", "sdtContent", "ins", "moveTo", "customXml", "smartTag"}
+_DIGITS = "〇一二三四五六七八九"
+_IROHA = "イロハニホヘトチリヌルヲワカヨタレソツネナラムウヰノオクヤマケフコエテアサキユメミシヱヒモセス"
+_AIUEO = "アイウエオカキクケコサシスセソタチツテトナニヌネノハヒフヘホマミムメモヤユヨラリルレロワヲン"
+_CIRCLED = "①②③④⑤⑥⑦⑧⑨⑩⑪⑫⑬⑭⑮⑯⑰⑱⑲⑳"
+
+
+@dataclass
+class _Level:
+    start: int = 1
+    form: str = "decimal"
+    text: str = "%1."
+
+
+@dataclass
+class _Style:
+    level: int = 0  # of a heading
+    title: bool = False
+    number: str | None = None
+    depth: int = 0
+
+
+@dataclass
+class _Numbers:
+    """Counters of every list, as far as the document has been read."""
+
+    levels: dict[str, dict[int, _Level]] = field(default_factory=dict)
+    counts: dict[str, dict[int, int]] = field(default_factory=lambda: defaultdict(dict))
+    shared: dict[str, str] = field(default_factory=dict)  # list -> the one whose counters it uses
+
+    def next(self, number: str, depth: int) -> str:
+        levels = self.levels.get(number)
+        if not levels or depth not in levels:
+            return ""
+        counts = self.counts[self.shared.get(number, number)]
+        for deeper in [d for d in counts if d > depth]:
+            del counts[deeper]
+        counts[depth] = counts.get(depth, levels[depth].start - 1) + 1
+        if levels[depth].form == "bullet":
+            return "・"
+        if levels[depth].form == "none":
+            return ""
+        text = levels[depth].text
+        for d in range(9):
+            if f"%{d + 1}" in text:
+                level = levels.get(d, _Level())
+                text = text.replace(f"%{d + 1}", _form(counts.get(d, level.start), level.form))
+        return text.strip()
+
+
+def parse(stream: BinaryIO) -> Document:
+    package = Package(stream)
+    part = package.main()
+    related = package.related(part)
+    parts = {kind: target for kind, target in related.values() if package.has(target)}
+    styles = _styles(package.xml(parts["styles"])) if "styles" in parts else {}
+    numbers = _numbers(package.xml(parts["numbering"])) if "numbering" in parts else _Numbers()
+    draft = Draft()
+    draft.problems += package.problems()
+    title = package.title()
+    body = child(package.xml(part), "body")
+    for block in _blocks(body) if body is not None else ():
+        if name(block) == "tbl":
+            draft.table(list(_rows(block)))
+            draft.blank()
+            continue
+        text, style = _paragraph(block, styles, numbers)
+        if not text.strip():
+            draft.blank()
+        elif style.title:
+            title = title or text
+            draft.line(text)
+        elif style.level:
+            draft.heading(text, style.level)
+        else:
+            draft.line(text)
+    if "footnotes" in parts:
+        _notes(draft, package.xml(parts["footnotes"]))
+    return draft.document(title)
+
+
+def _blocks(container: Any) -> Iterator[Any]:
+    for element in container:
+        if name(element) in ("p", "tbl"):
+            yield element
+        elif name(element) in _BLOCKS:
+            yield from _blocks(element)
+
+
+def _paragraph(
+    paragraph: Any, styles: dict[str, _Style], numbers: _Numbers
+) -> tuple[str, _Style]:
+    text = "".join(_runs(paragraph)).strip("\n")
+    properties = child(paragraph, "pPr")
+    style = _Style()
+    if properties is not None:
+        chosen = child(properties, "pStyle")
+        style = styles.get(value(chosen) or "", style) if chosen is not None else style
+        own = child(properties, "outlineLvl")
+        if own is not None and (value(own) or "9").isdigit() and int(value(own) or 9) < 9:
+            style = _Style(int(value(own) or 0) + 1, False, style.number, style.depth)
+        number, depth = _numbering(properties, style)
+        if number and number != "0" and text.strip():
+            text = f"{numbers.next(number, depth)} {text}".strip()
+    return text, style
+
+
+def _numbering(properties: Any, style: _Style) -> tuple[str | None, int]:
+    numbering = child(properties, "numPr")
+    if numbering is None:
+        return style.number, style.depth
+    number, depth = child(numbering, "numId"), child(numbering, "ilvl")
+    return (
+        value(number) if number is not None else style.number,
+        int(value(depth) or 0) if depth is not None else style.depth,
+    )
+
+
+def _runs(element: Any) -> Iterator[str]:
+    """The text of a paragraph as it is shown."""
+    for part in element:
+        tag = name(part)
+        if tag in _SKIP:
+            continue
+        if tag == "t":
+            yield part.text or ""
+        elif tag == "r" and _hidden(part):
+            continue
+        elif tag in ("tab", "ptab"):
+            yield "\t"
+        elif tag in ("br", "cr"):
+            yield "\n"
+        elif tag == "noBreakHyphen":
+            yield "-"
+        elif tag == "footnoteReference":
+            yield f"（注{value(part, 'id')}）"
+        elif tag == "txbxContent":
+            yield "\n" + "\n".join("".join(_runs(p)) for p in part.iter() if name(p) == "p") + "\n"
+        else:
+            yield from _runs(part)
+
+
+def _hidden(run: Any) -> bool:
+    vanish = child(run, "rPr", "vanish")
+    return vanish is not None and value(vanish) not in ("0", "false")
+
+
+def _rows(table: Any) -> Iterator[list[str]]:
+    for row in _within(table, "tr"):
+        cells = []
+        for cell in _within(row, "tc"):
+            merged = child(cell, "tcPr", "vMerge")
+            follows = merged is not None and value(merged) != "restart"
+            cells.append("" if follows else " ".join(_cell(cell)))
+        yield cells
+
+
+def _within(element: Any, tag: str) -> Iterator[Any]:
+    for part in element:
+        if name(part) == tag:
+            yield part
+        elif name(part) in _BLOCKS:
+            yield from _within(part, tag)
+
+
+def _cell(cell: Any) -> Iterator[str]:
+    for block in _blocks(cell):
+        if name(block) == "p":
+            yield "".join(_runs(block)).strip()
+        else:
+            yield " / ".join(" ".join(row) for row in _rows(block))
+
+
+def _notes(draft: Draft, root: Any) -> None:
+    draft.blank()
+    for note in children(root, "footnote"):
+        text = " ".join("".join(_runs(p)).strip() for p in children(note, "p"))
+        if value(note, "type") in (None, "normal") and text.strip():
+            draft.line(f"（注{value(note, 'id')}）{text.strip()}")
+
+
+def _styles(root: Any) -> dict[str, _Style]:
+    """Heading levels and numbering by style id, what a style is based on included."""
+    raw = {value(s, "styleId") or "": s for s in children(root, "style")}
+    return {key: _style(raw, key, 0) for key in raw}
+
+
+def _style(raw: dict[str, Any], key: str, depth: int) -> _Style:
+    if key not in raw or depth > 20:
+        return _Style()
+    element = raw[key]
+    based = child(element, "basedOn")
+    style = _style(raw, value(based) or "", depth + 1) if based is not None else _Style()
+    label = child(element, "name")
+    words = ((value(label) or "") if label is not None else "").lower()
+    title = words in ("title", "表題")
+    level = style.level
+    for prefix in ("heading ", "見出し "):
+        if words.startswith(prefix) and words[len(prefix) :].strip().isdigit():
+            level = min(9, int(words[len(prefix) :]))
+    outline = child(element, "pPr", "outlineLvl")
+    if outline is not None and (value(outline) or "").isdigit():
+        level = int(value(outline) or 0) + 1 if int(value(outline) or 9) < 9 else 0
+    number, ilvl = style.number, style.depth
+    properties = child(element, "pPr")
+    if properties is not None:
+        number, ilvl = _numbering(properties, style)
+    return _Style(level, title, number, ilvl)
+
+
+def _numbers(root: Any) -> _Numbers:
+    abstract: dict[str, dict[int, _Level]] = {}
+    for kind in children(root, "abstractNum"):
+        levels = abstract.setdefault(value(kind, "abstractNumId") or "", {})
+        for level in children(kind, "lvl"):
+            levels[int(value(level, "ilvl") or 0)] = _level(level)
+    numbers = _Numbers()
+    for number in children(root, "num"):
+        key, base = value(number, "numId") or "", child(number, "abstractNumId")
+        origin = (value(base) or "") if base is not None else ""
+        levels = dict(abstract.get(origin, {}))
+        restarts = False
+        for change in children(number, "lvlOverride"):
+            depth = int(value(change, "ilvl") or 0)
+            own, start = child(change, "lvl"), child(change, "startOverride")
+            if own is not None:
+                levels[depth] = _level(own)
+            if start is not None:
+                restarts = True
+                before = levels.get(depth, _Level())
+                levels[depth] = _Level(int(value(start) or 1), before.form, before.text)
+        numbers.levels[key] = levels
+        numbers.shared[key] = key if restarts else f"abstract {origin}"
+    return numbers
+
+
+def _level(level: Any) -> _Level:
+    start, form, text = child(level, "start"), child(level, "numFmt"), child(level, "lvlText")
+    return _Level(
+        int(value(start) or 1) if start is not None else 1,
+        (value(form) or "decimal") if form is not None else "decimal",
+        (value(text) or "") if text is not None else "",
+    )
+
+
+def _form(n: int, form: str) -> str:
+    match form:
+        case "japaneseCounting" | "chineseCounting" | "ideographDigital" | "japaneseLegal":
+            return _kanji(n)
+        case "decimalFullWidth" | "decimalFullWidth2":
+            return "".join(chr(ord(c) + 0xFEE0) for c in str(n))
+        case "decimalEnclosedCircle" | "decimalEnclosedCircleChinese" if 1 <= n <= 20:
+            return _CIRCLED[n - 1]
+        case "iroha" | "irohaFullWidth":
+            return _IROHA[(n - 1) % len(_IROHA)]
+        case "aiueo" | "aiueoFullWidth":
+            return _AIUEO[(n - 1) % len(_AIUEO)]
+        case "lowerLetter":
+            return chr(ord("a") + (n - 1) % 26)
+        case "upperLetter":
+            return chr(ord("A") + (n - 1) % 26)
+        case "lowerRoman":
+            return _roman(n).lower()
+        case "upperRoman":
+            return _roman(n)
+        case _:
+            return str(n)
+
+
+def _kanji(n: int) -> str:
+    if not 0 < n < 1000:
+        return str(n)
+    out = ""
+    for unit, size in (("百", 100), ("十", 10), ("", 1)):
+        digit, n = divmod(n, size)
+        if digit:
+            out += ("" if digit == 1 and unit else _DIGITS[digit]) + unit
+    return out
+
+
+def _roman(n: int) -> str:
+    out = ""
+    for size, mark in ((10, "X"), (9, "IX"), (5, "V"), (4, "IV"), (1, "I")):
+        while n >= size and len(out) < 40:
+            out, n = out + mark, n - size
+    return out
