@@ -1,0 +1,164 @@
+"""Mail (.eml): headers in their own words, the body, and what is attached.
+
+Charsets lie, so bytes decide. Nothing a mail points to is fetched.
+"""
+
+from __future__ import annotations
+
+import email.policy
+import io
+import re
+from collections.abc import Iterator
+from email.message import EmailMessage, Message
+from email.parser import BytesParser
+from typing import BinaryIO, cast
+
+from appliance.errors import TooLarge, Unreadable
+from appliance.formats import charset, kinds, web
+from appliance.formats.draft import Draft, one_line
+from appliance.types import Document
+
+_HEADERS = (("From", "差出人"), ("To", "宛先"), ("Cc", "Cc"), ("Date", "日付"), ("Subject", "件名"))
+_DEPTH = 5
+_PARTS = 200
+_HEADER_CHARS = 2_000
+_HEAD_BYTES = 1_000_000
+_RAW = re.compile("[\udc80-\udcff\x1b]")
+
+
+def parse(stream: BinaryIO) -> Document:
+    return _parse(stream.read(), depth=0)
+
+
+def _parse(data: bytes, depth: int) -> Document:
+    blank = re.search(rb"\r?\n\r?\n", data[: _HEAD_BYTES + 4])
+    if blank is None and len(data) > _HEAD_BYTES:
+        raise TooLarge("メールのヘッダーが大きすぎます")
+    message = BytesParser(policy=email.policy.default).parsebytes(data)
+    draft = Draft()
+    subject = None
+    for field, shown in _HEADERS:
+        if text := _header(message, field):
+            draft.line(f"{shown}: {text}")
+            subject = text if field == "Subject" else subject
+    draft.blank()
+    parts = list(_leaves(message, draft))
+    for body in _bodies(parts):
+        draft.embed(Document(body))
+        draft.blank()
+    for part in parts:
+        if _is_attached(part):
+            _attachment(draft, part, depth)
+    return draft.document(subject)
+
+
+def _header(message: Message, field: str) -> str:
+    try:
+        text = str(message.get(field, ""))
+    except Exception:  # noqa: BLE001 (the header parser raises many things over broken headers)
+        text = next((v for k, v in message.raw_items() if k.lower() == field.lower()), "")  # type: ignore[attr-defined]
+        text = str(text)
+    if _RAW.search(text):  # not encoded at all: bytes of some charset
+        try:
+            text = charset.decode(text.encode("utf-8", "surrogateescape")).text
+        except (Unreadable, UnicodeEncodeError):
+            text = text.encode("utf-8", "replace").decode("utf-8")
+    return one_line(text)[:_HEADER_CHARS]
+
+
+def _leaves(message: Message, draft: Draft) -> Iterator[EmailMessage]:
+    """Parts that hold something, in order; a mail inside a mail is one part."""
+    waiting: list[Message] = [message]
+    seen = 0
+    while waiting:
+        part = waiting.pop()
+        seen += 1
+        if seen > _PARTS:
+            draft.problems.append(f"メールの部品が多すぎるため、{_PARTS} 個より後を読んでいません")
+            return
+        inner = part.get_payload()
+        if part.get_content_maintype() == "multipart" and isinstance(inner, list):
+            waiting += reversed(cast(list[Message], inner))
+        else:
+            yield cast(EmailMessage, part)
+
+
+def _is_attached(part: EmailMessage) -> bool:
+    if part.get_content_disposition() == "attachment" or part.get_content_type() == "message/rfc822":
+        return True
+    named = bool(_file_name(part))
+    return named if part.get_content_maintype() == "text" else True
+
+
+def _bodies(parts: list[EmailMessage]) -> Iterator[str]:
+    """Plain texts; HTML only where there is no plain text."""
+    own = [p for p in parts if not _is_attached(p)]
+    plain = [p for p in own if p.get_content_type() != "text/html"]
+    for part in plain:
+        if text := _text(part).strip():
+            yield text
+    if not any(_text(p).strip() for p in plain):
+        for part in own:
+            if part.get_content_type() == "text/html":
+                yield web.from_text(_text(part)).text
+
+
+def _text(part: EmailMessage) -> str:
+    data = part.get_payload(decode=True)
+    if not isinstance(data, bytes):
+        return ""
+    try:
+        return charset.decode(data, part.get_content_charset()).text
+    except Unreadable:
+        return ""
+
+
+def _attachment(draft: Draft, part: EmailMessage, depth: int) -> None:
+    name = _file_name(part) or ("転送メール.eml" if part.get_content_maintype() == "message" else "")
+    kind = part.get_content_maintype()
+    if not name and kind in ("image", "application"):
+        return  # a picture in the signature, a signature
+    draft.blank()
+    draft.mark(f"添付: {name}", "part")
+    draft.line(f"添付: {name}")
+    try:
+        draft.embed(_document(part, name, depth))
+    except (Unreadable, TooLarge) as error:
+        draft.problems.append(f"添付「{name}」: {error}")
+    except Exception as error:  # noqa: BLE001 (a broken attachment must not lose the mail)
+        draft.problems.append(f"添付「{name}」を解析できません ({type(error).__name__})")
+
+
+def _document(part: EmailMessage, name: str, depth: int) -> Document:
+    from appliance.formats import PARSERS  # the table this file is a row of
+
+    if depth >= _DEPTH:
+        raise TooLarge("添付の入れ子が深すぎます")
+    if part.get_content_type() == "message/rfc822":
+        inner = part.get_payload()
+        message = inner[0] if isinstance(inner, list) and inner else inner
+        if not isinstance(message, Message):
+            raise Unreadable("転送されたメールが空です")
+        return _parse(message.as_bytes(policy=email.policy.compat32), depth + 1)
+    data = part.get_payload(decode=True)
+    if not isinstance(data, bytes) or not data:
+        raise Unreadable("中身が空です")
+    kind = kinds.identify(io.BytesIO(data), name)
+    if kind == "message/rfc822":
+        return _parse(data, depth + 1)
+    if kind not in PARSERS:
+        raise Unreadable(f"この形式には対応していません ({kind})")
+    return PARSERS[kind](io.BytesIO(data))
+
+
+def _file_name(part: EmailMessage) -> str:
+    try:
+        name = part.get_filename() or ""
+    except Exception:  # noqa: BLE001
+        return "名前不明"
+    if _RAW.search(name):
+        try:
+            name = charset.decode(name.encode("utf-8", "surrogateescape")).text
+        except (Unreadable, UnicodeEncodeError):
+            name = "名前不明"
+    return one_line(name.replace("/", "_").replace("\\", "_"))[:120]

@@ -1,0 +1,182 @@
+"""PDF: page by page through PDFium; running heads go, broken lines become paragraphs again."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Sequence
+from typing import BinaryIO
+
+import pypdfium2
+
+from appliance.errors import PasswordNeeded, Unreadable
+from appliance.formats import structure
+from appliance.types import Document, Mark
+
+_PASSWORD = 4  # FPDF_ERR_PASSWORD
+_EDGE = 3  # lines at either end of a page that may be a running head
+_NOT_TEXT = re.compile("[\ufffe\uffff\ufeff\x02\xad\u200b]")
+_RADICALS = {c: unicodedata.normalize("NFKC", chr(c)) for c in range(0x2F00, 0x2FD6)}
+_RADICALS |= {c: n for c in range(0x2E80, 0x2EF4) if len(n := unicodedata.normalize("NFKC", chr(c))) == 1}
+_CJK = "\u3000-\u30ff\u3400-\u9fff\uf900-\ufaff\uff00-\uff9f"
+_SPREAD = re.compile(f"(?<![^ ])[{_CJK}](?: [{_CJK}]){{2,}}(?![^ ])")  # 旅 費 規 程
+_STOPS = "。．.！？!?：:；;」』）)】"
+_OPENS = re.compile(
+    r"^\s*(?:[・●○◆◇■□▼▲※★☆◎→]|[-*•–]\s|[(（][0-9０-９一二三四五六七八九十ア-ンa-zA-Z]{1,3}[)）]|[①-⑳]|"
+    r"[0-9０-９]{1,3}[.．、)）\s　]|[一二三四五六七八九十]{1,3}[、.．\s　]|[ア-ン][.．、\s　]|第[0-9０-９一二三四五六七八九十百]+[編章節款条]|"
+    r"附\s*則|別\s*表|【|「|[（(][^（）()]{1,30}[）)]\s*$)"
+)
+
+
+def parse(stream: BinaryIO) -> Document:
+    try:
+        pdf = pypdfium2.PdfDocument(stream.read())
+    except pypdfium2.PdfiumError as error:
+        if getattr(error, "err_code", None) == _PASSWORD or "password" in str(error).lower():
+            raise PasswordNeeded("パスワードが必要です") from None
+        raise Unreadable(f"PDF が壊れています ({error})") from None
+    try:
+        pages, problems = _pages(pdf)
+        title = _title(pdf)
+    finally:
+        pdf.close()
+    if not any(any(lines) for lines in pages):
+        raise Unreadable("テキストがありません (画像のみの PDF です。OCR が必要です)")
+    empty = [n for n, lines in enumerate(pages, 1) if not any(lines)]
+    if empty:
+        problems.append(f"p. {_ranges(empty)} にテキストがありません (画像のみ)")
+    text, starts = _flow(_without_running_heads(pages))
+    if text.count("\ufffd") * 5 > len(text):
+        problems.append("文字に変換できない部分が多くあります (フォントの情報が不足しています)")
+    marks = [Mark(at, f"p. {n}", "page", n) for n, at in enumerate(starts, 1) if at < len(text)]
+    marks += structure.sections(text)
+    marks.sort(key=lambda m: m.start)
+    return Document(text, tuple(marks), title, tuple(problems))
+
+
+def _pages(pdf: pypdfium2.PdfDocument) -> tuple[list[list[str]], list[str]]:
+    """The lines of each page, in PDFium's order."""
+    pages: list[list[str]] = []
+    broken: list[int] = []
+    for n in range(len(pdf)):
+        try:
+            page = pdf[n]
+            text_page = page.get_textpage()
+            text = text_page.get_text_range()
+            text_page.close()
+            page.close()
+        except pypdfium2.PdfiumError:
+            broken.append(n + 1)
+            text = ""
+        pages.append([_clean(line) for line in text.replace("\r\n", "\n").split("\n")])
+    problems = [f"p. {_ranges(broken)} を読めません (ページが壊れています)"] if broken else []
+    return pages, problems
+
+
+def _clean(line: str) -> str:
+    line = _NOT_TEXT.sub("", line).translate(_RADICALS).replace("\r", "")
+    line = _SPREAD.sub(lambda run: run[0].replace(" ", ""), line)
+    return line.strip(" \t\xa0")
+
+
+def _without_running_heads(pages: Sequence[list[str]]) -> list[list[str]]:
+    """Lines that stand at the edge of most pages, page numbers aside, are not the text's own."""
+    filled = [p for p in pages if any(p)]
+    seen: Counter[str] = Counter()
+    for lines in filled:
+        seen.update({_shape(line) for line in _edges(lines)})
+    often = max(3, -(-6 * len(filled) // 10))
+    running = {shape for shape, times in seen.items() if times >= often}
+    kept: list[list[str]] = []
+    for lines in pages:
+        edge = {id(line) for line in _edges(lines)}
+        kept.append([line for line in lines if id(line) not in edge or _shape(line) not in running])
+    return kept
+
+
+def _edges(lines: Sequence[str]) -> list[str]:
+    full = [line for line in lines if line.strip()]
+    return full if len(full) <= 2 * _EDGE else full[:_EDGE] + full[-_EDGE:]
+
+
+def _shape(line: str) -> str:
+    return re.sub(r"[0-9０-９]+", "#", "".join(line.split()))
+
+
+def _flow(pages: Sequence[list[str]]) -> tuple[str, list[int]]:
+    """All lines as paragraphs, and where each page begins."""
+    parts: list[str] = []
+    starts: list[int] = []
+    length = 0
+    last, full = "", 0.0
+
+    def add(piece: str) -> None:
+        nonlocal length
+        parts.append(piece)
+        length += len(piece)
+
+    for lines in pages:
+        first = True
+        page_full = _full_width(lines)
+        for line in lines:
+            if not line:
+                continue
+            if parts:
+                add(_between(last, line, full))
+            if first:
+                starts.append(length)
+                first = False
+            add(line)
+            last, full = line, page_full
+        if first:
+            starts.append(length)
+    return "".join(parts), starts
+
+
+def _between(line: str, following: str, full: float) -> str:
+    """Nothing or a space where a paragraph goes on, else a line end."""
+    if (
+        _width(line) < full
+        or line[-1] in _STOPS
+        or _OPENS.match(following)
+        or structure.label(line)
+        or _looks_like_row(line)
+        or _looks_like_row(following)
+    ):
+        return "\n"
+    latin = line[-1].isascii() and following[0].isascii()
+    return " " if latin else ""
+
+
+def _full_width(lines: Sequence[str]) -> float:
+    """From this width on a line has been broken by the margin, not by its author."""
+    widths = sorted(_width(line) for line in lines if line)
+    if not widths:
+        return 0.0
+    return max(24.0, 0.88 * widths[min(len(widths) - 1, int(len(widths) * 0.95))])
+
+
+def _width(line: str) -> float:
+    return sum(2 if unicodedata.east_asian_width(c) in "WFA" else 1 for c in line)
+
+
+def _looks_like_row(line: str) -> bool:
+    """Two gaps and more between words that need none: cells of a table."""
+    return len(re.findall(f"(?<=[{_CJK}0-9,.%]) +(?=[{_CJK}0-9¥])", line)) >= 2
+
+
+def _title(pdf: pypdfium2.PdfDocument) -> str | None:
+    title = str(pdf.get_metadata_dict().get("Title") or "").strip()
+    unset = not title or title.lower() in ("untitled", "(anonymous)", "無題")
+    return None if unset or title.startswith("Microsoft ") else title[:200]
+
+
+def _ranges(numbers: Sequence[int]) -> str:
+    runs: list[list[int]] = []
+    for n in numbers:
+        if runs and n == runs[-1][1] + 1:
+            runs[-1][1] = n
+        else:
+            runs.append([n, n])
+    return "、".join(str(a) if a == b else f"{a}–{b}" for a, b in runs[:50])
