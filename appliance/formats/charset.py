@@ -111,7 +111,9 @@ def _japanese(data: bytes) -> tuple[str, str]:
         damaged.append((text.count("\ufffd"), text, encoding))
     lost, text, encoding = min(damaged, key=lambda reading: reading[0])
     if lost > max(1, len(text) * _LOST):
-        raise Unreadable("文字コードを判別できません (UTF-8・Shift_JIS・EUC-JP・ISO-2022-JP のどれでもありません)")
+        raise Unreadable(
+            "文字コードを判別できません (UTF-8・Shift_JIS・EUC-JP・ISO-2022-JP のどれでもありません)"
+        )
     return text, encoding
 
 

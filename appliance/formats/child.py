@@ -6,6 +6,7 @@ imported, for a child can open nothing any more. Speaks JSON, never pickle.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import os
@@ -99,10 +100,8 @@ def _reap(running: dict[int, socket.socket]) -> None:
         if pid == 0:
             return
         listener = running.pop(pid)
-        try:
+        with contextlib.suppress(OSError):  # nobody waits for it any more
             listener.send(json.dumps({"status": os.waitstatus_to_exitcode(status)}).encode())
-        except OSError:
-            pass
         listener.close()
 
 
@@ -179,7 +178,9 @@ def _send(output: int, reply: dict[str, Any]) -> None:
 
 def _import_all() -> None:
     for package in _LAZY:
-        for found in pkgutil.walk_packages(importlib.import_module(package).__path__, f"{package}."):
+        for found in pkgutil.walk_packages(
+            importlib.import_module(package).__path__, f"{package}."
+        ):
             try:
                 importlib.import_module(found.name)
             except (ImportError, SyntaxError):  # made for another system

@@ -121,15 +121,20 @@ def _seccomp() -> None:
 
 def _knock() -> None:
     """Try what must not work: a wall is believed when it has been touched."""
-    for what, attempt in (
-        ("a file", lambda: os.close(os.open("/", os.O_RDONLY))),
-        ("a socket", lambda: socket.socket().close()),
-    ):
+    for what, attempt in (("a file", _open_a_file), ("a socket", _open_a_socket)):
         try:
             attempt()
         except OSError:
             continue
         raise Unconfined(f"{what} could still be opened inside the sandbox")
+
+
+def _open_a_file() -> None:
+    os.close(os.open("/", os.O_RDONLY))
+
+
+def _open_a_socket() -> None:
+    socket.socket().close()
 
 
 def _filter() -> bytes:

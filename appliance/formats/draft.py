@@ -11,7 +11,7 @@ from appliance.types import Document, Mark
 
 _SPACES = re.compile(r"[ \t\xa0\u3000]+")
 _LABEL_CHARS = 80
-_LONG_TABLE = 1_000  # characters: beyond, each row names its columns
+_LONG_TABLE = 600  # characters: beyond, each row names its columns
 
 
 class Draft:
@@ -83,10 +83,16 @@ def table_lines(rows: Sequence[Sequence[str]]) -> list[str]:
     """A table as lines: 「a | b」, or 「列: 値 | 列: 値」 where it is long, so that no row is orphaned."""
     cells = [[one_line(c) for c in row] for row in rows]
     cells = [row for row in cells if any(row)]
-    size = sum(len(c) + 3 for row in cells for c in row)
-    if len(cells) > 3 and size > _LONG_TABLE and is_header(cells):
+    if needs_labels(cells):
         return [pipes(cells[0]), *(labelled(cells[0], row) for row in cells[1:])]
     return [pipes(row) for row in cells]
+
+
+def needs_labels(rows: Sequence[Sequence[str]]) -> bool:
+    """True if the table will be cut, and a row without the names above it says little."""
+    if len(rows) < 2 or sum(len(c) + 3 for row in rows for c in row if c) <= _LONG_TABLE:
+        return False
+    return sum(1 for c in rows[0] if c) > 2 and is_header(rows)
 
 
 def is_header(rows: Sequence[Sequence[str]]) -> bool:

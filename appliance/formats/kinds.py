@@ -16,7 +16,11 @@ DOCX, XLSX, PPTX = (
     _OOXML + "spreadsheetml.sheet",
     _OOXML + "presentationml.presentation",
 )
-XLS, OLE, ENCRYPTED = "application/vnd.ms-excel", "application/x-ole-storage", "application/encrypted"
+XLS, OLE, ENCRYPTED = (
+    "application/vnd.ms-excel",
+    "application/x-ole-storage",
+    "application/encrypted",
+)
 PDF, ZIP = "application/pdf", "application/zip"
 _MEMBERS = ((b"word/", DOCX), (b"xl/", XLSX), (b"ppt/", PPTX))
 _MAGIC = (
@@ -44,7 +48,9 @@ _HEADER = re.compile(
     rb"|content-type|x-[a-z-]{1,40}|reply-to|cc)[ \t]*:",
     re.IGNORECASE | re.MULTILINE,
 )
-_SURE_HEADER = re.compile(rb"^(?:received|message-id|mime-version)[ \t]*:", re.IGNORECASE | re.MULTILINE)
+_SURE_HEADER = re.compile(
+    rb"^(?:received|message-id|mime-version)[ \t]*:", re.IGNORECASE | re.MULTILINE
+)
 
 
 def detect(head: bytes, name: str = "") -> str:

@@ -6,6 +6,7 @@ Charsets lie, so bytes decide. Nothing a mail points to is fetched.
 from __future__ import annotations
 
 import email.policy
+import email.utils
 import io
 import re
 from collections.abc import Iterator
@@ -56,14 +57,24 @@ def _header(message: Message, field: str) -> str:
     try:
         text = str(message.get(field, ""))
     except Exception:  # noqa: BLE001 (the header parser raises many things over broken headers)
-        text = next((v for k, v in message.raw_items() if k.lower() == field.lower()), "")  # type: ignore[attr-defined]
+        text = next((v for k, v in message.raw_items() if k.lower() == field.lower()), "")
         text = str(text)
     if _RAW.search(text):  # not encoded at all: bytes of some charset
         try:
             text = charset.decode(text.encode("utf-8", "surrogateescape")).text
         except (Unreadable, UnicodeEncodeError):
             text = text.encode("utf-8", "replace").decode("utf-8")
-    return one_line(text)[:_HEADER_CHARS]
+    text = one_line(text)[:_HEADER_CHARS]
+    return _day(text) if field == "Date" else text
+
+
+def _day(text: str) -> str:
+    """The sender's own clock, as people write it."""
+    try:
+        at = email.utils.parsedate_to_datetime(text)
+    except ValueError:
+        return text
+    return f"{at.year}年{at.month}月{at.day}日 {at:%H:%M}"
 
 
 def _leaves(message: Message, draft: Draft) -> Iterator[EmailMessage]:
@@ -84,7 +95,10 @@ def _leaves(message: Message, draft: Draft) -> Iterator[EmailMessage]:
 
 
 def _is_attached(part: EmailMessage) -> bool:
-    if part.get_content_disposition() == "attachment" or part.get_content_type() == "message/rfc822":
+    if (
+        part.get_content_disposition() == "attachment"
+        or part.get_content_type() == "message/rfc822"
+    ):
         return True
     named = bool(_file_name(part))
     return named if part.get_content_maintype() == "text" else True
@@ -114,7 +128,9 @@ def _text(part: EmailMessage) -> str:
 
 
 def _attachment(draft: Draft, part: EmailMessage, depth: int) -> None:
-    name = _file_name(part) or ("転送メール.eml" if part.get_content_maintype() == "message" else "")
+    name = _file_name(part) or (
+        "転送メール.eml" if part.get_content_maintype() == "message" else ""
+    )
     kind = part.get_content_maintype()
     if not name and kind in ("image", "application"):
         return  # a picture in the signature, a signature

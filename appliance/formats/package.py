@@ -83,7 +83,7 @@ class Package:
             if kind == "core-properties" and self.has(target):
                 for element in self.xml(target):
                     if name(element) == "title":
-                        return element.text
+                        return str(element.text or "")
         return None
 
     def problems(self) -> list[str]:
@@ -143,5 +143,9 @@ def children(element: Any, tag: str) -> Iterator[Any]:
 
 def _parser() -> Any:
     return etree.XMLParser(
-        resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False, remove_comments=True
+        resolve_entities=False,
+        no_network=True,
+        load_dtd=False,
+        huge_tree=False,
+        remove_comments=True,
     )

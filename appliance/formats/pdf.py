@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import BinaryIO
 
 import pypdfium2
@@ -15,12 +15,19 @@ from appliance.formats import structure
 from appliance.types import Document, Mark
 
 _PASSWORD = 4  # FPDF_ERR_PASSWORD
+_BOOKMARKS = 5_000
 _EDGE = 3  # lines at either end of a page that may be a running head
 _NOT_TEXT = re.compile("[\ufffe\uffff\ufeff\x02\xad\u200b]")
 _RADICALS = {c: unicodedata.normalize("NFKC", chr(c)) for c in range(0x2F00, 0x2FD6)}
-_RADICALS |= {c: n for c in range(0x2E80, 0x2EF4) if len(n := unicodedata.normalize("NFKC", chr(c))) == 1}
+_RADICALS |= {
+    c: n for c in range(0x2E80, 0x2EF4) if len(n := unicodedata.normalize("NFKC", chr(c))) == 1
+}
 _CJK = "\u3000-\u30ff\u3400-\u9fff\uf900-\ufaff\uff00-\uff9f"
 _SPREAD = re.compile(f"(?<![^ ])[{_CJK}](?: [{_CJK}]){{2,}}(?![^ ])")  # 旅 費 規 程
+_LEADER = re.compile(r"\s*(?:[.．・…‥]\s?){4,}\s*")
+_FOLIO = re.compile(
+    r"[-–—―\s]*(?:p\.?|P\.?)?\s*([0-9]{1,4})(?:\s*[/／]\s*[0-9]{1,4})?(?:\s*ページ)?[-–—―\s]*"
+)
 _STOPS = "。．.！？!?：:；;」』）)】"
 _OPENS = re.compile(
     r"^\s*(?:[・●○◆◇■□▼▲※★☆◎→]|[-*•–]\s|[(（][0-9０-９一二三四五六七八九十ア-ンa-zA-Z]{1,3}[)）]|[①-⑳]|"
@@ -39,6 +46,7 @@ def parse(stream: BinaryIO) -> Document:
     try:
         pages, problems = _pages(pdf)
         title = _title(pdf)
+        pdf_outline = _bookmarks(pdf)
     finally:
         pdf.close()
     if not any(any(lines) for lines in pages):
@@ -50,7 +58,9 @@ def parse(stream: BinaryIO) -> Document:
     if text.count("\ufffd") * 5 > len(text):
         problems.append("文字に変換できない部分が多くあります (フォントの情報が不足しています)")
     marks = [Mark(at, f"p. {n}", "page", n) for n, at in enumerate(starts, 1) if at < len(text)]
-    marks += structure.sections(text)
+    outline = _outline(pdf_outline, text, starts)
+    lines = {text.rfind("\n", 0, m.start) + 1 for m in outline}
+    marks += [*outline, *structure.sections(text, lines)]
     marks.sort(key=lambda m: m.start)
     return Document(text, tuple(marks), title, tuple(problems))
 
@@ -76,6 +86,7 @@ def _pages(pdf: pypdfium2.PdfDocument) -> tuple[list[list[str]], list[str]]:
 
 def _clean(line: str) -> str:
     line = _NOT_TEXT.sub("", line).translate(_RADICALS).replace("\r", "")
+    line = _LEADER.sub(" … ", line)
     line = _SPREAD.sub(lambda run: run[0].replace(" ", ""), line)
     return line.strip(" \t\xa0")
 
@@ -83,21 +94,30 @@ def _clean(line: str) -> str:
 def _without_running_heads(pages: Sequence[list[str]]) -> list[list[str]]:
     """Lines that stand at the edge of most pages, page numbers aside, are not the text's own."""
     filled = [p for p in pages if any(p)]
+    deep = _EDGE if len(filled) > 2 else 1
     seen: Counter[str] = Counter()
     for lines in filled:
-        seen.update({_shape(line) for line in _edges(lines)})
-    often = max(3, -(-6 * len(filled) // 10))
+        seen.update({_shape(lines[n]) for n in _edges(lines, deep)})
+    often = max(2, -(-6 * len(filled) // 10))
     running = {shape for shape, times in seen.items() if times >= often}
     kept: list[list[str]] = []
-    for lines in pages:
-        edge = {id(line) for line in _edges(lines)}
-        kept.append([line for line in lines if id(line) not in edge or _shape(line) not in running])
+    for number, lines in enumerate(pages, 1):
+        drop = {n for n in _edges(lines, deep) if _shape(lines[n]) in running}
+        drop |= {n for n in _edges(lines, 1) if _is_folio(lines[n], number)}
+        kept.append([line for n, line in enumerate(lines) if n not in drop])
     return kept
 
 
-def _edges(lines: Sequence[str]) -> list[str]:
-    full = [line for line in lines if line.strip()]
-    return full if len(full) <= 2 * _EDGE else full[:_EDGE] + full[-_EDGE:]
+def _edges(lines: Sequence[str], deep: int) -> set[int]:
+    """Where the first and the last lines with something in them are."""
+    full = [n for n, line in enumerate(lines) if line]
+    return {*full[:deep], *full[-deep:]}
+
+
+def _is_folio(line: str, page: int) -> bool:
+    """「- 3 -」 or 「3 / 12」 on page 3; a bare number may be the text's own."""
+    found = _FOLIO.fullmatch(line)
+    return bool(found and int(found[1]) == page and line.strip() != found[1])
 
 
 def _shape(line: str) -> str:
@@ -163,6 +183,8 @@ def _width(line: str) -> float:
 
 def _looks_like_row(line: str) -> bool:
     """Two gaps and more between words that need none: cells of a table."""
+    if "。" in line or "、" in line:  # a sentence with spaces around its numbers
+        return len(re.findall(f"(?<=[{_CJK}]) +(?=[{_CJK}])", line)) >= 2
     return len(re.findall(f"(?<=[{_CJK}0-9,.%]) +(?=[{_CJK}0-9¥])", line)) >= 2
 
 
@@ -170,6 +192,48 @@ def _title(pdf: pypdfium2.PdfDocument) -> str | None:
     title = str(pdf.get_metadata_dict().get("Title") or "").strip()
     unset = not title or title.lower() in ("untitled", "(anonymous)", "無題")
     return None if unset or title.startswith("Microsoft ") else title[:200]
+
+
+def _bookmarks(pdf: pypdfium2.PdfDocument) -> list[tuple[str, int, int]]:
+    """(title, level, page from 0) of the document's own outline."""
+    found: list[tuple[str, int, int]] = []
+    try:
+        for mark in pdf.get_toc(max_depth=8):
+            target = mark.get_dest()
+            page = target.get_index() if target else None
+            if page is not None and len(found) < _BOOKMARKS:
+                found.append((mark.get_title(), mark.level + 1, page))
+    except (pypdfium2.PdfiumError, ValueError, UnicodeDecodeError):
+        return []
+    return found
+
+
+def _outline(
+    bookmarks: Sequence[tuple[str, int, int]], text: str, starts: Sequence[int]
+) -> list[Mark]:
+    """A section mark where a bookmark's words stand as a line of its page."""
+    marks: list[Mark] = []
+    at = 0
+    for title, level, page in bookmarks:
+        words = "".join(_clean(title).split())
+        if not words or page >= len(starts):
+            continue
+        end = starts[page + 1] if page + 1 < len(starts) else len(text)
+        for start, line in _lines(text, max(at, starts[page]), end):
+            if "".join(line.split()) == words:
+                label = structure.label(line)
+                marks.append(Mark(start, label[0] if label else line.strip()[:80], level=level))
+                at = start + len(line)
+                break
+    return marks
+
+
+def _lines(text: str, start: int, end: int) -> Iterator[tuple[int, str]]:
+    while start < end:
+        stop = text.find("\n", start)
+        stop = len(text) if stop < 0 else stop
+        yield start, text[start:stop]
+        start = stop + 1
 
 
 def _ranges(numbers: Sequence[int]) -> str:

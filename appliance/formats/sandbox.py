@@ -21,6 +21,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import Any, BinaryIO, get_args, get_type_hints
@@ -42,7 +43,7 @@ _START_S = 60.0
 _ANSWER_S = 10.0  # for the zygote to fork, or to say how a child ended
 _KINDS = frozenset(get_args(get_type_hints(Mark)["kind"]))
 _ERRORS = {"Unreadable": Unreadable, "PasswordNeeded": PasswordNeeded, "TooLarge": TooLarge}
-_UNSAFE = {c: " " for c in (*range(9), 11, 12, *range(14, 32), 127)}
+_UNSAFE = dict.fromkeys((*range(9), 11, 12, *range(14, 32), 127), " ")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -348,7 +349,7 @@ def _believe(answer: bytes) -> tuple[Document, str]:
         title = reply["title"] and _clean(_text(reply["title"]))[:300]
         problems = tuple(_clean(_text(p))[:500] for p in reply["problems"][:100])
         marks = tuple(_mark(m, len(text)) for m in reply["marks"])
-        if any(a.start > b.start for a, b in zip(marks, marks[1:], strict=False)):
+        if any(a.start > b.start for a, b in pairwise(marks)):
             raise ValueError("marks out of order")
         return Document(text, marks, title or None, problems), _text(reply["media_type"])[:100]
     except (KeyError, TypeError, ValueError, IndexError, AttributeError, RecursionError):

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 import python_calamine
 
 from appliance.errors import PasswordNeeded, TooLarge, Unreadable
-from appliance.formats.draft import Draft, is_header, labelled, one_line, pipes
+from appliance.formats.draft import Draft, labelled, needs_labels, one_line, pipes
 from appliance.formats.package import Package, open_zip
 from appliance.types import Document
 
@@ -87,7 +87,7 @@ def _header(block: Sequence[tuple[int, list[str]]]) -> int | None:
     rows = [cells for _, cells in block]
     wide = max(sum(1 for c in row if c) for row in rows)
     at = next(n for n, row in enumerate(rows) if 3 * sum(1 for c in row if c) > 2 * wide)
-    return at if at < len(rows) - 1 and is_header(rows[at:]) else None
+    return at if needs_labels(rows[at:]) else None
 
 
 def _shown(value: Any) -> str:

@@ -8,7 +8,7 @@ from typing import BinaryIO
 
 from appliance.errors import Unreadable
 from appliance.formats import charset
-from appliance.formats.draft import Draft, is_header, labelled, one_line, pipes
+from appliance.formats.draft import Draft, labelled, needs_labels, one_line, pipes
 from appliance.types import Document
 
 _FIELD_CHARS = 1_000_000
@@ -27,7 +27,7 @@ def parse(stream: BinaryIO) -> Document:
     cells = [[one_line(c) for c in row] for row in rows]
     filled = [row for row in cells if any(row)]
     header = next((n for n, row in enumerate(cells) if any(row)), 0)
-    head = cells[header] if len(filled) > 1 and is_header(filled) else None
+    head = cells[header] if needs_labels(filled) else None
     step = 1 + len(rows) // _MARKED_ROWS
     for n, row in enumerate(cells):
         if not any(row):

@@ -25,7 +25,9 @@ _BLOCKS = {
 }  # fmt: skip
 _HEADINGS = {f"h{n}": n for n in range(1, 7)}
 _META = re.compile(rb"charset\s*=\s*[\"']?\s*([A-Za-z0-9_.:-]{2,40})", re.IGNORECASE)
-_HIDDEN = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden|font-size\s*:\s*0(?![.\d])", re.IGNORECASE)
+_HIDDEN = re.compile(
+    r"display\s*:\s*none|visibility\s*:\s*hidden|font-size\s*:\s*0(?![.\d])", re.IGNORECASE
+)
 
 
 def parse(stream: BinaryIO) -> Document:
@@ -36,7 +38,9 @@ def parse(stream: BinaryIO) -> Document:
 
 
 def from_text(source: str, problems: tuple[str, ...] = ()) -> Document:
-    parser = etree.HTMLParser(encoding="utf-8", no_network=True, huge_tree=False, remove_comments=True)
+    parser = etree.HTMLParser(
+        encoding="utf-8", no_network=True, huge_tree=False, remove_comments=True
+    )
     try:
         root = etree.fromstring(source.encode("utf-8", "replace"), parser)
     except etree.XMLSyntaxError as error:
@@ -140,7 +144,9 @@ def _texts(element: Any) -> Iterator[str]:
             parts: list[Any] = [item.text or ""]
             for part in item:
                 parts += [part, part.tail or ""]
-            waiting += reversed(["\n" if tag == "br" else "", *parts, " " if tag in _BLOCKS else ""])
+            waiting += reversed(
+                ["\n" if tag == "br" else "", *parts, " " if tag in _BLOCKS else ""]
+            )
     return
 
 

@@ -17,8 +17,12 @@ from appliance.types import Document
 _SKIP = {"Fallback", "del", "moveFrom", "rt", "instrText", "delText", "pPr", "rPr", "sectPr"}
 _BLOCKS = {"sdt", "sdtContent", "ins", "moveTo", "customXml", "smartTag"}
 _DIGITS = "〇一二三四五六七八九"
-_IROHA = "イロハニホヘトチリヌルヲワカヨタレソツネナラムウヰノオクヤマケフコエテアサキユメミシヱヒモセス"
-_AIUEO = "アイウエオカキクケコサシスセソタチツテトナニヌネノハヒフヘホマミムメモヤユヨラリルレロワヲン"
+_IROHA = (
+    "イロハニホヘトチリヌルヲワカヨタレソツネナラムウヰノオクヤマケフコエテアサキユメミシヱヒモセス"
+)
+_AIUEO = (
+    "アイウエオカキクケコサシスセソタチツテトナニヌネノハヒフヘホマミムメモヤユヨラリルレロワヲン"
+)
 _CIRCLED = "①②③④⑤⑥⑦⑧⑨⑩⑪⑫⑬⑭⑮⑯⑰⑱⑲⑳"
 
 
@@ -104,9 +108,7 @@ def _blocks(container: Any) -> Iterator[Any]:
             yield from _blocks(element)
 
 
-def _paragraph(
-    paragraph: Any, styles: dict[str, _Style], numbers: _Numbers
-) -> tuple[str, _Style]:
+def _paragraph(paragraph: Any, styles: dict[str, _Style], numbers: _Numbers) -> tuple[str, _Style]:
     text = "".join(_runs(paragraph)).strip("\n")
     properties = child(paragraph, "pPr")
     style = _Style()

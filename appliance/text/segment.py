@@ -70,5 +70,3 @@ def _tokenizer() -> Any:
     if not hasattr(_local, "tokenizer"):
         _local.tokenizer = _dictionary().tokenizer(mode=sudachipy.SplitMode.A)
     return _local.tokenizer
-
-

@@ -1,0 +1,9 @@
+"""Where documents come from. A new source is one file and one line here."""
+
+from __future__ import annotations
+
+from connectors.example import ExampleConnector
+from connectors.folder import FolderConnector
+from connectors.uploads import UploadsConnector
+
+CONNECTORS = (FolderConnector, UploadsConnector, ExampleConnector)

@@ -1,0 +1,396 @@
+"""A folder of this machine, or a share mounted on it, with all that is below.
+
+Who may read is written in `.kura-access.toml` files beside the documents:
+
+    allow = ["group:jinji", "user:ito"]   # who may read what lies here and below
+    deny = ["group:haken"]                # who may not, whatever else is said
+    inherit = false                       # leave out: the folders above must admit too
+
+A file is known again by its inode, time and size: a rename or a move is `Moved`. An
+unchanged file costs one `stat`; no link is followed, nothing outside the root is read.
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+import json
+import os
+import stat
+import time
+import tomllib
+import unicodedata
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from fnmatch import fnmatchcase
+from functools import cached_property, partial
+from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO, ClassVar, cast
+
+from pydantic import BaseModel, Field
+
+from appliance.errors import SourceBusy, SourceDenied, SourceMisconfigured, SourceUnreachable
+from appliance.types import (
+    EVERYONE,
+    NOBODY,
+    Access,
+    Change,
+    Checkpoint,
+    Cursor,
+    Failed,
+    Layer,
+    Moved,
+    Principal,
+    RawFile,
+    Remove,
+    Upsert,
+)
+
+ACCESS_FILE = ".kura-access.toml"
+_LEFT_OUT = {
+    "thumbs.db",
+    "desktop.ini",
+    "$recycle.bin",
+    "system volume information",
+    "lost+found",
+    "#recycle",
+}
+_TICK_S = 0.02  # two writes closer than this may leave the same time behind
+_CLOSED: Access = (Layer(frozenset()),)  # unlike NOBODY it stays when folders below add a layer
+_FEW = 20  # files; fewer than this may vanish at once without a doubt
+
+
+class FolderSettings(BaseModel):
+    root: Path = Field(title="フォルダー", description="このマシンから見えるパス。")
+    allow: list[str] = Field(
+        default_factory=list,
+        title="閲覧できる人",
+        description="アクセス設定ファイルのない場所を読める人。空なら誰にも見えません。",
+    )
+    include: list[str] = Field(
+        default_factory=list, title="対象", description="*.pdf などの型。空ならすべて。"
+    )
+    exclude: list[str] = Field(default_factory=list, title="除外", description="除く型。")
+
+
+_Sameness = tuple[int, int, int]  # inode, time, size: what a rename keeps
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A file met on the walk. `parts` are its names below the root as the disk spells them."""
+
+    uri: str
+    parts: tuple[str, ...]
+    access: Access
+    facts: os.stat_result
+
+    @property
+    def same(self) -> _Sameness:
+        return self.facts.st_ino, self.facts.st_mtime_ns, self.facts.st_size
+
+
+@dataclass(slots=True)
+class _Walk:
+    """A listing of everything below the root."""
+
+    files: dict[str, _Found] = field(default_factory=dict)
+    failures: list[Failed] = field(default_factory=list)
+    unlisted: list[str] = field(default_factory=list)  # folders whose content is unknown, "a/b/"
+
+
+class FolderConnector:
+    """フォルダー (共有フォルダーを含む)"""
+
+    kind: ClassVar[str] = "folder"
+    Settings: ClassVar[type[BaseModel]] = FolderSettings
+
+    def __init__(self, settings: FolderSettings) -> None:
+        self._settings = settings
+
+    def check(self) -> None:
+        self._default  # noqa: B018  its setting may be wrong
+        self._root()
+
+    @cached_property
+    def _default(self) -> Access:
+        """For what lies under no access file."""
+        try:
+            return (Layer(_principals(self._settings.allow)),) if self._settings.allow else NOBODY
+        except ValueError as error:
+            raise SourceMisconfigured(f"allow: {error}") from None
+
+    def changes(self, since: Cursor | None) -> Iterator[Change]:
+        """Everything below the root, then a checkpoint, complete if all could be listed."""
+        root = self._root()
+        before = _load(since)
+        walk = self._walk(root)
+        closed = tuple(walk.unlisted)
+        gone = {u: s for u, s in before.items() if u not in walk.files and not _below(u, closed)}
+        origin = {same: uri for uri, same in gone.items()}
+        yield from walk.failures
+        for uri, found in walk.files.items():
+            if uri not in before and (old := origin.pop(found.same, None)) is not None:
+                del gone[old]
+                yield Moved(old, uri, _title(uri), found.access)
+            yield Upsert(self._file(root, found))
+        after = {uri: found.same for uri, found in walk.files.items()}
+        after |= {u: s for u, s in before.items() if u not in after and _below(u, closed)}
+        if closed and (len(gone) < _FEW or 2 * len(gone) <= len(before)):
+            # one folder that does not open must not keep alive what was deleted elsewhere
+            yield from map(Remove, gone)
+        elif closed:
+            after |= gone
+        yield Checkpoint(_save(after), complete=not closed)
+
+    def _file(self, root: Path, found: _Found) -> RawFile:
+        facts = found.facts
+        return RawFile(
+            uri=found.uri,
+            # ctime too: a copy may bring its old mtime along
+            version=f"{facts.st_mtime_ns}:{facts.st_size}:{facts.st_ctime_ns}",
+            open=partial(_open, root, found),
+            access=found.access,
+            title=_title(found.uri),
+            modified_at=_when(facts.st_mtime),
+            size_bytes=facts.st_size,
+        )
+
+    def _root(self) -> Path:
+        root = self._settings.root
+        try:
+            if not stat.S_ISDIR(root.stat().st_mode):
+                raise SourceMisconfigured(f"{root} is a file, not a folder")
+            with os.scandir(root) as entries:
+                next(entries, None)
+        except PermissionError:
+            raise SourceDenied(f"this machine's account may not list {root}") from None
+        except OSError as error:
+            raise SourceUnreachable(f"{root} cannot be seen from here: {error.strerror}") from None
+        return root.resolve()
+
+    def _walk(self, root: Path) -> _Walk:
+        walk = _Walk()
+        waiting: list[tuple[tuple[str, ...], Access | None]] = [((), None)]
+        while waiting:
+            parts, access = waiting.pop()
+            folder = "".join(f"{_spell(p)}/" for p in parts)
+            try:
+                with _descend(root, parts) as fd:
+                    access = self._access(fd, folder, access, walk)
+                    here = self._default if access is None else access
+                    folders = self._list(fd, parts, here, walk)
+            except OSError as error:
+                if not parts:
+                    raise SourceUnreachable(f"{root} cannot be listed: {error.strerror}") from None
+                if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+                    continue  # gone, or replaced, while we walked
+                walk.unlisted.append(folder)
+                walk.failures.append(
+                    Failed(
+                        folder,
+                        parts[-1],
+                        f"フォルダーを開けません ({error.strerror})",
+                        _transient(error),
+                    )
+                )
+                continue
+            waiting += [((*parts, name), access) for name in reversed(folders)]
+        return walk
+
+    def _list(self, fd: int, parts: tuple[str, ...], access: Access, walk: _Walk) -> list[str]:
+        """Files of one folder into the walk; the names of the folders in it."""
+        folders: list[str] = []
+        with os.scandir(fd) as entries:
+            # the NFC spelling first: it is the one that keeps the name
+            found = sorted(entries, key=lambda e: (_spell(e.name), e.name != _spell(e.name)))
+            for entry in found:
+                if _left_out(entry.name):
+                    continue
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(entry.name)
+                elif entry.is_file(follow_symlinks=False):
+                    self._file_found(entry, (*parts, entry.name), access, walk)
+        return folders
+
+    def _file_found(
+        self, entry: os.DirEntry[str], parts: tuple[str, ...], access: Access, walk: _Walk
+    ) -> None:
+        uri = "/".join(map(_spell, parts))
+        if not self._wanted(uri):
+            return
+        try:
+            facts = entry.stat(follow_symlinks=False)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            reason = f"ファイルの情報を読めません ({error.strerror})"
+            walk.failures.append(Failed(uri, _title(uri), reason, _transient(error), access))
+            walk.unlisted.append(uri)
+            return
+        if uri in walk.files:
+            other = next(n for n in range(2, 1000) if f"{uri}#{n}" not in walk.files)
+            reason = "同じ名前のファイルがあります (濁点などの文字コードだけが違います)"
+            walk.failures.append(Failed(f"{uri}#{other}", _title(uri), reason, False, access))
+            return
+        walk.files[uri] = _Found(uri, parts, access, facts)
+
+    def _wanted(self, uri: str) -> bool:
+        include, exclude = self._settings.include, self._settings.exclude
+        name = PurePosixPath(uri).name
+
+        def fits(patterns: list[str]) -> bool:
+            return any(fnmatchcase(uri, p) or fnmatchcase(name, p) for p in patterns)
+
+        return (not include or fits(include)) and not fits(exclude)
+
+    def _access(self, fd: int, folder: str, outer: Access | None, walk: _Walk) -> Access | None:
+        """Who may read below this folder, None while no access file has said anything.
+
+        A broken access file admits nobody.
+        """
+        try:
+            text = _access_file(fd)
+            return outer if text is None else self._layers(text, outer)
+        except (OSError, ValueError) as error:
+            why = error.strerror if isinstance(error, OSError) else str(error)
+            reason = f"アクセス設定を読めないため、このフォルダー以下は誰にも見えません ({why})"
+            transient = isinstance(error, OSError) and _transient(error)
+            walk.failures.append(Failed(f"{folder}{ACCESS_FILE}", ACCESS_FILE, reason, transient))
+            return _CLOSED
+
+    def _layers(self, text: str, outer: Access | None) -> Access:
+        """The access file's layer on those above it. Raises ValueError saying what is wrong."""
+        said = tomllib.loads(text)
+        if unknown := set(said) - {"allow", "deny", "inherit"}:
+            raise ValueError(f"知らない項目 {', '.join(sorted(unknown))}")
+        inherit = said.get("inherit", True)
+        if not isinstance(inherit, bool) or not {"allow", "deny"} & set(said):
+            raise ValueError("allow か deny が必要です。inherit は true か false です")
+        deny = _principals(said.get("deny", []))
+        if "allow" not in said:  # takes away from what holds above, gives nothing
+            above = (self._default if outer is None else outer) if inherit else NOBODY
+            return (*(above or _CLOSED), Layer(frozenset({EVERYONE}), deny))
+        above = outer if inherit and outer else NOBODY
+        return (*above, Layer(_principals(said["allow"]), deny))
+
+
+def _principals(names: Any) -> frozenset[Principal]:
+    """Raises ValueError naming what is not a principal."""
+    if not isinstance(names, list):
+        raise ValueError('allow と deny は ["group:…"] のような一覧です')
+    for name in names:
+        kind, _, rest = name.partition(":") if isinstance(name, str) else ("", "", "")
+        if name != EVERYONE and not (kind in ("user", "group") and rest.strip()):
+            raise ValueError(f"「{name}」は user:… でも group:… でも everyone でもありません")
+    return frozenset(Principal(_spell(name)) for name in names)
+
+
+def _access_file(folder_fd: int) -> str | None:
+    """Its text, None where there is none. Raises OSError, ValueError."""
+    try:
+        fd = os.open(ACCESS_FILE, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder_fd)
+    except FileNotFoundError:
+        return None
+    with os.fdopen(fd, "rb") as stream:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise ValueError("ふつうのファイルではありません")
+        return stream.read(1_000_000).decode("utf-8-sig")
+
+
+@contextmanager
+def _descend(root: Path, parts: Sequence[str]) -> Iterator[int]:
+    """The folder below `root`, step by step, so that no link on the way is followed."""
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
+    fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        for part in parts:
+            inner = os.open(part, flags, dir_fd=fd)
+            os.close(fd)
+            fd = inner
+        yield fd
+    finally:
+        os.close(fd)
+
+
+class _Steady(io.FileIO):
+    """A file that says so, at its end, when it is no longer the one that was listed."""
+
+    def __init__(self, fd: int, uri: str, listed: os.stat_result) -> None:
+        super().__init__(fd, "rb")
+        self._uri, self._listed = uri, _facts(listed)
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        data = super().read(-1 if size is None else size) or b""
+        if not data or size is None or size < 0:
+            self.verify()
+        return data
+
+    def verify(self) -> None:
+        if _facts(os.fstat(self.fileno())) != self._listed:
+            raise SourceBusy(f"{self._uri} is being written; it is read again later")
+
+
+def _open(root: Path, found: _Found) -> BinaryIO:
+    """Raises SourceBusy where the file is not what was listed, OSError where it does not open."""
+    if 0 <= time.time() - found.facts.st_mtime < _TICK_S:
+        time.sleep(_TICK_S)  # the next write will show in its time
+    with _descend(root, found.parts[:-1]) as folder:
+        fd = os.open(found.parts[-1], os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
+    stream = _Steady(fd, found.uri, found.facts)
+    try:
+        stream.verify()
+    except BaseException:
+        stream.close()
+        raise
+    return cast(BinaryIO, stream)
+
+
+def _facts(facts: os.stat_result) -> tuple[int, int, int, int]:
+    return facts.st_ino, facts.st_mtime_ns, facts.st_size, stat.S_IFMT(facts.st_mode)
+
+
+def _spell(name: str) -> str:
+    """A name in NFC; bytes that are not UTF-8 are read as CP932, as old archives leave them."""
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError:
+        name = os.fsencode(name).decode("cp932", "replace")
+    return unicodedata.normalize("NFC", name)
+
+
+def _left_out(name: str) -> bool:
+    return name.startswith((".", "~$")) or name.lower() in _LEFT_OUT
+
+
+def _below(uri: str, folders: tuple[str, ...]) -> bool:
+    return uri.startswith(folders)
+
+
+def _title(uri: str) -> str:
+    return PurePosixPath(uri).stem
+
+
+def _when(seconds: float) -> datetime:
+    try:
+        return datetime.fromtimestamp(seconds, UTC)
+    except (ValueError, OverflowError, OSError):
+        return datetime.fromtimestamp(0, UTC)
+
+
+def _transient(error: OSError) -> bool:
+    return error.errno not in (errno.EACCES, errno.EPERM)
+
+
+def _load(cursor: Cursor | None) -> dict[str, _Sameness]:
+    try:
+        files = json.loads(cursor or "{}").get("files", {})
+        return {str(uri): (int(i), int(t), int(s)) for uri, (i, t, s) in files.items()}
+    except (ValueError, TypeError, AttributeError):
+        return {}  # another version's: everything is listed anyway
+
+
+def _save(files: dict[str, _Sameness]) -> Cursor:
+    return Cursor(json.dumps({"files": files}, ensure_ascii=False, separators=(",", ":")))
