@@ -101,11 +101,11 @@ class _Document(BaseDocTemplate):  # type: ignore[misc]
         canvas.drawCentredString(A4[0] / 2, 12 * mm, f"- {canvas.getPageNumber()} -")
         canvas.restoreState()
 
-    def handle_documentBegin(self) -> None:  # noqa: N802 — reportlab's name
+    def handle_documentBegin(self) -> None:
         self.depth = -1
         super().handle_documentBegin()
 
-    def afterFlowable(self, flowable: Any) -> None:  # noqa: N802 — reportlab's name
+    def afterFlowable(self, flowable: Any) -> None:
         level = getattr(flowable, "kura_level", None)
         if level is None:
             return
