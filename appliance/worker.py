@@ -23,22 +23,29 @@ LANES = (None, "uploads")  # a large folder must not keep somebody's upload wait
 
 
 def run(workshop: Workshop, stop: threading.Event) -> None:
-    """Work until `stop` is set, then finish the file at hand and release every lease."""
-    lanes = [
-        threading.Thread(target=_lane, args=(workshop, kind, stop), name=f"lane-{kind or 'all'}")
-        for kind in LANES
-    ]
-    for lane in lanes:
-        lane.start()
-    for lane in lanes:
-        lane.join()
+    """Work until `stop` is set, then finish the file at hand and release every lease.
 
-
-def _lane(workshop: Workshop, kind: str | None, stop: threading.Event) -> None:
+    Raises SettingsError where this machine cannot confine a parser.
+    """
     with Sandbox(workshop.settings) as sandbox:
-        while not stop.is_set():
-            if not once(workshop, sandbox.parse, stop, kind):
-                stop.wait(POLL_S)
+        lanes = [
+            threading.Thread(
+                target=_lane,
+                args=(workshop, sandbox.parse, stop, kind),
+                name=f"lane-{kind or 'all'}",
+            )
+            for kind in LANES
+        ]
+        for lane in lanes:
+            lane.start()
+        for lane in lanes:
+            lane.join()
+
+
+def _lane(workshop: Workshop, parse: Parse, stop: threading.Event, kind: str | None) -> None:
+    while not stop.is_set():
+        if not once(workshop, parse, stop, kind):
+            stop.wait(POLL_S)
 
 
 def once(workshop: Workshop, parse: Parse, stop: threading.Event, kind: str | None = None) -> bool:

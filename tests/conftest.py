@@ -8,35 +8,38 @@ import shutil
 import subprocess
 import tempfile
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import psycopg
 import pytest
 from sqlalchemy import Engine
+from sqlmodel import SQLModel
 
 from appliance.store import database
-
-Urls = Callable[[], str]
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """A private PostgreSQL server; `socket` is its folder, `template` a migrated database."""
+    """A private PostgreSQL server; `socket` is its folder."""
 
     socket: Path
     user: str
-    template: str = "kura_template"
+    shared: str = "kura"  # a migrated database, emptied before each test
 
     def url(self, name: str) -> str:
         return f"postgresql+psycopg://{self.user}@/{name}?host={self.socket}"
 
-    def execute(self, statement: str) -> None:
+    def execute(self, statement: str, name: str = "postgres") -> None:
         with psycopg.connect(
-            host=str(self.socket), user=self.user, dbname="postgres", autocommit=True
+            host=str(self.socket), user=self.user, dbname=name, autocommit=True
         ) as connection:
             connection.execute(statement)
+
+    def empty(self) -> None:
+        names = ", ".join(f'"{name}"' for name in SQLModel.metadata.tables)
+        self.execute(f"TRUNCATE {names} RESTART IDENTITY CASCADE", self.shared)
 
 
 @pytest.fixture(scope="session")
@@ -50,17 +53,14 @@ def cluster() -> Iterator[Cluster]:
         f"-k {folder} -c listen_addresses= -c fsync=off -c max_connections=200 "
         "-c shared_buffers=32MB -c jit=off"
     )
-    for argv in (
-        [_program("initdb"), "-D", str(data), "-A", "trust", "-U", account.pw_name]
-        + ["--locale=C.UTF-8", "--encoding=UTF8", "--no-sync"],
-        [_program("pg_ctl"), "-D", str(data), "-l", str(folder / "log"), "-o", options]
-        + ["-w", "start"],
-    ):
+    init = ["-D", data, "-A", "trust", "-U", account.pw_name, "-E", "UTF8", "--no-sync"]
+    start = ["-D", data, "-l", folder / "log", "-o", options, "-w", "start"]
+    for argv in ([_program("initdb"), "--locale=C.UTF-8", *init], [_program("pg_ctl"), *start]):
         subprocess.run(argv, check=True, stdout=subprocess.DEVNULL, cwd=folder, **who)
     try:
         made = Cluster(folder, account.pw_name)
-        made.execute(f"CREATE DATABASE {made.template}")
-        engine = database.connect(made.url(made.template))
+        made.execute(f"CREATE DATABASE {made.shared}")
+        engine = database.connect(made.url(made.shared))
         database.migrate(engine)
         engine.dispose()
         yield made
@@ -88,8 +88,19 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
         yield f"sqlite:///{path}"
         return
     cluster: Cluster = request.getfixturevalue("cluster")
+    cluster.empty()
+    yield cluster.url(cluster.shared)
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
+def bare_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """A database without any table."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'bare.db'}"
+        return
+    cluster: Cluster = request.getfixturevalue("cluster")
     name = f"kura_{uuid.uuid4().hex}"
-    cluster.execute(f"CREATE DATABASE {name} TEMPLATE {cluster.template}")
+    cluster.execute(f"CREATE DATABASE {name}")
     yield cluster.url(name)
     cluster.execute(f"DROP DATABASE {name} WITH (FORCE)")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -14,7 +15,19 @@ from appliance.errors import SettingsError
 from appliance.store import database, tables
 
 
-def test_the_sum_of_migrations_is_the_schema(engine: Engine) -> None:
+@pytest.fixture
+def migrated(bare_url: str) -> Iterator[Engine]:
+    engine = database.connect(bare_url)
+    database.migrate(engine)
+    yield engine
+    engine.dispose()
+
+
+def test_the_sum_of_migrations_is_the_schema(migrated: Engine) -> None:
+    assert_schema(migrated)
+
+
+def assert_schema(engine: Engine) -> None:
     with engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, SQLModel.metadata) == []
@@ -22,8 +35,8 @@ def test_the_sum_of_migrations_is_the_schema(engine: Engine) -> None:
     assert made == set(SQLModel.metadata.tables)
 
 
-def test_the_comparison_sees_a_missing_column(engine: Engine) -> None:
-    with engine.begin() as connection:
+def test_the_comparison_sees_a_missing_column(migrated: Engine) -> None:
+    with migrated.begin() as connection:
         connection.execute(text("ALTER TABLE site ADD COLUMN forgotten TEXT"))
         context = MigrationContext.configure(connection)
         assert compare_metadata(context, SQLModel.metadata) != []
@@ -36,21 +49,14 @@ def test_ids_of_chunks_and_changes_count_beyond_32_bits(engine: Engine) -> None:
         assert s.get(tables.ChangeRow, 2**40) is not None
 
 
-def test_several_processes_may_migrate_an_empty_database_at_once(
-    request: pytest.FixtureRequest, engine: Engine
-) -> None:
-    with engine.begin() as connection:
-        for table in reversed(SQLModel.metadata.sorted_tables):
-            connection.execute(text(f'DROP TABLE "{table.name}"'))
-        connection.execute(text("DROP TABLE alembic_version"))
+def test_several_processes_may_migrate_an_empty_database_at_once(bare_url: str) -> None:
     errors: list[BaseException] = []
-    url = engine.url.render_as_string(hide_password=False)
 
     def start() -> None:
-        mine = database.connect(url)
+        mine = database.connect(bare_url)
         try:
             database.migrate(mine)
-        except BaseException as error:
+        except Exception as error:  # noqa: BLE001  shown by the assertion
             errors.append(error)
         finally:
             mine.dispose()
@@ -61,11 +67,13 @@ def test_several_processes_may_migrate_an_empty_database_at_once(
     for thread in threads:
         thread.join()
     assert errors == []
-    test_the_sum_of_migrations_is_the_schema(engine)
+    engine = database.connect(bare_url)
+    assert_schema(engine)
+    engine.dispose()
 
 
-def test_a_database_of_a_newer_version_is_left_alone(engine: Engine) -> None:
-    with engine.begin() as connection:
+def test_a_database_of_a_newer_version_is_left_alone(migrated: Engine) -> None:
+    with migrated.begin() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
     with pytest.raises(SettingsError, match="newer"):
-        database.migrate(engine)
+        database.migrate(migrated)

@@ -1,0 +1,138 @@
+"""The one door to text: what may not be seen is as if it were not there."""
+
+from __future__ import annotations
+
+import pytest
+from sqlalchemy import Engine, event, text
+
+from appliance.errors import NotVisible
+from appliance.store import access, catalog, people
+from appliance.testing.fakes import PUBLIC
+from appliance.types import EVERYONE, NOBODY, Layer, Mark, Principal, Span, Viewer
+
+
+def viewer(*principals: str) -> Viewer:
+    return Viewer("x", frozenset({EVERYONE, *map(Principal, principals)}))
+
+
+def allow(*names: str, deny: tuple[str, ...] = ()) -> Layer:
+    return Layer(frozenset(map(Principal, names)), frozenset(map(Principal, deny)))
+
+
+CASES = [
+    (NOBODY, (), False),
+    (PUBLIC, (), True),
+    ((allow(),), ("user:a",), False),
+    ((allow("user:a"),), ("user:a",), True),
+    ((allow("user:a"),), ("user:b",), False),
+    ((allow("everyone", deny=("group:外注",)),), ("group:外注",), False),
+    ((allow("everyone", deny=("group:外注",)),), ("group:総務",), True),
+    ((allow("group:総務"), allow("group:役員")), ("group:総務",), False),
+    ((allow("group:総務"), allow("group:役員")), ("group:総務", "group:役員"), True),
+    ((allow("group:総務"), allow("everyone", deny=("user:a",))), ("group:総務", "user:a"), False),
+    ((allow("group:.*"), allow("group:%")), ("group:x",), False),
+]
+
+
+@pytest.mark.parametrize(("rule", "principals", "seen"), CASES)
+def test_every_way_to_text_asks_the_same_rule(
+    engine: Engine, put, rule, principals: tuple[str, ...], seen: bool
+) -> None:
+    document = put("a.txt", "役員報酬は三千万円。", rule)
+    ids = [i for i, _ in catalog.chunk_accesses(engine)]
+    who = viewer(*principals)
+    assert bool(access.admitted(engine, who)) is seen
+    assert bool(access.passages(engine, who, [(i, 1.0) for i in ids])) is seen
+    recalled = access.recall(engine, who, [access.Reference(i, 0, 3) for i in ids])
+    assert [p is not None for p in recalled] == [seen] * len(ids)
+    assert (access.visible_documents(engine, who, [document]) == {document}) is seen
+    if seen:
+        assert access.document(engine, who, document).text == "役員報酬は三千万円。"
+    else:
+        with pytest.raises(NotVisible):
+            access.document(engine, who, document)
+
+
+def test_hidden_and_absent_are_the_same_answer(engine: Engine, put) -> None:
+    hidden = put("a.txt", "役員報酬", (allow("user:a"),))
+    errors = []
+    for name in (hidden, "0" * 32, ""):
+        with pytest.raises(NotVisible) as caught:
+            access.document(engine, viewer(), name)
+        errors.append(str(caught.value))
+    assert len(set(errors)) == 1
+    assert access.passages(engine, viewer(), [(999, 1.0)]) == []
+
+
+def test_not_a_character_of_hidden_text_is_read(engine: Engine, put) -> None:
+    put("a.txt", "役員報酬", (allow("user:a"),))
+    (chunk, _), *_ = catalog.chunk_accesses(engine)
+    statements: list[str] = []
+    event.listen(
+        engine, "before_cursor_execute", lambda c, k, statement, *_: statements.append(statement)
+    )
+    access.passages(engine, viewer(), [(chunk, 1.0)])
+    access.recall(engine, viewer(), [access.Reference(chunk, 0, 2)])
+    access.visible_documents(engine, viewer(), ["x"])
+    assert statements
+    assert not [s for s in statements if "body" in s]
+
+
+def test_passages_come_in_the_order_asked_with_place_and_score(engine: Engine, put) -> None:
+    put("a.txt", "一" * 10 + "二" * 5, marks=(Mark(0, "p. 1", "page", 1), Mark(10, "第2条")))
+    put("b.txt", "三" * 4)
+    a1, a2, b = (i for i, _ in catalog.chunk_accesses(engine))
+    found = access.passages(engine, viewer(), [(b, 0.5), (a2, 0.9), (777, 1.0), (a1, 0.1)])
+    assert [(p.chunk_id, p.score) for p in found] == [(b, 0.5), (a2, 0.9), (a1, 0.1)]
+    passage = found[1]
+    assert passage.text == "一" * 10 + "二" * 5
+    assert (passage.start, passage.end, passage.hit) == (0, 15, Span(10, 15))
+    assert (passage.source, passage.uri, passage.label) == ("規程集", "a.txt", "p. 1 · 第2条")
+    assert passage.modified_at is not None
+    assert passage.modified_at.utcoffset() is not None
+
+
+def test_offsets_count_characters_as_python_does(engine: Engine, put) -> None:
+    body = "𠮷野家🍣は" + "髙島屋" + "は\u3099"
+    put("a.txt", body)
+    ((chunk, _),) = catalog.chunk_accesses(engine)
+    for start in range(len(body)):
+        (passage,) = access.recall(engine, viewer(), [access.Reference(chunk, start, len(body))])
+        assert passage is not None
+        assert passage.text == body[start:]
+
+
+def test_an_earlier_passage_is_not_recalled_from_a_changed_text(engine: Engine, put) -> None:
+    put("a.txt", "宿泊費は一万円")
+    ((chunk, _),) = catalog.chunk_accesses(engine)
+    put("a.txt", "全面改訂された別の文")
+    assert access.recall(engine, viewer(), [access.Reference(chunk, 0, 3)]) == [None]
+
+
+def test_an_access_that_was_tampered_with_admits_nobody(engine: Engine, put) -> None:
+    put("a.txt", "役員報酬", (allow("user:a"),))
+    assert access.admitted(engine, viewer("user:a"))
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE access SET layers = '[[[\"everyone\"],[]]]'"))
+    assert access.admitted(engine, viewer("user:a")) == frozenset()
+    assert access.admitted(engine, viewer()) == frozenset()
+
+
+def test_someone_in_very_many_groups_and_a_rule_with_very_many_names(engine: Engine, put) -> None:
+    names = [f"group:部署{n}" for n in range(20_000)]
+    put("a.txt", "一つだけ合う", (allow(*(f"group:g{n}" for n in range(50_000)), names[7]),))
+    put("b.txt", "一つも合わない", (allow("group:よそ"),))
+    who = viewer(*names)
+    ids = [(i, 1.0) for i, _ in catalog.chunk_accesses(engine)]
+    assert [p.title for p in access.passages(engine, who, ids)] == ["a.txt"]
+    assert len(access.admitted(engine, who)) == 1
+
+
+def test_leaving_a_group_closes_its_documents_at_once(engine: Engine, put) -> None:
+    put("a.txt", "役員報酬", (allow("group:役員"),))
+    ids = [(i, 1.0) for i, _ in catalog.chunk_accesses(engine)]
+    people.create(engine, "ito", "伊藤")
+    people.set_group(engine, "役員", [Principal("user:ito")])
+    assert access.passages(engine, people.viewer(engine, "ito"), ids)
+    people.set_group(engine, "役員", [])
+    assert not access.passages(engine, people.viewer(engine, "ito"), ids)
