@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sqlalchemy import Engine
@@ -44,3 +45,13 @@ class Appliance:
     answerer: Answerer
     door: Door
     connectors: Mapping[str, type[Connector]] = field(default_factory=dict)
+    model_answers: Callable[[], bool] = lambda: True  # quick, and asked often
+
+    @property
+    def uploads(self) -> Path:
+        return uploads(self.settings)
+
+
+def uploads(settings: Settings) -> Path:
+    """Folder of uploaded files: written by `web`, read by `work`."""
+    return settings.data / "uploads"

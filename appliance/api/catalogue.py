@@ -58,9 +58,7 @@ def listing(
         size=page_size,
     )
     return Page(
-        documents=[
-            Listed.model_validate(d) for d in found.documents
-        ],
+        documents=[Listed.model_validate(d) for d in found.documents],
         total=found.total,
         page=page,
         page_size=page_size,

@@ -40,15 +40,15 @@ class Title(Shape):
 def listing(
     machine: ApplianceDep,
     caller: QueryCaller,
-    before: Annotated[datetime | None, Query(description="Only those last used before this.")] = None,
+    before: Annotated[
+        datetime | None, Query(description="Only those last used before this.")
+    ] = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> Listing:
-    found = conversations.conversations(
-        machine.engine, caller.viewer, before=before, limit=limit
+    found = conversations.conversations(machine.engine, caller.viewer, before=before, limit=limit)
+    return Listing(
+        conversations=[Summary(id=c.id, title=c.title, updated_at=c.updated_at) for c in found]
     )
-    return Listing(conversations=[
-            Summary(id=c.id, title=c.title, updated_at=c.updated_at) for c in found
-        ])
 
 
 @router.get("/{conversation_id}")

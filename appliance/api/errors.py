@@ -142,7 +142,9 @@ def openai_body(error: Exception, request_id: str) -> dict[str, object]:
     """The same in the form that clients of /v1 look for it."""
     told = body(error, request_id)
     message = f"{told['message']} {told.get('detail', '')}".strip()
-    return {"error": {"message": message, "type": told["error"], "code": told["error"], "param": None}}
+    return {
+        "error": {"message": message, "type": told["error"], "code": told["error"], "param": None}
+    }
 
 
 def response(error: Exception, request_id: str, path: str = "") -> Response:

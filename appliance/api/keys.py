@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Literal
 
 from fastapi import APIRouter
 from pydantic import Field
@@ -39,7 +39,7 @@ class Keys(Shape):
 class NewKey(Shape):
     name: str = Field(min_length=1, max_length=100, examples=["社内ポータル"])
     user_id: str = Field(max_length=64, description="Whom the key acts as.", examples=["portal"])
-    scopes: Annotated[list[Scope], Field(min_length=1)] = ["query", "search"]
+    scopes: list[Scope] = Field(min_length=1, max_length=4, examples=[["query", "search"]])
     expires_in_days: int | None = Field(default=365, ge=1, le=3650)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Request, Response
@@ -136,7 +136,7 @@ async def complete(
     )
 
 
-async def _chunks(asking: Asking, request: Request) -> AsyncIterator[str]:
+async def _chunks(asking: Asking, request: Request) -> AsyncGenerator[str, None]:
     id, created, said = f"chatcmpl-{errors.request_id(request)}", int(time.time()), ""
 
     def chunk(delta: dict[str, str], finish: str | None = None, **more: Any) -> str:

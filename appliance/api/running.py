@@ -14,8 +14,9 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from fastapi import Request
 from fastapi.concurrency import run_in_threadpool
@@ -48,7 +49,7 @@ class Failed:
     kept: AnswerShape | None
 
 
-Item = Stage | Found | Piece | AnswerShape | Failed
+Item: TypeAlias = Stage | Found | Piece | AnswerShape | Failed
 
 
 class Seats:
@@ -132,7 +133,7 @@ class Asking:
             self._seats.leave(self)
             raise
 
-    async def items(self, request: Request) -> AsyncIterator[Item | None]:
+    async def items(self, request: Request) -> AsyncGenerator[Item | None, None]:
         """What happens, until it is over or the reader is gone. None: nothing for a while."""
         machine, spoke, asked = self._machine, time.monotonic(), time.monotonic()
         try:

@@ -45,9 +45,7 @@ def who(caller: SessionCaller) -> SignedIn:
 @router.post("", dependencies=[OPEN])
 def sign_in(body: SignIn, request: Request, response: Response, machine: ApplianceDep) -> SignedIn:
     address = client_address(request)
-    user = passwords.sign_in(
-        machine.engine, machine.door, body.user_id, body.password, address
-    )
+    user = passwords.sign_in(machine.engine, machine.door, body.user_id, body.password, address)
     return begin(machine, user, request, response, address)
 
 
@@ -63,13 +61,15 @@ def sign_out(
 
 @router.put("/password")
 def change_password(
-    body: NewPassword, request: Request, caller: SessionCaller, response: Response, machine: ApplianceDep
+    body: NewPassword,
+    request: Request,
+    caller: SessionCaller,
+    response: Response,
+    machine: ApplianceDep,
 ) -> SignedIn:
     """Ends every session of this user, and begins a new one for the caller."""
     address = client_address(request)
-    passwords.change(
-        machine.engine, machine.door, caller.user.id, body.current, body.new, address
-    )
+    passwords.change(machine.engine, machine.door, caller.user.id, body.current, body.new, address)
     return begin(machine, caller.user, request, response, address)
 
 

@@ -12,7 +12,7 @@ from pydantic import Field, ValidationError
 
 from appliance.api.deps import AdminCaller, ApplianceDep
 from appliance.api.shapes import Done, Shape
-from appliance.errors import SourceMisconfigured
+from appliance.errors import Conflict, SourceMisconfigured
 from appliance.store import audit, catalog, sources
 from appliance.system import Appliance
 
@@ -20,6 +20,7 @@ router = APIRouter(tags=["admin: sources"], prefix="/admin")
 
 SECRET = re.compile("password|secret|token|credential|key$", re.IGNORECASE)
 HIDDEN = "********"
+OWN = "uploads"  # the one source nobody makes or takes away
 
 
 class Run(Shape):
@@ -93,7 +94,7 @@ def connectors(machine: ApplianceDep, caller: AdminCaller) -> Connectors:
                 settings_schema=made.Settings.model_json_schema(),
             )
             for kind, made in sorted(machine.connectors.items())
-            if kind != "uploads"
+            if kind != OWN
         ]
     )
 
@@ -106,6 +107,8 @@ def listing(machine: ApplianceDep, caller: AdminCaller) -> Sources:
 
 @router.post("/sources", status_code=201)
 def create(body: NewSource, machine: ApplianceDep, caller: AdminCaller) -> Source:
+    if body.kind == OWN:
+        raise Conflict("アップロードの保存先は Kura が管理しています。")
     settings = _checked(machine, body.kind, body.settings)
     made = sources.create(machine.engine, body.name, body.kind, settings, body.interval_s)
     _record(machine, caller.actor, "source.create", made, settings=_masked(settings))
@@ -123,6 +126,8 @@ def change(
 ) -> Source:
     before = sources.get(machine.engine, source_id)
     given = body.model_dump(exclude_unset=True)
+    if before.kind == OWN and given.keys() - {"name", "interval_s"}:
+        raise Conflict("アップロードの保存先は Kura が管理しています。")
     if given.get("settings") is not None:
         merged = {
             name: before.settings.get(name) if value == HIDDEN and SECRET.search(name) else value
@@ -140,6 +145,8 @@ def change(
 def delete(source_id: int, machine: ApplianceDep, caller: AdminCaller) -> Done:
     """The source and every document that came from it."""
     gone = sources.get(machine.engine, source_id)
+    if gone.kind == OWN:
+        raise Conflict("アップロードの保存先は Kura が管理しています。")
     sources.delete(machine.engine, source_id)
     _record(machine, caller.actor, "source.delete", gone)
     return Done()
@@ -180,8 +187,7 @@ def _checked(machine: Appliance, kind: str, settings: dict[str, Any]) -> dict[st
 
 def _masked(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {
-        name: HIDDEN if value and SECRET.search(name) else value
-        for name, value in settings.items()
+        name: HIDDEN if value and SECRET.search(name) else value for name, value in settings.items()
     }
 
 
@@ -208,4 +214,6 @@ def _shown(
 def _record(
     machine: Appliance, actor: str, action: str, source: sources.Source, **detail: Any
 ) -> None:
-    audit.record(machine.engine, actor, action, {"source": source.id, "name": source.name, **detail})
+    audit.record(
+        machine.engine, actor, action, {"source": source.id, "name": source.name, **detail}
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 from fastapi import Request
 from pydantic import BaseModel
@@ -23,26 +23,24 @@ class EventStream(Response):
 
     media_type = "text/event-stream"
 
-    def __init__(self, source: AsyncIterator[str]) -> None:
+    def __init__(self, source: AsyncGenerator[str, None]) -> None:
         self.source = source
         self.status_code = 200
         self.background = None
         # no-transform and X-Accel-Buffering: a proxy that waits for the end helps nobody
-        self.init_headers(
-            {"Cache-Control": "no-cache, no-transform", "X-Accel-Buffering": "no"}
-        )
+        self.init_headers({"Cache-Control": "no-cache, no-transform", "X-Accel-Buffering": "no"})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         start = {"status": self.status_code, "headers": self.raw_headers}
         await send({"type": "http.response.start", **start})
-        async with contextlib.aclosing(self.source) as source:  # type: ignore[type-var]
+        async with contextlib.aclosing(self.source) as source:
             async for text in source:
                 part = {"body": text.encode(), "more_body": True}
                 await send({"type": "http.response.body", **part})
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-async def answer(asking: Asking, request: Request) -> AsyncIterator[str]:
+async def answer(asking: Asking, request: Request) -> AsyncGenerator[str, None]:
     """The events of `/query`: stage, passages, piece … and last answer or error."""
     async with contextlib.aclosing(asking.items(request)) as items:
         async for item in items:

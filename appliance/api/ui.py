@@ -39,9 +39,7 @@ def page(path: str, request: Request, machine: ApplianceDep) -> Response:
         # The build puts a digest into the name of everything under assets/.
         once = path.startswith("assets/")
         caching = "public, max-age=31536000, immutable" if once else "no-cache"
-        return FileResponse(
-            file, media_type=TYPES[file.suffix], headers={"Cache-Control": caching}
-        )
+        return FileResponse(file, media_type=TYPES[file.suffix], headers={"Cache-Control": caching})
     if "." in path.rsplit("/", 1)[-1]:
         raise NotVisible(path)
     headers = {"Cache-Control": "no-cache"}

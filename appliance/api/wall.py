@@ -125,7 +125,9 @@ class Names:
         headers = Headers(scope=scope)
         host = headers.get("host", "").lower()
         if not self._ours(host):
-            raise BadRequest("この名前では利用できません。settings の public_origin を確かめてください。")
+            raise BadRequest(
+                "この名前では利用できません。settings の public_origin を確かめてください。"
+            )
         if scope["method"] in SAFE:
             return
         if headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):

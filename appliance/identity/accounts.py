@@ -31,9 +31,7 @@ def create(
     """Raises BadRequest, Conflict, and NotVisible for a group that is not there."""
     user_id = valid_id(user_id)
     joined = [people.group(engine, valid_group(name)) for name in groups]
-    made = people.create(
-        engine, user_id, display_name.strip(), role, passwords.digest(password)
-    )
+    made = people.create(engine, user_id, display_name.strip(), role, passwords.digest(password))
     for group in joined:
         members = group.members | {Principal(f"user:{user_id}")}
         people.set_group(engine, group.name, members)
@@ -56,9 +54,7 @@ def change(
     """
     hashed = None if password is None else passwords.digest(password)
     before = people.get(engine, user_id)
-    after = people.update(
-        engine, user_id, display_name=display_name, role=role, disabled=disabled
-    )
+    after = people.update(engine, user_id, display_name=display_name, role=role, disabled=disabled)
     if hashed is not None:
         people.set_password_hash(engine, user_id, hashed)
         door.forgive(user_id)
@@ -76,7 +72,9 @@ def valid_id(user_id: str) -> str:
     """Ids are plain ASCII, so that no two can look alike. Raises BadRequest."""
     user_id = passwords.account_id(user_id)
     if not _ID.fullmatch(user_id):
-        raise BadRequest("ユーザー ID は半角の英小文字・数字と . _ @ - で、64 文字以内にしてください。")
+        raise BadRequest(
+            "ユーザー ID は半角の英小文字・数字と . _ @ - で、64 文字以内にしてください。"
+        )
     return user_id
 
 

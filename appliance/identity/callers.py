@@ -41,9 +41,7 @@ def by_key(engine: Engine, secret: str) -> Caller:
     """Raises NotSignedIn."""
     key = keys.find(engine, secret)
     viewer = people.viewer(engine, key.user_id)
-    return Caller(
-        people.get(engine, key.user_id), viewer, key=key, key_hash=keys.hashed(secret)
-    )
+    return Caller(people.get(engine, key.user_id), viewer, key=key, key_hash=keys.hashed(secret))
 
 
 def check_csrf(caller: Caller, given: str) -> None:

@@ -75,9 +75,7 @@ def matches(stored: str | None, password: str) -> bool:
     return stored is not None
 
 
-def sign_in(
-    engine: Engine, door: Door, user_id: str, password: str, address: str
-) -> people.User:
+def sign_in(engine: Engine, door: Door, user_id: str, password: str, address: str) -> people.User:
     """The account whose password this is. Raises NotSignedIn, TooManyAttempts."""
     user_id = account_id(user_id)
     try:
@@ -100,9 +98,7 @@ def sign_in(
     return user
 
 
-def change(
-    engine: Engine, door: Door, user_id: str, current: str, new: str, address: str
-) -> None:
+def change(engine: Engine, door: Door, user_id: str, current: str, new: str, address: str) -> None:
     """A new password in place of the current one; every session of the account ends."""
     sign_in(engine, door, user_id, current, address)
     people.set_password_hash(engine, user_id, digest(new))

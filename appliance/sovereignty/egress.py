@@ -38,7 +38,13 @@ SWITCHES = {
     "TRANSFORMERS_OFFLINE": "1",
 }
 # Keys that would make a library believe it has somewhere to report to.
-FORBIDDEN = ("HF_ENDPOINT", "LANGCHAIN_API_KEY", "LANGCHAIN_ENDPOINT", "LANGSMITH_API_KEY", "LANGSMITH_ENDPOINT")
+FORBIDDEN = (
+    "HF_ENDPOINT",
+    "LANGCHAIN_API_KEY",
+    "LANGCHAIN_ENDPOINT",
+    "LANGSMITH_API_KEY",
+    "LANGSMITH_ENDPOINT",
+)
 
 _CONNECTING = frozenset({"socket.connect", "socket.sendto", "socket.sendmsg"})
 _RESOLVING = frozenset(

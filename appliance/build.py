@@ -1,0 +1,150 @@
+"""Settings → a machine. The only place that names concrete classes.
+
+`web` and `work` are built apart: whoever brings documents in loads no index,
+whoever answers runs no parser, and neither loads a model.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+from sqlalchemy import Engine
+
+from appliance.errors import ApplianceError, Conflict
+from appliance.inference import models
+from appliance.inference.client import InferClient, RemoteEmbedder, RemoteGenerator
+from appliance.ports import Connector, Embedder, Generator, Index
+from appliance.settings import Settings
+from appliance.store import database, sources
+from appliance.system import Appliance, Workshop, uploads
+
+UPLOADS_NAME = "アップロード"
+PROBE_S = 1.0  # how long one look at the model server holds
+
+
+def store(settings: Settings) -> Engine:
+    """The database, its schema up to date, in a data folder that is nobody else's."""
+    settings.data.mkdir(parents=True, exist_ok=True, mode=0o700)
+    engine = database.connect(settings.database_url)
+    database.migrate(engine)
+    return engine
+
+
+def work(
+    settings: Settings, *, engine: Engine | None = None, embedder: Embedder | None = None
+) -> Workshop:
+    """For `kura work`. What is given is taken; tests give fakes."""
+    engine = engine or store(settings)
+    kinds = connectors()
+    _uploads_source(settings, engine, kinds)
+    return Workshop(settings, engine, embedder or remote_embedder(settings), kinds)
+
+
+def web(
+    settings: Settings,
+    *,
+    engine: Engine | None = None,
+    embedder: Embedder | None = None,
+    generator: Generator | None = None,
+    indexes: Sequence[Index] | None = None,
+) -> Appliance:
+    """For `kura web`. What is given is taken; tests give fakes. The follower is not yet started."""
+    from appliance.ask.answer import Answerer
+    from appliance.identity.passwords import Door
+    from appliance.search.follow import Follower
+    from appliance.search.retrieve import Retriever
+    from appliance.search.scope import ScopeMap
+
+    engine = engine or store(settings)
+    embedder = embedder or remote_embedder(settings)
+    answers = probe(settings) if generator is None else (lambda: True)
+    generator = generator or remote_generator(settings)
+    indexes = tuple(local_indexes(settings, embedder) if indexes is None else indexes)
+    scopes = ScopeMap()
+    follower = Follower(engine, indexes, scopes, settings)
+    retriever = Retriever(engine, embedder, indexes, scopes, settings)
+    kinds = connectors()
+    _uploads_source(settings, engine, kinds)
+    return Appliance(
+        settings=settings,
+        engine=engine,
+        embedder=embedder,
+        generator=generator,
+        indexes=indexes,
+        scopes=scopes,
+        follower=follower,
+        retriever=retriever,
+        answerer=Answerer(retriever, generator, settings),
+        door=Door.of(settings),
+        connectors=kinds,
+        model_answers=answers,
+    )
+
+
+def connectors() -> Mapping[str, type[Connector]]:
+    """Every kind of source, by its name."""
+    from connectors import CONNECTORS
+
+    return {kind.kind: kind for kind in CONNECTORS}
+
+
+def local_indexes(settings: Settings, embedder: Embedder) -> tuple[Index, ...]:
+    from appliance.search import dense
+    from appliance.search.keyword import KeywordIndex
+
+    kind = dense.GpuDense if dense.has_gpu() else dense.DenseIndex
+    folder = settings.data / "index"
+    return (
+        kind(folder / "dense", embedder.dim, embedder.name),
+        KeywordIndex(folder / "keyword"),
+    )
+
+
+def remote_embedder(settings: Settings) -> Embedder:
+    model = models.named(models.DEFAULT_EMBEDDER)
+    return RemoteEmbedder(InferClient(settings.infer_socket), model.name, model.dim)
+
+
+def remote_generator(settings: Settings) -> Generator:
+    at = settings.generator_url or settings.infer_socket
+    return RemoteGenerator(InferClient(at), settings.generator_model, settings.context_tokens)
+
+
+def probe(settings: Settings) -> Callable[[], bool]:
+    """Whether the model server answers; looked at once in PROBE_S, however often it is asked."""
+    if settings.generator_url:
+        client, path = InferClient(settings.generator_url, timeout_s=2.0), "/v1/models"
+    else:
+        client, path = InferClient(settings.infer_socket, timeout_s=2.0), "/health"
+    lock = threading.Lock()
+    seen = (-PROBE_S, False)
+
+    def answers() -> bool:
+        nonlocal seen
+        with lock:
+            if time.monotonic() - seen[0] < PROBE_S:
+                return seen[1]
+            try:
+                client.get(path)
+                well = True
+            except ApplianceError:
+                well = False
+            seen = (time.monotonic(), well)
+            return well
+
+    return answers
+
+
+def _uploads_source(
+    settings: Settings, engine: Engine, kinds: Mapping[str, type[Connector]]
+) -> None:
+    """Uploads are a source like any other, which is always there."""
+    if "uploads" not in kinds or any(s.kind == "uploads" for s in sources.all(engine)):
+        return
+    folder = uploads(settings)
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with contextlib.suppress(Conflict):  # the other process was quicker
+        sources.create(engine, UPLOADS_NAME, "uploads", {"root": str(folder)})

@@ -1,0 +1,687 @@
+"""`kura`: start it, ask it, look after it. Each command imports only what it needs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from appliance.errors import ApplianceError, DigestMismatch, SettingsError
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+    from appliance.settings import Settings
+    from appliance.store.sources import Source
+
+MISCONFIGURED = 78  # EX_CONFIG: starting again changes nothing
+
+app = typer.Typer(
+    help="蔵 (Kura): 社内文書に出典付きで答えるアプライアンス。",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+user = typer.Typer(help="アカウント。", no_args_is_help=True)
+group = typer.Typer(help="グループ。", no_args_is_help=True)
+source = typer.Typer(help="文書の取り込み元。", no_args_is_help=True)
+models_app = typer.Typer(help="モデルのファイル。", no_args_is_help=True)
+app.add_typer(user, name="user")
+app.add_typer(group, name="group")
+app.add_typer(source, name="source")
+app.add_typer(models_app, name="models")
+
+AsJson = Annotated[bool, typer.Option("--json", help="JSON で出力する。")]
+As = Annotated[str, typer.Option("--as", help="この利用者として尋ねる。")]
+Supervised = Annotated[int, typer.Option("--supervised", hidden=True)]
+
+
+def main() -> None:
+    """Every refusal is one sentence on stderr; the exit status says whether a restart helps."""
+    try:
+        app()
+    except ApplianceError as error:
+        print(f"kura: {error}", file=sys.stderr)  # noqa: T201
+        final = isinstance(error, SettingsError | DigestMismatch)
+        sys.exit(MISCONFIGURED if final else 1)
+
+
+# --- running ----------------------------------------------------------------------
+
+
+@app.command()
+def up() -> None:
+    """infer・web・work をまとめて起動し、見守る。"""
+    import os
+    import signal
+    import threading
+
+    from rich.console import Console
+
+    from appliance import build, up
+    from appliance.identity import setup
+
+    settings = _settings()
+    console = Console(stderr=True, highlight=False)
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, lambda *_: stop.set())
+    _check_data(settings)
+    with up.held(settings.data, "migrate"):
+        engine = build.store(settings)
+    code = setup.code(engine)
+    engine.dispose()
+
+    def say(text: str) -> None:
+        if text != "ready":
+            console.print(text)
+            return
+        console.print(f"[bold]Kura を使えます:[/] {settings.origin}")
+        if code:
+            console.print(f"最初の管理者の登録コード: [bold]{code}[/]")
+
+    console.print("Kura を起動しています…（ログ: " + str(settings.log) + "）")
+    cores = len(os.sched_getaffinity(0))
+    status = up.run(settings, up.programs(settings, cores), say, stop)
+    if status:
+        sys.exit(status)
+
+
+@app.command()
+def web(supervised: Supervised = 0) -> None:
+    """画面と API を提供する。"""
+    from appliance import build, up
+    from appliance.identity import setup
+
+    settings = _begin(supervised, listens=True)
+    _check_data(settings)
+    with up.held(settings.data, "web"):
+        from appliance.api.serve import serve
+
+        machine = build.web(settings)
+        if not supervised and (code := setup.code(machine.engine)):
+            print(f"最初の管理者の登録コード: {code}", file=sys.stderr)  # noqa: T201
+        serve(machine)
+
+
+@app.command()
+def work(supervised: Supervised = 0) -> None:
+    """文書を取り込む。"""
+    import signal
+    import threading
+
+    settings = _begin(supervised)
+    _check_data(settings)
+    from appliance import build, worker
+
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    worker.run(build.work(settings), stop)
+
+
+@app.command()
+def infer(supervised: Supervised = 0) -> None:
+    """モデルを動かす。"""
+    from appliance import up
+
+    settings = _begin(supervised)
+    with up.held(settings.data, "infer"):
+        from appliance.inference import server
+
+        server.serve(settings)
+
+
+# --- asking -----------------------------------------------------------------------
+
+
+@app.command()
+def ask(question: str, as_user: As, as_json: AsJson = False) -> None:
+    """質問に、出典を付けて答える（`kura up` の稼働中に）。"""
+    with _door(as_user, ["query"]) as door:
+        answer = door("POST", "/api/v1/query", {"question": question})
+    if as_json:
+        _print_json(answer)
+        return
+    _print(answer["answer"])
+    for citation in answer["citations"]:
+        mark = "" if citation["supported"] else "（根拠を確かめられません）"
+        _print(f"[{citation['marker']}] {citation['title']} {citation['label']}{mark}")
+        if citation["quote"]:
+            _print(f"    「{citation['quote']}」")
+
+
+@app.command()
+def search(
+    query: str, as_user: As, k: Annotated[int, typer.Option("-k")] = 5, as_json: AsJson = False
+) -> None:
+    """答えを作らずに、根拠になる箇所だけを探す（`kura up` の稼働中に）。"""
+    with _door(as_user, ["search"]) as door:
+        found = door("POST", "/api/v1/search", {"question": query, "k": k})
+    if as_json:
+        _print_json(found)
+        return
+    for passage in found["passages"]:
+        _print(f"{passage['n']}. {passage['title']} {passage['label']}（{passage['source']}）")
+        _print("   " + " ".join(passage["text"].split())[:200])
+
+
+# --- looking after ----------------------------------------------------------------
+
+
+@app.command()
+def sync(
+    name: Annotated[str, typer.Argument(help="取り込み元の名前。空ならすべて。")] = "",
+    wait: Annotated[bool, typer.Option(help="終わるまで待つ。")] = True,
+    timeout_s: Annotated[float, typer.Option("--timeout")] = 3600.0,
+    as_json: AsJson = False,
+) -> None:
+    """文書を今すぐ取り込み直す。取り込むのは `kura work`。"""
+    import time
+
+    from appliance.store import sources
+
+    with _store() as (_, engine):
+        wanted = [_source(engine, name)] if name else sources.all(engine)
+        before = {s.id: s.last_run.id if s.last_run else 0 for s in wanted}
+        for one in wanted:
+            sources.run_now(engine, one.id, retry=True)
+        deadline = time.monotonic() + timeout_s
+        waiting = set(before) if wait else set()
+        while waiting:
+            if time.monotonic() > deadline:
+                raise SettingsError(
+                    "取り込みが終わりません。`kura work` が動いているか確かめてください。"
+                )
+            time.sleep(0.2)
+            for source_id in list(waiting):
+                run = sources.get(engine, source_id).last_run
+                if run and run.id > before[source_id] and run.finished_at:
+                    waiting.discard(source_id)
+        after = [sources.get(engine, one.id) for one in wanted]
+    if as_json:
+        _print_json({"sources": [_source_shown(s) for s in after]})
+        return
+    for one in after:
+        _print(_source_line(one))
+    if wait and any(s.last_run and s.last_run.outcome != "complete" for s in after):
+        sys.exit(1)
+
+
+@app.command()
+def reindex(as_json: AsJson = False) -> None:
+    """索引を文書と突き合わせ、違いを直す（`kura up` の稼働中に）。"""
+    with _door("", ["admin"]) as door:
+        done = door("POST", "/api/v1/admin/reindex", {})
+    if as_json:
+        _print_json(done)
+    else:
+        _print(f"{done['chunks']} 件中、追加 {done['added']}・削除 {done['removed']}")
+
+
+@app.command()
+def status(as_json: AsJson = False) -> None:
+    """動いているか、何が入っているか。"""
+    from appliance import up
+    from appliance.store import catalog, sources
+
+    with _store() as (settings, engine):
+        counts = catalog.counts(engine)
+        web = up.web_status(settings)
+        state = {
+            "web": web or "stopped",
+            "infer": "ready" if up.answers_on_socket(settings.infer_socket) else "stopped",
+            "address": settings.origin,
+            "documents": counts.documents,
+            "problems": counts.problems,
+            "chunks": counts.chunks,
+            "sources": [_source_shown(s) for s in sources.all(engine)],
+        }
+    if as_json:
+        _print_json(state)
+    else:
+        _print(f"web: {state['web']}  infer: {state['infer']}  {state['address']}")
+        _print(f"文書 {counts.documents}（問題あり {counts.problems}）、索引の単位 {counts.chunks}")
+    if web not in ("ready", "degraded"):
+        sys.exit(1)
+
+
+@app.command()
+def doctor(as_json: AsJson = False) -> None:
+    """どこか悪いところはないか。悪ければ終了コード 1。"""
+    from appliance import doctor
+
+    checks = doctor.examine(_settings())
+    if as_json:
+        _print_json({"ok": all(c.ok for c in checks), "checks": [c.__dict__ for c in checks]})
+    else:
+        for check in checks:
+            _print(f"{'✓' if check.ok else '✗'} {check.name}: {check.said}")
+    if not all(check.ok for check in checks):
+        sys.exit(1)
+
+
+@app.command(name="settings")
+def show_settings(as_json: AsJson = False) -> None:
+    """すべての設定と、いまの値。"""
+    from dataclasses import fields
+
+    from sqlalchemy import make_url
+
+    settings = _settings()
+    rows = [
+        {
+            "name": f.name,
+            "value": str(getattr(settings, f.name)),
+            "default": str(f.default),
+            "unit": f.metadata["unit"],
+            "sentence": f.metadata["sentence"],
+        }
+        for f in fields(settings)
+    ]
+    for row in rows:
+        if row["name"] == "database_url":
+            row["value"] = make_url(row["value"]).render_as_string(hide_password=True)
+    if as_json:
+        _print_json({"settings": rows})
+        return
+    for row in rows:
+        _print(f"{row['name']} = {row['value']} {row['unit']}\n    {row['sentence']}")
+
+
+@app.command()
+def openapi(out: Annotated[Path | None, typer.Argument(help="書き出すファイル。")] = None) -> None:
+    """API の記述（OpenAPI）を書き出す。"""
+    from appliance.api import openapi
+
+    text = json.dumps(openapi(), ensure_ascii=False, indent=2) + "\n"
+    if out is None:
+        sys.stdout.write(text)
+    else:
+        out.write_text(text, "utf-8")
+
+
+# --- models -----------------------------------------------------------------------
+
+
+@models_app.command("unpack")
+def models_unpack() -> None:
+    """パッケージからモデルを取り出し、ダイジェストを確かめる。"""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from appliance.inference import models
+
+    settings = _settings()
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+    ) as progress:
+        tasks: dict[str, Any] = {}
+
+        def shown(what: str, share: float) -> None:
+            if what not in tasks:
+                tasks[what] = progress.add_task(what, total=1.0)
+            progress.update(tasks[what], completed=share)
+
+        made = models.unpack(settings.models, shown)
+    _print(f"取り出しました: {', '.join(made)}" if made else "モデルはすべて揃っています。")
+
+
+@models_app.command("verify")
+def models_verify(as_json: AsJson = False) -> None:
+    """モデルのファイルのダイジェストを確かめる。"""
+    from appliance.inference import models
+
+    settings = _settings()
+    found = {m.name: models.problems(m, settings.models) for m in models.catalogue()}
+    if as_json:
+        _print_json(found)
+    else:
+        for name, problems in found.items():
+            _print(f"{'✗' if problems else '✓'} {name} {' '.join(problems)}")
+    if any(found.values()):
+        sys.exit(1)
+
+
+# --- people -----------------------------------------------------------------------
+
+
+@user.command("add")
+def user_add(
+    user_id: str,
+    name: Annotated[str, typer.Option(help="表示名。")] = "",
+    administrator: Annotated[bool, typer.Option("--administrator")] = False,
+    in_group: Annotated[list[str] | None, typer.Option("--group")] = None,
+    password_stdin: Annotated[bool, typer.Option(help="パスワードを標準入力から読む。")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """アカウントを作る。パスワードを渡さなければ、作って一度だけ表示する。"""
+    from appliance.identity import accounts
+
+    password, made = _password(password_stdin)
+    with _store() as (_, engine):
+        role: Literal["member", "administrator"] = "administrator" if administrator else "member"
+        added = accounts.create(engine, user_id, name or user_id, role, password, in_group or [])
+        _record(engine, "user.create", {"user": added.id, "role": role})
+    _tell_password(added.id, password, made, as_json)
+
+
+@user.command("password")
+def user_password(
+    user_id: str,
+    password_stdin: Annotated[bool, typer.Option(help="パスワードを標準入力から読む。")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """新しいパスワードにする。その人のサインインはすべて終わる。"""
+    from appliance.identity import accounts
+    from appliance.identity.passwords import Door
+
+    password, made = _password(password_stdin)
+    with _store() as (settings, engine):
+        accounts.change(engine, Door.of(settings), user_id, password=password)
+        _record(engine, "user.change", {"user": user_id, "password": "changed"})
+    _tell_password(user_id, password, made, as_json)
+
+
+@user.command("disable")
+def user_disable(user_id: str) -> None:
+    """使えなくする。サインインもキーもその瞬間に終わる。"""
+    _switch(user_id, True)
+
+
+@user.command("enable")
+def user_enable(user_id: str) -> None:
+    """また使えるようにする。"""
+    _switch(user_id, False)
+
+
+@user.command("list")
+def user_list(as_json: AsJson = False) -> None:
+    """アカウントの一覧。"""
+    from appliance.store import people
+
+    with _store() as (_, engine):
+        found = people.users(engine)
+    if as_json:
+        rows = [
+            {"id": u.id, "display_name": u.display_name, "role": u.role, "disabled": u.disabled}
+            for u in found
+        ]
+        _print_json({"users": rows})
+        return
+    for one in found:
+        _print(f"{one.id}\t{one.display_name}\t{one.role}{' (無効)' if one.disabled else ''}")
+
+
+@group.command("set")
+def group_set(name: str, members: Annotated[list[str] | None, typer.Argument()] = None) -> None:
+    """グループの構成員（user:… と group:…）を、ちょうどこの通りにする。"""
+    from appliance.identity import accounts
+
+    with _store() as (_, engine):
+        made = accounts.set_group(engine, name, members or [])
+        _record(engine, "group.set", {"group": made.name, "members": sorted(made.members)})
+
+
+@group.command("list")
+def group_list(as_json: AsJson = False) -> None:
+    """グループの一覧。"""
+    from appliance.store import people
+
+    with _store() as (_, engine):
+        found = people.groups(engine)
+    if as_json:
+        _print_json({"groups": [{"name": g.name, "members": sorted(g.members)} for g in found]})
+        return
+    for one in found:
+        _print(f"{one.name}\t{', '.join(sorted(one.members))}")
+
+
+# --- sources ----------------------------------------------------------------------
+
+
+@source.command("add")
+def source_add(
+    name: str,
+    kind: str,
+    setting: Annotated[
+        list[str] | None, typer.Option("--set", help="名前=値（JSON か文字列）。")
+    ] = None,
+) -> None:
+    """取り込み元を加える。例: kura source add 総務部 folder --set root=/srv/share"""
+    from pydantic import ValidationError
+
+    from appliance import build
+    from appliance.errors import SourceMisconfigured
+    from appliance.store import sources
+
+    if (made := build.connectors().get(kind)) is None:
+        raise SourceMisconfigured(f"種類 {kind} のコネクタはありません。")
+    try:
+        checked = made.Settings.model_validate(dict(map(_pair, setting or [])))
+    except ValidationError as error:
+        first = error.errors(include_input=False)[0]
+        place = ".".join(map(str, first["loc"])) or "settings"
+        raise SourceMisconfigured(f"{place}: {first['msg']}") from None
+    with _store() as (_, engine):
+        added = sources.create(engine, name, kind, checked.model_dump(mode="json"))
+        _record(engine, "source.create", {"source": added.id, "name": name})
+
+
+@source.command("list")
+def source_list(as_json: AsJson = False) -> None:
+    """取り込み元の一覧。"""
+    from appliance.store import sources
+
+    with _store() as (_, engine):
+        found = sources.all(engine)
+    if as_json:
+        _print_json({"sources": [_source_shown(s) for s in found]})
+        return
+    for one in found:
+        _print(_source_line(one))
+
+
+@source.command("remove")
+def source_remove(name: str) -> None:
+    """取り込み元と、そこから来た文書をすべて消す。"""
+    from appliance.store import sources
+
+    with _store() as (_, engine):
+        gone = _source(engine, name)
+        sources.delete(engine, gone.id)
+        _record(engine, "source.delete", {"source": gone.id, "name": name})
+
+
+# --- helpers ----------------------------------------------------------------------
+
+
+def _settings() -> Settings:
+    from appliance import settings
+
+    return settings.load()
+
+
+def _begin(supervised: int, *, listens: bool = False) -> Settings:
+    """What every long-running process does first, before any library is loaded."""
+    from appliance import logs, up
+    from appliance.sovereignty import egress
+
+    if supervised:
+        up.die_with(supervised)
+    egress.switch_off()
+    settings = _settings()
+    logs.to(sys.stderr)
+    egress.guard(settings, listens=listens)
+    return settings
+
+
+def _check_data(settings: Settings) -> None:
+    """Raises SettingsError for a data folder that others may read."""
+    settings.data.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if settings.data.stat().st_mode & 0o007:
+        raise SettingsError(
+            f"データフォルダ {settings.data} をほかの利用者も読めます。"
+            f"`chmod 700 {settings.data}` を実行してください。"
+        )
+
+
+@contextmanager
+def _store() -> Iterator[tuple[Settings, Engine]]:
+    from appliance import build
+
+    settings = _settings()
+    engine = build.store(settings)
+    try:
+        yield settings, engine
+    finally:
+        engine.dispose()
+
+
+@contextmanager
+def _door(user_id: str, scopes: list[str]) -> Iterator[Any]:
+    """The running machine's API, by a key that lives as long as the command.
+
+    Whoever may write the database may have such a key; the audit record says that
+    it came from the console.
+    """
+    import httpx2
+
+    from appliance import up
+    from appliance.errors import NotVisible
+    from appliance.identity import keys
+    from appliance.store import keys as rows
+    from appliance.store import people
+
+    with _store() as (settings, engine):
+        if not user_id:
+            user_id = next(
+                (
+                    u.id
+                    for u in people.users(engine)
+                    if u.role == "administrator" and not u.disabled
+                ),
+                "",
+            )
+        try:
+            key, secret = keys.issue(
+                engine, "console", user_id, scopes, created_by="console", lives_s=600.0
+            )
+        except NotVisible:
+            raise SettingsError(f"利用者 {user_id or '（管理者）'} がいません。") from None
+        _record(engine, "key.issue", {"key": key.id, "user": user_id, "scopes": scopes})
+        client = httpx2.Client(
+            base_url=f"http://{up.local_host(settings)}:{settings.web_port}",
+            headers={"Authorization": f"Bearer {secret}"},
+            timeout=300.0,
+            trust_env=False,
+        )
+
+        def call(method: str, path: str, body: dict[str, Any]) -> Any:
+            try:
+                response = client.request(method, path, json=body)
+            except httpx2.TransportError:
+                raise SettingsError(
+                    "Kura が動いていません。`kura up` で起動してください。"
+                ) from None
+            if response.is_error:
+                told = response.json()
+                raise ApplianceError(f"{told['message']} {told.get('detail', '')}".strip())
+            return response.json()
+
+        try:
+            with client:
+                yield call
+        finally:
+            rows.revoke(engine, key.id)
+
+
+def _record(engine: Engine, action: str, detail: dict[str, Any]) -> None:
+    import getpass
+
+    from appliance.store import audit
+
+    audit.record(engine, f"console:{getpass.getuser()}", action, detail)
+
+
+def _source(engine: Engine, name: str) -> Source:
+    from appliance.store import sources
+
+    if (found := sources.by_name(engine, name)) is None:
+        raise SettingsError(f"取り込み元 {name} はありません。")
+    return found
+
+
+def _source_shown(one: Source) -> dict[str, Any]:
+    run = one.last_run
+    return {
+        "id": one.id,
+        "name": one.name,
+        "kind": one.kind,
+        "enabled": one.enabled,
+        "problem": one.problem,
+        "outcome": run.outcome if run else None,
+        "counts": dict(run.counts) if run else {},
+        "finished_at": run.finished_at.isoformat() if run and run.finished_at else None,
+    }
+
+
+def _source_line(one: Source) -> str:
+    shown = _source_shown(one)
+    counts = ", ".join(f"{name} {n}" for name, n in shown["counts"].items() if n)
+    return f"{one.name} ({one.kind}): {shown['outcome'] or 'まだ'} {counts} {one.problem or ''}".strip()
+
+
+def _switch(user_id: str, disabled: bool) -> None:
+    from appliance.store import people
+
+    with _store() as (_, engine):
+        people.update(engine, user_id, disabled=disabled)
+        _record(engine, "user.change", {"user": user_id, "disabled": disabled})
+
+
+def _password(from_stdin: bool) -> tuple[str, bool]:
+    """The password, and whether it was made here."""
+    import secrets
+
+    if from_stdin:
+        return sys.stdin.readline().rstrip("\n"), False
+    return secrets.token_urlsafe(12), True
+
+
+def _tell_password(user_id: str, password: str, made: bool, as_json: bool) -> None:
+    if as_json:
+        _print_json({"id": user_id} | ({"password": password} if made else {}))
+    elif made:
+        _print(f"{user_id} のパスワード（表示は一度だけ）: {password}")
+
+
+def _pair(text: str) -> tuple[str, Any]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise SettingsError(f"--set {text}: 名前=値 の形にしてください。")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value
+
+
+def _print(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+
+
+def _print_json(value: Any) -> None:
+    _print(json.dumps(value, ensure_ascii=False, indent=2, default=str))
+
+
+if __name__ == "__main__":
+    main()
