@@ -54,18 +54,26 @@ def _parse(data: bytes, depth: int) -> Document:
 
 
 def _header(message: Message, field: str) -> str:
-    try:
-        text = str(message.get(field, ""))
-    except Exception:  # noqa: BLE001 (the header parser raises many things over broken headers)
-        text = next((v for k, v in message.raw_items() if k.lower() == field.lower()), "")
-        text = str(text)
-    if _RAW.search(text):  # not encoded at all: bytes of some charset
-        try:
-            text = charset.decode(text.encode("utf-8", "surrogateescape")).text
-        except (Unreadable, UnicodeEncodeError):
-            text = text.encode("utf-8", "replace").decode("utf-8")
+    raw = next((str(v) for k, v in message.raw_items() if k.lower() == field.lower()), "")
+    text = _bytes_of_some_charset(raw) if _RAW.search(raw) else _decoded(message, field, raw)
     text = one_line(text)[:_HEADER_CHARS]
     return _day(text) if field == "Date" else text
+
+
+def _decoded(message: Message, field: str, raw: str) -> str:
+    try:
+        return str(message.get(field, ""))
+    except Exception:  # noqa: BLE001 (the header parser raises many things over broken headers)
+        return raw
+
+
+def _bytes_of_some_charset(raw: str) -> str:
+    """A header, or a name, that nobody encoded."""
+    data = raw.encode("utf-8", "surrogateescape")
+    try:
+        return charset.decode(data).text
+    except Unreadable:
+        return data.decode("utf-8", "replace")
 
 
 def _day(text: str) -> str:
@@ -170,11 +178,7 @@ def _document(part: EmailMessage, name: str, depth: int) -> Document:
 def _file_name(part: EmailMessage) -> str:
     try:
         name = part.get_filename() or ""
-    except Exception:  # noqa: BLE001
-        return "名前不明"
-    if _RAW.search(name):
-        try:
-            name = charset.decode(name.encode("utf-8", "surrogateescape")).text
-        except (Unreadable, UnicodeEncodeError):
-            name = "名前不明"
+    except Exception:  # noqa: BLE001 (the header parser raises many things over broken headers)
+        name = "名前不明"
+    name = _bytes_of_some_charset(name) if _RAW.search(name) else name
     return one_line(name.replace("/", "_").replace("\\", "_"))[:120]

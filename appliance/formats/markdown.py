@@ -11,10 +11,8 @@ from appliance.types import Document
 
 _HEADING = re.compile(r"^ {0,3}(#{1,6})[ \t]+(.*?)[ \t]*#*[ \t]*$")
 _FENCE = re.compile(r"^ {0,3}(`{3,}|~{3,})")
-_RULE = re.compile(r"^\s*\|?\s*:?-{2,}:?\s*(?:\|\s*:?-{2,}:?\s*)*\|?\s*$")
 _LINK = re.compile(r"!?\[([^\[\]\n]{0,500})\]\([^()\n]{0,2000}\)")
 _STRONG = re.compile(r"(\*\*|__)(?=\S)([^*_\n]{1,500})(?<=\S)\1")
-_COMMENT = re.compile(r"<!--.{0,10000}?-->", re.DOTALL)
 _FRONT = re.compile(r"\A---\n(.{0,5000}?)\n---\n", re.DOTALL)
 _FRONT_TITLE = re.compile(r"^title:\s*[\"']?(.{1,200}?)[\"']?\s*$", re.MULTILINE)
 _UNDERLINE = re.compile(r"^ {0,3}(=+|-{2,})\s*$")
@@ -30,7 +28,7 @@ def parse(stream: BinaryIO) -> Document:
     draft = Draft()
     draft.problems += decoded.problems
     fence = ""
-    lines = _COMMENT.sub("", text).split("\n")
+    lines = _without_comments(text).split("\n")
     for n, line in enumerate(lines):
         mark = _FENCE.match(line)
         if fence or mark:
@@ -55,7 +53,7 @@ def parse(stream: BinaryIO) -> Document:
 
 
 def _line(draft: Draft, line: str) -> None:
-    if _RULE.match(line) or _UNDERLINE.match(line):
+    if _is_rule(line) or _UNDERLINE.match(line):
         return
     if not line.strip():
         draft.blank()
@@ -63,6 +61,20 @@ def _line(draft: Draft, line: str) -> None:
         draft.line(pipes([_plain(cell.strip()) for cell in line.strip().strip("|").split("|")]))
     else:
         draft.line(_plain(line.rstrip()))
+
+
+def _is_rule(line: str) -> bool:
+    """The line under a table's head."""
+    return "--" in line and set(line) <= set("|:- \t")
+
+
+def _without_comments(text: str) -> str:
+    kept: list[str] = []
+    at = 0
+    while (start := text.find("<!--", at)) >= 0 and (end := text.find("-->", start)) >= 0:
+        kept.append(text[at:start])
+        at = end + 3
+    return "".join([*kept, text[at:]])
 
 
 def _plain(text: str) -> str:

@@ -25,6 +25,7 @@ _RADICALS |= {
 _CJK = "\u3000-\u30ff\u3400-\u9fff\uf900-\ufaff\uff00-\uff9f"
 _SPREAD = re.compile(f"(?<![^ ])[{_CJK}](?: [{_CJK}]){{2,}}(?![^ ])")  # 旅 費 規 程
 _LEADER = re.compile(r"\s*(?:[.．・…‥]\s?){4,}\s*")
+_LISTED = re.compile(r"… ?[0-9]{1,4}$")  # a line of a table of contents
 _FOLIO = re.compile(
     r"[-–—―\s]*(?:p\.?|P\.?)?\s*([0-9]{1,4})(?:\s*[/／]\s*[0-9]{1,4})?(?:\s*ページ)?[-–—―\s]*"
 )
@@ -49,12 +50,13 @@ def parse(stream: BinaryIO) -> Document:
         pdf_outline = _bookmarks(pdf)
     finally:
         pdf.close()
-    if not any(any(lines) for lines in pages):
-        raise Unreadable("テキストがありません (画像のみの PDF です。OCR が必要です)")
+    pages = _without_running_heads(pages)
     empty = [n for n, lines in enumerate(pages, 1) if not any(lines)]
+    if len(empty) == len(pages):
+        raise Unreadable("テキストがありません (画像のみの PDF です。OCR が必要です)")
     if empty:
         problems.append(f"p. {_ranges(empty)} にテキストがありません (画像のみ)")
-    text, starts = _flow(_without_running_heads(pages))
+    text, starts = _flow(pages)
     if text.count("\ufffd") * 5 > len(text):
         problems.append("文字に変換できない部分が多くあります (フォントの情報が不足しています)")
     marks = [Mark(at, f"p. {n}", "page", n) for n, at in enumerate(starts, 1) if at < len(text)]
@@ -159,6 +161,7 @@ def _between(line: str, following: str, full: float) -> str:
     if (
         _width(line) < full
         or line[-1] in _STOPS
+        or _LISTED.search(line)
         or _OPENS.match(following)
         or structure.label(line)
         or _looks_like_row(line)

@@ -45,12 +45,13 @@ def parse(stream: BinaryIO) -> Document:
 
 def _sheet(draft: Draft, name: str, book: Any) -> None:
     sheet = book.get_sheet_by_name(name)
-    if sheet.start is None or not sheet.total_height:
+    if sheet.end is None:
         return
-    if sheet.total_height * sheet.total_width > _CELLS:
+    height, width = sheet.end[0] + 1, sheet.end[1] + 1
+    if height * width > _CELLS:
         draft.problems.append(f"シート「{name}」は大きすぎるため読んでいません")
         return
-    step = 1 + sheet.total_height // _MARKED_ROWS
+    step = 1 + height // _MARKED_ROWS
     rows = [[_shown(v) for v in row] for row in sheet.to_python(skip_empty_area=False)]
     if not any(any(row) for row in rows):
         return

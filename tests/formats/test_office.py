@@ -1,0 +1,179 @@
+from __future__ import annotations
+
+import io
+import zipfile
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from appliance.errors import PasswordNeeded, TooLarge, Unreadable
+
+W = 'xmlns:w="http://schemas.openxmlformats.org/wordprocessingml/2006/main"'
+RELS = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
+
+
+def packed(**parts: str | bytes) -> bytes:
+    """A zip of parts; `word__document_xml` is word/document.xml."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in parts.items():
+            archive.writestr(name, content)
+    return out.getvalue()
+
+
+def word(body: str, **more: str) -> bytes:
+    parts = {
+        "[Content_Types].xml": "<Types/>",
+        "_rels/.rels": f'<Relationships><Relationship Id="r" Type="{RELS}/officeDocument" Target="word/document.xml"/></Relationships>',
+        "word/document.xml": body,
+        **more,
+    }
+    return packed(**parts)
+
+
+def test_word_in_order_with_the_numbers_word_shows(parse, corpus: Path) -> None:
+    document = parse((corpus / "規程.docx").read_bytes(), "規程.docx")
+    assert document.title == "在宅勤務規程"
+    assert [(m.label, m.level) for m in document.marks] == [
+        ("第1章 総則", 1),
+        ("第1条 目的", 5),
+        ("第2条 対象者", 5),
+        ("手当", 2),
+    ]
+    assert "区分 | 日額 | 備考\n終日 | 300円 | 通信費を含む\n半日 | 150円" in document.text
+    assert "・ 申請書を出す" in document.text
+
+
+def test_word_leaves_out_what_is_not_shown(parse, corpus: Path) -> None:
+    text = parse((corpus / "規程.docx").read_bytes(), "規程.docx").text
+    assert "見える文" in text
+    assert not {w for w in ("隠した指示", "消した文", "社外秘ヘッダー") if w in text}
+
+
+def test_word_footnotes_come_last(parse) -> None:
+    rels = f'<Relationships><Relationship Id="f" Type="{RELS}/footnotes" Target="footnotes.xml"/></Relationships>'
+    data = word(
+        f'<w:document {W}><w:body><w:p><w:r><w:t>上限は別に定める</w:t><w:footnoteReference w:id="1"/></w:r></w:p></w:body></w:document>',
+        **{
+            "word/_rels/document.xml.rels": rels,
+            "word/footnotes.xml": f'<w:footnotes {W}><w:footnote w:id="1"><w:p><w:r><w:t>別表1を見よ</w:t></w:r></w:p></w:footnote></w:footnotes>',
+        },
+    )
+    assert parse(data, "a.docx").text == "上限は別に定める（注1）\n\n（注1）別表1を見よ"
+
+
+def test_an_entity_in_word_reads_nothing(parse, tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("himitsu")
+    xml = f'<!DOCTYPE d [<!ENTITY x SYSTEM "file://{secret}">]><w:document {W}><w:body><w:p><w:r><w:t>公開&x;</w:t></w:r></w:p></w:body></w:document>'
+    assert parse(word(xml), "a.docx").text == "公開"
+
+
+def test_an_xml_bomb_is_not_unfolded(parse) -> None:
+    entities = "".join(f'<!ENTITY e{n} "{f"&e{n - 1};" * 10}">' for n in range(1, 12))
+    xml = f'<!DOCTYPE d [<!ENTITY e0 "lol">{entities}]><w:document {W}><w:body><w:p><w:r><w:t>安全&e11;</w:t></w:r></w:p></w:body></w:document>'
+    with suppress(Unreadable):
+        assert len(parse(word(xml), "a.docx").text) < 100
+
+
+def test_excel_rows_name_their_columns_and_place(parse, corpus: Path) -> None:
+    document = parse((corpus / "台帳.xlsx").read_bytes(), "台帳.xlsx")
+    assert (
+        "管理番号: KB-001 | 品名: ノートPC 1号 | 購入日: 2026-04-01 | 金額: 98000.5 | 検査時刻: 2026-04-01 09:30"
+        in document.text
+    )
+    marks = {m.label: m for m in document.marks}
+    assert document.text[marks["台帳!A4"].start :].startswith("管理番号: KB-001")
+    assert document.text[marks["注意!B2"].start :].startswith("持ち出しは")
+    assert [m.label for m in document.marks if m.kind == "section"] == ["台帳", "注意"]
+
+
+def test_excel_never_calculates(parse, corpus: Path) -> None:
+    assert "SUM" not in parse((corpus / "台帳.xlsx").read_bytes(), "台帳.xlsx").text
+
+
+def test_an_excel_sheet_with_far_corners_is_refused_before_it_is_unfolded(parse) -> None:
+    sheet = '<worksheet xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"><dimension ref="A1:XFD1048576"/><sheetData><row r="1"><c r="A1"><v>1</v></c></row><row r="1048576"><c r="XFD1048576"><v>2</v></c></row></sheetData></worksheet>'
+    with pytest.raises(TooLarge, match="1,048,576 行"):
+        parse(excel(sheet), "a.xlsx")
+
+
+def test_a_declared_dimension_costs_nothing(parse) -> None:
+    sheet = '<worksheet xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"><dimension ref="A1:XFD1048576"/><sheetData><row r="1"><c r="A1"><v>42</v></c></row></sheetData></worksheet>'
+    assert "42" in parse(excel(sheet), "a.xlsx").text
+
+
+def excel(sheet: str) -> bytes:
+    main = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
+    kinds = "http://schemas.openxmlformats.org/package/2006/relationships"
+    return packed(
+        **{
+            "[Content_Types].xml": "<Types/>",
+            "_rels/.rels": f'<Relationships xmlns="{kinds}"><Relationship Id="r" Type="{RELS}/officeDocument" Target="xl/workbook.xml"/></Relationships>',
+            "xl/workbook.xml": f'<workbook xmlns="{main}" xmlns:r="{RELS}"><sheets><sheet name="S" sheetId="1" r:id="r1"/></sheets></workbook>',
+            "xl/_rels/workbook.xml.rels": f'<Relationships xmlns="{kinds}"><Relationship Id="r1" Type="{RELS}/worksheet" Target="worksheets/sheet1.xml"/></Relationships>',
+            "xl/worksheets/sheet1.xml": sheet,
+        }
+    )
+
+
+def test_slides_with_tables_and_notes(parse, corpus: Path) -> None:
+    document = parse((corpus / "提案.pptx").read_bytes(), "提案.pptx")
+    slides = [m for m in document.marks if m.kind == "slide"]
+    assert [m.label for m in slides] == ["スライド 1", "スライド 2"]
+    assert (
+        "背景\n市場は年5%で伸びている。\n競合は3社。\nノート: ここで質問を受ける" in document.text
+    )
+    assert "型番 | 価格\nKP-2200 | 48,000円" in document.text[slides[1].start :]
+    assert document.problems == ("スライド 3 にテキストがありません (画像のみ)",)
+
+
+def test_a_macro_is_shown_and_not_run(parse) -> None:
+    body = f"<w:document {W}><w:body><w:p><w:r><w:t>本文</w:t></w:r></w:p></w:body></w:document>"
+    document = parse(word(body, **{"word/vbaProject.bin": "x"}), "a.docm")
+    assert document.text == "本文"
+    assert "マクロ" in document.problems[0]
+
+
+def test_a_zip_bomb_is_refused_by_its_headers(parse) -> None:
+    data = word("<x/>", **{"word/media/image1.bmp": "0" * 60_000_000})
+    assert len(data) < 200_000
+    with pytest.raises(TooLarge, match="圧縮率"):
+        parse(data, "a.docx")
+
+
+def test_a_member_bigger_than_it_says_is_not_believed(parse) -> None:
+    data = bytearray(word("<x>" + " " * 1_000_000 + "</x>"))
+    real = (1_000_007).to_bytes(4, "little")
+    assert data.count(real) == 2
+    with pytest.raises(Unreadable):
+        parse(bytes(data).replace(real, (100).to_bytes(4, "little")), "a.docx")
+
+
+def test_overlapping_members_are_refused(parse) -> None:
+    data = word("<x/>", **{"word/a.xml": "a" * 50, "word/b.xml": "b" * 50})
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        first, second = (archive.getinfo(f"word/{n}.xml").header_offset for n in "ab")
+    central = data.rindex(b"word/b.xml") - 4  # the offset ends the fixed part before the name
+    torn = bytearray(data)
+    assert int.from_bytes(torn[central : central + 4], "little") == second
+    torn[central : central + 4] = (first + 1).to_bytes(4, "little")
+    with pytest.raises(Unreadable, match=r"重なり|壊れ"):
+        parse(bytes(torn), "a.docx")
+
+
+def test_locked_and_old_office_files_say_so(parse) -> None:
+    ole = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(504)
+    with pytest.raises(PasswordNeeded):
+        parse(ole + "EncryptedPackage".encode("utf-16-le"), "a.xlsx")
+    with pytest.raises(Unreadable, match="保存し直して"):
+        parse(ole + "WordDocument".encode("utf-16-le"), "a.doc")
+
+
+@pytest.mark.parametrize("name", ["規程.docx", "台帳.xlsx", "提案.pptx"])
+def test_every_torn_office_file_is_text_or_a_reason(parse, corpus: Path, name: str) -> None:
+    data = (corpus / name).read_bytes()
+    for cut in range(200, len(data), len(data) // 6):
+        with pytest.raises(Unreadable):
+            parse(data[:cut], name)

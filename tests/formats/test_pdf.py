@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from appliance.errors import PasswordNeeded, Unreadable
+
+
+def test_text_comes_in_pages_and_articles(parse, corpus: Path) -> None:
+    document = parse((corpus / "規程.pdf").read_bytes(), "規程.pdf")
+    pages = {m.page: m for m in document.marks if m.kind == "page"}
+    assert [pages[n].label for n in (1, 2, 4)] == ["p. 1", "p. 2", "p. 4"]
+    assert document.text[pages[4].start :].startswith("第2章")
+    sections = {m.label: m for m in document.marks if m.kind == "section"}
+    assert set(sections) == {
+        "第1章 総則", "第1条 目的", "第2条 定義", "第2章 宿泊費", "第12条 宿泊費", "附則",
+    }  # fmt: skip
+    assert document.text[sections["第12条 宿泊費"].start :].startswith("第12条（宿泊費）")
+    assert document.title == "出張旅費規程"
+
+
+def test_running_heads_and_page_numbers_are_not_text(parse, corpus: Path) -> None:
+    text = parse((corpus / "規程.pdf").read_bytes(), "規程.pdf").text
+    assert "蔵前精機" not in text
+    assert "- 4 -" not in text
+
+
+def test_lines_broken_by_the_margin_are_whole_again(parse, corpus: Path) -> None:
+    text = parse((corpus / "規程.pdf").read_bytes(), "規程.pdf").text
+    assert "交通費、宿泊費および日当を支給する。" in text
+    assert (
+        "所属長が特に必要と認めた場合に限り、実費の全額を支給することができるものとする。" in text
+    )
+    assert "第1条（目的）\n従業員が" in text
+
+
+def test_a_page_that_is_a_picture_is_a_problem_not_a_silence(parse, corpus: Path) -> None:
+    document = parse((corpus / "規程.pdf").read_bytes(), "規程.pdf")
+    assert document.problems == ("p. 3 にテキストがありません (画像のみ)",)
+
+
+def test_a_scan_says_that_it_needs_ocr(parse, corpus: Path) -> None:
+    with pytest.raises(Unreadable, match="画像のみ"):
+        parse((corpus / "画像のみ.pdf").read_bytes(), "画像のみ.pdf")
+
+
+def test_a_locked_file_asks_for_its_password(parse, corpus: Path) -> None:
+    with pytest.raises(PasswordNeeded, match="パスワード"):
+        parse((corpus / "要パスワード.pdf").read_bytes(), "x.pdf")
+
+
+@pytest.mark.parametrize("cut", [40, 700, 3000])
+def test_a_torn_file_is_text_or_a_reason(parse, corpus: Path, cut: int) -> None:
+    data = (corpus / "規程.pdf").read_bytes()[:cut]
+    with pytest.raises(Unreadable):
+        parse(data, "規程.pdf")
