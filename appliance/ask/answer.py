@@ -1,0 +1,190 @@
+"""A question to a checked answer: retrieve, fit, ask the model, clean what it says, cite.
+
+The events of one answer come in this order: `Stage("searching")`, `Found`, `Stage("answering")`,
+`Piece` …, `Answer`. The pieces joined are the answer's text, except where the model
+went round in circles (then the text is their beginning) or refused late.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from appliance.ask import budget, cite, converse, prompt
+from appliance.ports import Generator
+from appliance.search.retrieve import Retriever
+from appliance.settings import Settings
+from appliance.store import access
+from appliance.types import Answer, Ended, Passage, Turn, Viewer
+
+NOT_FOUND = "資料に見つかりません。"
+
+_STOP = re.compile(r"\n\s*(?:質問|資料|答え)\s*[\[［:：]|<(?:end_of_turn|start_of_turn|eos|bos)>")
+# what may still become a marker, a stop or the blank before one
+_UNSURE = re.compile(
+    rf"\s*(?:{cite.UNFINISHED}|\n\s*(?:質問?|資料?|答え?)\s*|<[a-z_]{{0,14}})?\s*$"
+)
+# an answer that begins like this may turn out to be a refusal
+_GUARDED = re.compile(
+    r"^(?:この|その|提示された|与えられた|該当)?(?:資料|文書|情報|記載|該当)[^。\n]{0,50}。?$"
+)
+_LOOP = re.compile(r"(.{4,80}?)\1{3,}\s*$", re.DOTALL)
+_REFUSAL = re.compile(
+    r"^(?:(?:この|その|提示された|与えられた)?(?:資料|文書|情報)(?:の中)?(?:に|から)は?)?[^。\n]{0,30}?"
+    r"(?:記載|記述|情報|答え|該当)[^。\n]{0,8}(?:ありません|ない|されていません|見つかりません|見当たりません)(?:です)?。?$"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    name: Literal["searching", "waiting", "answering"]
+    position: int | None = None  # in the queue before the model
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What the model is given; the n of a marker is a place in here, from 1."""
+
+    passages: tuple[Passage, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    text: str
+
+
+Event = Stage | Found | Piece | Answer
+
+
+@dataclass(frozen=True)
+class Answerer:
+    retriever: Retriever
+    generator: Generator
+    settings: Settings
+
+    def stream(
+        self,
+        question: str,
+        viewer: Viewer,
+        history: Sequence[Turn] = (),
+        cancelled: Callable[[], bool] = lambda: False,
+    ) -> Iterator[Event]:
+        """Raises NotReady, ModelBusy, ModelUnreachable, PromptTooLong."""
+        asked = converse.standalone(question, history)
+        yield Stage("searching")
+        found = self.retriever.retrieve(asked, viewer).passages
+        passages = self._allowed(viewer, budget.fit(asked, found, self.generator, self.settings))
+        yield Found(passages)
+        if not passages:
+            yield Piece(NOT_FOUND)
+            yield Answer(NOT_FOUND, (), (), "no_evidence", asked)
+            return
+        yield Stage("answering")
+        speech = Speech(len(passages))
+        limit = self.settings.answer_tokens
+        pieces: Any = self.generator.stream(prompt.build(asked, passages), limit, cancelled)
+        with closing(pieces):
+            for piece in pieces:
+                if shown := speech.hear(piece):
+                    yield Piece(shown)
+                if speech.over:
+                    break
+        yield from self._ending(asked, passages, speech, cancelled())
+
+    def _allowed(self, viewer: Viewer, passages: Sequence[Passage]) -> tuple[Passage, ...]:
+        """Those the viewer may read at this moment: fitting may have waited for the model."""
+        ids = {p.document_id for p in passages}
+        visible = access.visible_documents(self.retriever.engine, viewer, ids) if ids else set()
+        return tuple(p for p in passages if p.document_id in visible)
+
+    def _ending(
+        self, asked: str, passages: tuple[Passage, ...], speech: Speech, cancelled: bool
+    ) -> Iterator[Event]:
+        if not cancelled and speech.refused:
+            if not speech.shown:
+                yield Piece(NOT_FOUND)
+            yield Answer(NOT_FOUND, (), passages, "no_evidence", asked)
+            return
+        if rest := speech.finish():
+            yield Piece(rest)
+        cited = cite.cite(speech.text, passages)
+        if added := cited.text[len(speech.text) :]:
+            yield Piece(added)
+        ended: Ended = "cancelled" if cancelled else "cut" if self._cut(speech) else "complete"
+        yield Answer(cited.text, cited.citations, passages, ended, asked, speech.dangling)
+
+    def _cut(self, speech: Speech) -> bool:
+        """Whether the limit ended the answer; a port does not say, so its tokens are counted."""
+        if speech.looped:
+            return True
+        if speech.over or len(speech.heard) < self.settings.answer_tokens // 2:
+            return False
+        return self.generator.count_tokens(speech.heard) >= self.settings.answer_tokens
+
+
+class Speech:
+    """What a model says, cleaned as it comes; nothing is shown that could still change.
+
+    Invariant: what `hear` and `finish` returned, joined, is `text`, however the pieces were cut;
+    only a model that goes round in circles has said more than that by the time it is noticed.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self.heard = ""
+        self.shown = ""
+        self.over = False  # no need to hear more
+        self.looped = False
+
+    @property
+    def text(self) -> str:
+        return self._clean(self.heard)[0].strip()
+
+    @property
+    def dangling(self) -> int:
+        return self._clean(self.heard)[1]
+
+    @property
+    def refused(self) -> bool:
+        """It said that the passages do not tell, or it said nothing."""
+        text = re.sub(r"\[\d+\]", "", self.text).strip()
+        return not text or text.startswith(prompt.REFUSAL) or bool(_REFUSAL.match(text))
+
+    def hear(self, piece: str) -> str:
+        """Take in a piece; returns what may be shown now."""
+        self.heard += piece
+        if stop := _STOP.search(self.heard):
+            self.heard = self.heard[: stop.start()]
+            self.over = True
+        if loop := _LOOP.search(self.heard):
+            self.heard = self.heard[: loop.start()] + loop.group(1)
+            self.over = self.looped = True
+        begun = self.heard.lstrip()
+        if begun.startswith(prompt.REFUSAL):
+            self.over = True
+        guarded = prompt.REFUSAL.startswith(begun) or _GUARDED.match(begun)
+        if not self.over and not guarded:
+            return self._show(self.heard[: _sure(self.heard)])
+        return ""
+
+    def finish(self) -> str:
+        """What is left to show, once there is no more to hear."""
+        return self._show(self.heard)
+
+    def _show(self, heard: str) -> str:
+        text = self._clean(heard)[0].strip()
+        fresh = text[len(self.shown) :]
+        self.shown += fresh
+        return fresh
+
+    def _clean(self, heard: str) -> tuple[str, int]:
+        return cite.clean(heard, self._count)
+
+
+def _sure(heard: str) -> int:
+    """Up to where nothing that comes can change what is shown."""
+    unsure = _UNSURE.search(heard)
+    return unsure.start() if unsure else len(heard)

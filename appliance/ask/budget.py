@@ -1,0 +1,121 @@
+"""What of the passages fits into the prompt: whole sentences around what was found.
+
+A shortened passage is still a passage: its text is exactly the document's [start, end).
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import replace
+from math import floor
+
+from appliance.ask import prompt
+from appliance.errors import PromptTooLong
+from appliance.ports import Generator
+from appliance.settings import Settings
+from appliance.text import segment
+from appliance.types import Passage
+
+_SPARE_TOKENS = 16  # what a server adds around the prompt
+_SMALLEST_CHARS = 80  # a shorter window says nothing
+_TRIES = 6
+_FIRST_SHARE = 1.5  # the best passage may take more than the others
+_SENTENCE = re.compile(r"[^。．！？!?\n]*(?:[。．！？!?]+[」』）)\]]*|\n+|$)")
+_PAUSE = re.compile(r"[、，,;；:：|\s]")
+_JOINERS = "\u200d\ufe0e\ufe0f"
+
+
+def fit(
+    question: str, passages: Sequence[Passage], generator: Generator, settings: Settings
+) -> list[Passage]:
+    """The passages, best first, cut so that the prompt fits. Some may be left out at the end.
+
+    Passages take at most `settings.prompt_tokens`; prompt and answer together no more than
+    the generator reads. Raises PromptTooLong if the question alone is too long.
+    """
+    bare = generator.count_tokens(prompt.build(question, ()).plain()) + _SPARE_TOKENS
+    room = generator.context_tokens - settings.answer_tokens
+    if bare + _SMALLEST_CHARS > room:
+        raise PromptTooLong(bare, room)
+    most = min(settings.prompt_tokens, room - bare)
+    kept = list(passages)
+    chars = float(sum(len(p.text) for p in kept))
+    for _ in range(_TRIES):
+        shown = _windows(question, kept, floor(chars))
+        tokens = _tokens(shown, generator)
+        if tokens <= most:
+            return shown
+        kept = kept[: len(shown)]
+        chars = min(chars, sum(len(p.text) for p in shown)) * most / tokens * 0.97
+    # titles alone may be too long: fewer passages then
+    while shown and _tokens(shown, generator) > most:
+        shown = shown[:-1]
+    return shown
+
+
+def _tokens(passages: Sequence[Passage], generator: Generator) -> int:
+    blocks = [prompt.block(n, p.title, p.label, p.text) for n, p in enumerate(passages, 1)]
+    return generator.count_tokens("\n\n".join(blocks)) + len(blocks) if blocks else 0
+
+
+def _windows(question: str, passages: Sequence[Passage], chars: int) -> list[Passage]:
+    """The passages within `chars` characters altogether; short ones leave room to others."""
+    left, shown = chars, list[Passage]()
+    wanted = set(segment.bigrams(question))
+    shares = [_FIRST_SHARE, *[1.0] * (len(passages) - 1)]
+    for n, passage in enumerate(passages):
+        size = floor(left * shares[n] / sum(shares[n:]))
+        if size < min(_SMALLEST_CHARS, len(passage.text)):
+            break
+        shown.append(window(passage, size, wanted))
+        left -= len(shown[-1].text)
+    return shown
+
+
+def window(passage: Passage, size: int, wanted: set[str]) -> Passage:
+    """At most `size` characters of a passage: the sentences around the hit that tell most."""
+    text = passage.text
+    if len(text) <= size:
+        return passage
+    hit = passage.hit
+    near, far = (hit.start - passage.start, hit.end - passage.start) if hit else (0, len(text))
+    sentences = [m.span() for m in _SENTENCE.finditer(text) if m.group().strip()]
+    best, found = (-1.0, 0), (0, 0)
+    for n, (start, end) in enumerate(sentences):
+        for _, further in sentences[n:]:
+            if further - start > size:
+                break
+            end = further
+        within = max(0, min(end, far) - max(start, near)) / max(1, far - near)
+        told = len(wanted & set(segment.bigrams(text[start:end]))) / max(1, len(wanted))
+        # whoever asked of the hit; ties go to the window that shows more
+        score = (within + told, min(end - start, size))
+        if score > best:
+            best, found = score, (start, end)
+    return _cut(passage, *found, size)
+
+
+def _cut(passage: Passage, start: int, end: int, size: int) -> Passage:
+    text = passage.text
+    if end - start > size:  # one sentence, or a row of a table, longer than all there is
+        end = start + size
+        pauses = [m.end() for m in _PAUSE.finditer(text, start + size // 2, end)]
+        end = pauses[-1] if pauses else end
+        while end > start and end < len(text) and _joined(text[end]):
+            end -= 1
+    body = text[start:end]
+    start += len(body) - len(body.lstrip())
+    end = start + len(body.strip())
+    at = passage.start
+    return replace(passage, text=text[start:end], start=at + start, end=at + end)
+
+
+def _joined(char: str) -> bool:
+    """Whether a character belongs to the one before it."""
+    return (
+        bool(unicodedata.combining(char))
+        or char in _JOINERS
+        or "\U000e0100" <= char <= "\U000e01ef"
+    )

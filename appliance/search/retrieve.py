@@ -1,0 +1,144 @@
+"""A question to the passages that may answer it, for one viewer.
+
+Scope comes first, so nothing hidden is ranked; `access.passages` asks again at the end, so
+nothing that was hidden meanwhile is shown.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from pyroaring import BitMap64
+from sqlalchemy import Engine
+
+from appliance.errors import NotReady
+from appliance.ports import Embedder, Index
+from appliance.search import evidence
+from appliance.search.scope import ScopeMap
+from appliance.settings import Settings
+from appliance.store import access
+from appliance.types import Hit, Passage, Query, Scope, Viewer
+
+MOST_OF_A_DOCUMENT = 3  # passages; one long document must not crowd out the others
+_DENSE_FLOOR = 0.01  # least standard deviation: differences below it are noise
+_KEYWORD_FLOOR = 0.5
+
+
+class WordIndex(Index, Protocol):
+    def rarity(self, words: Iterable[str]) -> Mapping[str, float]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    chunk_id: int
+    score: float  # fused
+    dense: float  # similarity
+    keyword: float  # BM25
+
+
+@dataclass(frozen=True, slots=True)
+class Retrieval:
+    """`passages` is empty where nothing relevant was found; `relevance` is the best there was."""
+
+    passages: tuple[Passage, ...] = ()
+    candidates: tuple[Candidate, ...] = ()
+    relevance: float = 0.0
+
+
+@dataclass(frozen=True)
+class Retriever:
+    engine: Engine
+    embedder: Embedder
+    dense: Index
+    keyword: WordIndex
+    scopes: ScopeMap
+    settings: Settings
+    ready: Callable[[], bool] = lambda: True
+
+    def retrieve(self, question: str, viewer: Viewer, k: int | None = None) -> Retrieval:
+        """At most k passages, best first. Raises NotReady, ModelBusy, ModelUnreachable."""
+        if not self.ready():
+            raise NotReady("the indexes are still being loaded")
+        k = k or self.settings.passages
+        scope = self.scopes.scope(access.admitted(self.engine, viewer))
+        if not scope.chunks or not question.strip():
+            return Retrieval()
+        query = Query(question, self.embedder.embed([question], "query"))
+        candidates = self.candidates(query, max(self.settings.candidates, 4 * k), scope)
+        passages = self._passages(candidates, viewer, k)
+        relevance = self._relevance(question, candidates, passages)
+        threshold = self.settings.evidence_threshold
+        if relevance < (threshold or evidence.fit_for(self.embedder.name).threshold):
+            passages = []
+        return Retrieval(tuple(passages), tuple(candidates), relevance)
+
+    def candidates(self, query: Query, count: int, scope: Scope) -> list[Candidate]:
+        """The best of each index, all scored by both, best first."""
+        found = [*self.dense.search(query, count, scope), *self.keyword.search(query, count, scope)]
+        together = Scope(BitMap64(hit.chunk_id for hit in found), scope.accesses)
+        ids = list(together.chunks)
+        if not ids:
+            return []
+        dense = _scores(ids, self.dense.search(query, len(ids), together))
+        keyword = _scores(ids, self.keyword.search(query, len(ids), together))
+        weight = self.settings.dense_weight
+        fused = weight * _standard(dense, _DENSE_FLOOR)
+        fused += (1 - weight) * _standard(keyword, _KEYWORD_FLOOR)
+        scored = [
+            Candidate(*values)
+            for values in zip(ids, fused.tolist(), dense.tolist(), keyword.tolist(), strict=True)
+        ]
+        return sorted(scored, key=lambda c: (-c.score, c.chunk_id))
+
+    def _passages(self, candidates: Sequence[Candidate], viewer: Viewer, k: int) -> list[Passage]:
+        """One passage for each parent: its best child decides."""
+        kept: list[Passage] = []
+        seen: set[object] = set()
+        of_document: Counter[str] = Counter()
+        for start in range(0, len(candidates), 2 * k):
+            wanted = [(c.chunk_id, c.score) for c in candidates[start : start + 2 * k]]
+            for passage in access.passages(self.engine, viewer, wanted):
+                place = (passage.document_id, passage.start, passage.end)
+                if place in seen or passage.text in seen:  # a copy adds nothing
+                    continue
+                seen |= {place, passage.text}
+                of_document[passage.document_id] += 1
+                if of_document[passage.document_id] <= MOST_OF_A_DOCUMENT:
+                    kept.append(passage)
+                if len(kept) == k:
+                    return kept
+        return kept
+
+    def _relevance(
+        self, question: str, candidates: Sequence[Candidate], passages: Sequence[Passage]
+    ) -> float:
+        fit = evidence.fit_for(self.embedder.name)
+        rarity = self.keyword.rarity(evidence.telling(question))
+        dense = {c.chunk_id: c.dense for c in candidates}
+        return max(
+            (
+                evidence.relevance(
+                    fit,
+                    dense[p.chunk_id],
+                    evidence.coverage(rarity, f"{p.title}\n{p.label}\n{p.text}"),
+                )
+                for p in passages
+            ),
+            default=0.0,
+        )
+
+
+def _scores(ids: Sequence[int], hits: Sequence[Hit]) -> NDArray[np.float64]:
+    """The hits' scores in the order of `ids`; what an index did not find has the least."""
+    scores = {hit.chunk_id: hit.score for hit in hits}
+    least = min(scores.values(), default=0.0)
+    return np.array([scores.get(i, min(least, 0.0)) for i in ids])
+
+
+def _standard(scores: NDArray[np.float64], floor: float) -> NDArray[np.float64]:
+    return np.asarray((scores - scores.mean()) / max(float(scores.std()), floor))
