@@ -1,0 +1,53 @@
+# Two commands do all the set-up: `make demo` and `make test`.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+BIN := .venv/bin
+export PYTHONDONTWRITEBYTECODE := 1
+
+.PHONY: help preflight install install-dev models ui demo test check lint bench quality lock sample clean
+
+help: ## what can be made
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
+
+preflight: ## what this machine lacks, each with the command that installs it
+	@sh installer/preflight.sh >/dev/null
+
+install: preflight ## environment, pinned packages, models, UI
+	@"$$(sh installer/preflight.sh)" installer/install.py
+
+install-dev: preflight ## the same, and what the tests need (browser, PostgreSQL)
+	@"$$(sh installer/preflight.sh)" installer/install.py --dev
+	@sh installer/test-machine.sh
+
+demo: install ## the sample company in the browser; CHECK=1 asks, judges and stops
+	@$(BIN)/python -m installer.demo $(if $(CHECK),--check)
+
+test: install-dev ## everything the tests need, then all tests
+	@$(MAKE) --no-print-directory lint
+	@$(BIN)/pytest
+
+check: ## format, lint, types, contracts and the quick tests: before each commit
+	@$(MAKE) --no-print-directory lint
+	@$(BIN)/pytest -m "not slow and not browser and not models"
+
+lint:
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/python -m installer.docs --check
+
+bench: install ## speed on this machine, written to docs/en/bench.md
+	@$(BIN)/python -m tests.bench
+
+quality: install ## the golden questions, written to docs/en/quality.md
+	@$(BIN)/python -m tests.quality
+
+sample: ## rebuild the sample company's files from their sources
+	@$(BIN)/python -m installer.sample.build
+
+lock: ## write the lock files anew from pyproject.toml
+	@$(BIN)/python -m installer.lock
+
+clean: ## take away what was built; the data folder stays
+	@rm -rf .venv ui/dist ui/node_modules .install.log

@@ -1,0 +1,19 @@
+#!/bin/sh
+# What the tests need from Debian's packages: a browser and PostgreSQL's server.
+set -eu
+
+wanted=""
+command -v chromium >/dev/null 2>&1 || wanted="$wanted chromium"
+ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || wanted="$wanted postgresql"
+[ -n "$wanted" ] || exit 0
+
+sudo=""
+[ "$(id -u)" = 0 ] || sudo="sudo"
+echo "  テスト用に${wanted} をインストールします / installing for the tests:${wanted}"
+export DEBIAN_FRONTEND=noninteractive
+# shellcheck disable=SC2086 # a list of names
+if ! { $sudo apt-get update -qq && $sudo apt-get install -y -qq --no-install-recommends $wanted; } >>.install.log 2>&1; then
+    echo "  ✗ 失敗しました。手で実行してください / failed; run it by hand: $sudo apt-get install -y$wanted" >&2
+    tail -5 .install.log >&2
+    exit 1
+fi
