@@ -47,6 +47,7 @@ def _style(name: str, size: float, font: str = _MINCHO, **more: Any) -> Paragrap
         leading=size * 1.6,
         wordWrap="CJK",
         bulletFontName=font,
+        bulletFontSize=size,
         **more,
     )
 
@@ -114,15 +115,15 @@ class _Document(BaseDocTemplate):  # type: ignore[misc]
         self.canv.bookmarkPage(key)
         self.canv.addOutlineEntry(text, key, self.depth, closed=self.depth > 0)
         if level == 1:
-            self.notify("TOCEntry", (0, escape(text), self.page, key))
+            self.notify("TOCEntry", (0, _escape(text), self.page, key))
 
 
 def write(source: Source) -> bytes:
     made = io.BytesIO()
     document = _Document(made, source)
     look = _Look(float(source.fields.get("size", "10.5")))
-    story: list[Any] = [Paragraph(escape(source.title), look.title)]
-    story += [Paragraph(escape(line), look.right) for line in _imprint(source)]
+    story: list[Any] = [Paragraph(_escape(source.title), look.title)]
+    story += [Paragraph(_escape(line), look.right) for line in _imprint(source)]
     story.append(Spacer(1, 6 * mm))
     if source.fields.get("toc") == "yes":
         contents = TableOfContents(dotsMinLevel=0, levelStyles=[look.body])
@@ -185,6 +186,11 @@ def _ems(text: str) -> float:
 
 def _markup(text: str) -> str:
     return "".join(
-        f'<font name="{_GOTHIC}">{escape(piece)}</font>' if bold else escape(piece)
+        f'<font name="{_GOTHIC}">{_escape(piece)}</font>' if bold else _escape(piece)
         for piece, bold in blocks.runs(text)
     )
+
+
+def _escape(text: str) -> str:
+    # reportlab takes a bare ideographic space for white space, and a row of them for one
+    return escape(text, {"\u3000": "&#12288;"})

@@ -28,6 +28,10 @@ def write(source: Source) -> bytes:
             raise ValueError(f"{source.uri}: text before the first `# title`")
         else:
             _add(slide, block)
+    for slide in deck.slides:
+        for place in list(slide.placeholders):
+            if not place.text_frame.text:
+                place.element.getparent().remove(place.element)
     made = io.BytesIO()
     deck.save(made)
     return package.settle(made.getvalue(), source)
