@@ -1,0 +1,37 @@
+import type { ComponentType } from "react";
+import { GroupsRoom } from "../people/GroupsRoom";
+import { KeysRoom } from "../people/KeysRoom";
+import { PeopleRoom } from "../people/PeopleRoom";
+import { useSay } from "../shared/language";
+import { Link } from "../shared/router";
+import type { TextKey } from "../shared/text";
+import { SourcesRoom } from "../sources/SourcesRoom";
+import { CatalogueRoom } from "./CatalogueRoom";
+import { StatusRoom } from "./StatusRoom";
+import "./admin.css";
+
+const ROOMS: readonly { name: string; label: TextKey; Room: ComponentType }[] = [
+  { name: "status", label: "navStatus", Room: StatusRoom },
+  { name: "sources", label: "navSources", Room: SourcesRoom },
+  { name: "documents", label: "navCatalogue", Room: CatalogueRoom },
+  { name: "people", label: "navPeople", Room: PeopleRoom },
+  { name: "groups", label: "navGroups", Room: GroupsRoom },
+  { name: "keys", label: "navKeys", Room: KeysRoom },
+];
+
+export function AdminPage({ room }: { room: string }) {
+  const say = useSay();
+  const found = ROOMS.find((r) => r.name === room);
+  return (
+    <div className="adminPage">
+      <nav className="adminNav" aria-label={say("navAdmin")}>
+        {ROOMS.map(({ name, label }) => (
+          <Link key={name} href={`/admin/${name}`} aria-current={name === room ? "page" : undefined}>
+            {say(label)}
+          </Link>
+        ))}
+      </nav>
+      <div className="page">{found ? <found.Room /> : <h1>{say("pageMissing")}</h1>}</div>
+    </div>
+  );
+}

@@ -1,0 +1,131 @@
+import { useState } from "react";
+import { api, explain, unwrap } from "../api/client";
+import type { Status } from "../api/types";
+import { size } from "../documents/UploadsPage";
+import { useLanguage } from "../shared/language";
+import { Await, Badge } from "../shared/Notice";
+import type { Say } from "../shared/text";
+import { useLoad } from "../shared/useLoad";
+
+const EVERY_MS = 10_000;
+
+export function StatusRoom() {
+  const { say, language } = useLanguage();
+  const status = useLoad(() => unwrap(api.GET("/api/v1/admin/status")), [], EVERY_MS);
+  const [busy, setBusy] = useState(false);
+  const [said, setSaid] = useState("");
+
+  async function reindex() {
+    setBusy(true);
+    setSaid("");
+    try {
+      const { added, removed } = await unwrap(api.POST("/api/v1/admin/reindex"));
+      setSaid(say("reindexDone", { added, removed }));
+      status.reload();
+    } catch (error) {
+      setSaid(explain(error, language, say));
+    } finally {
+      setBusy(false);
+    }
+  }
+
+  return (
+    <>
+      <h1>{say("statusTitle")}</h1>
+      <p className="lead">{say("statusLead")}</p>
+      <Await loaded={status}>
+        {(now) => (
+          <>
+            <p className="overall">
+              <Overall status={now} say={say} />
+            </p>
+            <ul className="counts">
+              <Count label={say("countDocuments")} value={now.documents} />
+              <Count label={say("countReady")} value={now.ready_documents} />
+              <Count label={say("countProblems")} value={now.problems} bad={now.problems > 0} />
+              <Count label={say("countChunks")} value={now.chunks} />
+            </ul>
+            <h2>{say("detail")}</h2>
+            <dl className="facts">
+              <Fact name={say("version")} value={now.version} />
+              <Fact name={say("generator")} value={now.generator} />
+              <Fact name={say("embedder")} value={now.embedder} />
+              <Fact name={say("freeSpace")} value={size(now.free_bytes)} />
+              <Fact name={say("blocked")} value={String(now.blocked_connections)} />
+            </dl>
+            <h2>{say("indexes")}</h2>
+            <div className="tableScroll">
+              <table>
+                <thead>
+                  <tr>
+                    <th scope="col">{say("indexName")}</th>
+                    <th scope="col" className="number">
+                      {say("indexChunks")}
+                    </th>
+                    <th scope="col" className="number">
+                      {say("indexBehind")}
+                    </th>
+                  </tr>
+                </thead>
+                <tbody>
+                  {now.indexes.map((index) => (
+                    <tr key={index.name}>
+                      <th scope="row">{indexName(index.name, say)}</th>
+                      <td className="number">{index.chunks.toLocaleString()}</td>
+                      <td className="number">{index.behind.toLocaleString()}</td>
+                    </tr>
+                  ))}
+                </tbody>
+              </table>
+            </div>
+            <div className="actions left">
+              <button type="button" className="button" disabled={busy} onClick={() => void reindex()}>
+                {say(busy ? "reindexing" : "reindex")}
+              </button>
+              <span role="status">{said}</span>
+            </div>
+          </>
+        )}
+      </Await>
+    </>
+  );
+}
+
+function Overall({ status, say }: { status: Status; say: Say }) {
+  if (!status.ready) return <Badge tone="wait">{say("statusLoading")}</Badge>;
+  if (!status.model_answers) {
+    return (
+      <Badge tone="bad" icon="warning">
+        {say("statusNoModel")}
+      </Badge>
+    );
+  }
+  return (
+    <Badge tone="good" icon="check">
+      {say("statusReady2")}
+    </Badge>
+  );
+}
+
+function indexName(name: string, say: Say): string {
+  if (name.startsWith("dense")) return say("indexDense");
+  return name.startsWith("keyword") ? say("indexKeyword") : name;
+}
+
+function Count({ label, value, bad }: { label: string; value: number; bad?: boolean }) {
+  return (
+    <li className={bad ? "count bad" : "count"}>
+      <span className="countValue">{value.toLocaleString()}</span>
+      <span className="countLabel">{label}</span>
+    </li>
+  );
+}
+
+function Fact({ name, value }: { name: string; value: string }) {
+  return (
+    <div>
+      <dt>{name}</dt>
+      <dd>{value}</dd>
+    </div>
+  );
+}

@@ -1,0 +1,28 @@
+import type { components } from "./schema";
+
+/** The API's nouns by the names the screens use. */
+
+type Schemas = components["schemas"];
+
+export type User = Schemas["User"];
+export type SignedIn = Schemas["SignedIn"];
+export type Health = Schemas["Health"];
+export type Answer = Schemas["Answer"];
+export type Message = Schemas["Message"];
+export type Citation = Schemas["Citation"];
+export type AnyCitation = Citation | Schemas["WithdrawnCitation"];
+export type Passage = Schemas["Passage"];
+export type AnyPassage = Passage | Schemas["WithdrawnPassage"];
+export type Summary = Schemas["Summary"];
+export type Conversation = Schemas["Conversation"];
+export type Document = Schemas["Document"];
+export type Upload = Schemas["Upload"];
+export type Source = Schemas["Source"];
+export type Run = Schemas["Run"];
+export type Connector = Schemas["Connector"];
+export type Listed = Schemas["Listed"];
+export type Account = Schemas["Account"];
+export type Group = Schemas["Group"];
+export type Key = Schemas["Key"];
+export type IssuedKey = Schemas["IssuedKey"];
+export type Status = Schemas["Status"];

@@ -1,0 +1,44 @@
+import { useEffect, useRef, useState } from "react";
+import { useSay } from "../shared/language";
+import type { Live } from "./asking";
+import { stageText } from "./Exchange";
+
+const SENTENCE_END = /[。．！？!?\n]/g;
+
+/** Tells a screen reader what is going on: each stage, each finished sentence, the end. Never half a word. */
+export function Announcer({ live }: { live: Live | null }) {
+  const say = useSay();
+  const said = useRef(0);
+  const [words, setWords] = useState("");
+
+  const stage = live && live.state === "running" && !live.text ? stageText(live, say) : "";
+  useEffect(() => {
+    said.current = 0;
+    if (stage) setWords(stage);
+  }, [stage]);
+
+  const text = live?.text ?? "";
+  const state = live?.state;
+  useEffect(() => {
+    if (!text) return;
+    let end = said.current;
+    if (state === "running") {
+      for (const found of text.slice(said.current).matchAll(SENTENCE_END)) end = said.current + found.index + 1;
+    } else end = text.length;
+    if (end > said.current) {
+      setWords(text.slice(said.current, end).replace(/\[\d+\]/g, ""));
+      said.current = end;
+    } else if (state === "answered") setWords(say("stageDone"));
+  }, [text, state, say]);
+
+  useEffect(() => {
+    if (state === "stopped") setWords(say("endedCancelled"));
+    if (state === "broken") setWords(say("endedBroken"));
+  }, [state, say]);
+
+  return (
+    <div className="offscreen" aria-live="polite" aria-atomic="true">
+      {words}
+    </div>
+  );
+}

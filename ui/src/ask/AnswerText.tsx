@@ -1,0 +1,76 @@
+import { Fragment, memo, useMemo } from "react";
+import type { AnyCitation, AnyPassage, Citation, Passage } from "../api/types";
+import { useSay } from "../shared/language";
+import { citationAt, placeOf, placeOfPassage, visible, type Place } from "./citations";
+import { segments } from "./markers";
+
+interface Props {
+  text: string;
+  citations: readonly AnyCitation[];
+  passages: readonly AnyPassage[];
+  streaming: boolean;
+  onOpen: (place: Place) => void;
+}
+
+/** The answer as text. No markup of any kind is made from what the model wrote; only `[n]` becomes a button. */
+export const AnswerText = memo(function AnswerText({ text, citations, passages, streaming, onOpen }: Props) {
+  const known = useMemo(
+    () => new Set([...citations.map((c) => c.marker), ...passages.map((p) => p.n)]),
+    [citations, passages],
+  );
+  return (
+    <div className="answerText">
+      {segments(text, known, streaming).map((segment, i) =>
+        "text" in segment ? (
+          <Fragment key={i}>{segment.text}</Fragment>
+        ) : (
+          <Marker
+            key={i}
+            marker={segment.marker}
+            citation={citationAt(citations, segment.marker, segment.occurrence)}
+            passages={passages}
+            onOpen={onOpen}
+          />
+        ),
+      )}
+      {streaming && <span className="caret" aria-hidden="true" />}
+    </div>
+  );
+});
+
+interface MarkerProps {
+  marker: number;
+  citation: AnyCitation | null;
+  passages: readonly AnyPassage[];
+  onOpen: (place: Place) => void;
+}
+
+function Marker({ marker, citation, passages, onOpen }: MarkerProps) {
+  const say = useSay();
+  const passage = passages.find((p) => p.n === marker);
+  const place =
+    citation && visible<Citation>(citation)
+      ? placeOf(citation, passages)
+      : !citation && passage && visible<Passage>(passage)
+        ? placeOfPassage(passage, marker)
+        : null;
+  if (!place) {
+    return (
+      <span className="marker gone" title={say("citationWithdrawn")}>
+        {marker}
+      </span>
+    );
+  }
+  const doubtful = place.supported === false;
+  return (
+    <button
+      type="button"
+      className={doubtful ? "marker doubtful" : "marker"}
+      aria-label={`${say("citationOpen", { marker, title: place.title })}${doubtful ? `（${say("unsupported")}）` : ""}`}
+      title={`${place.title}${place.label ? ` · ${place.label}` : ""}`}
+      onClick={() => onOpen(place)}
+    >
+      {marker}
+    </button>
+  );
+}

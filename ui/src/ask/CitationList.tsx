@@ -1,0 +1,102 @@
+import type { AnyCitation, AnyPassage, Citation, Passage } from "../api/types";
+import { Icon } from "../shared/Icon";
+import { useSay } from "../shared/language";
+import { Badge } from "../shared/Notice";
+import { placeOf, placeOfPassage, visible, type Place } from "./citations";
+
+interface Props {
+  citations: readonly AnyCitation[];
+  passages: readonly AnyPassage[];
+  opened: Place | null;
+  onOpen: (place: Place) => void;
+}
+
+const same = (a: Place | null, b: Place) =>
+  a !== null && a.documentId === b.documentId && a.marker === b.marker && a.span?.start === b.span?.start;
+
+/** One row a citation: where it is, what it says, and whether it was found to say so. */
+export function CitationList({ citations, passages, opened, onOpen }: Props) {
+  const say = useSay();
+  if (!citations.length) return null;
+  const inOrder = [...citations].sort((a, b) => a.marker - b.marker);
+  return (
+    <section className="citations" aria-label={say("citations")}>
+      <h3>{say("citations")}</h3>
+      <ol>
+        {inOrder.map((citation, i) => {
+          if (!visible<Citation>(citation)) {
+            return (
+              <li key={i} className="citation">
+                <div className="citationFace gone">
+                  <span className="marker gone">{citation.marker}</span>
+                  <span className="citationWhere">{say("sourceGone")}</span>
+                  <Badge tone="plain">{say("citationWithdrawn")}</Badge>
+                </div>
+              </li>
+            );
+          }
+          const place = placeOf(citation, passages);
+          return (
+            <li key={i} className="citation">
+              <button
+                type="button"
+                className="citationFace"
+                aria-pressed={same(opened, place)}
+                onClick={() => onOpen(place)}
+              >
+                <span className="marker" aria-hidden="true">
+                  {citation.marker}
+                </span>
+                <span className="citationWhere">
+                  <span className="citationTitle">{citation.title}</span>
+                  {citation.label && <span className="citationLabel">{citation.label}</span>}
+                </span>
+                {citation.supported ? (
+                  <Badge tone="good" icon="check" title={say("supportedHelp")}>
+                    {say("supported")}
+                  </Badge>
+                ) : (
+                  <Badge tone="wait" icon="question" title={say("unsupportedHelp")}>
+                    {say("unsupported")}
+                  </Badge>
+                )}
+                {citation.quote && <span className="citationQuote">「{citation.quote}」</span>}
+              </button>
+            </li>
+          );
+        })}
+      </ol>
+    </section>
+  );
+}
+
+export function PassageList({ heading, passages, opened, onOpen }: { heading: string; passages: readonly AnyPassage[]; opened: Place | null; onOpen: (place: Place) => void }) {
+  const shown = passages.filter((p) => visible<Passage>(p));
+  if (!shown.length) return null;
+  return (
+    <section className="citations" aria-label={heading}>
+      <h3>{heading}</h3>
+      <ol>
+        {shown.map((passage) => {
+          const place = placeOfPassage(passage);
+          return (
+            <li key={passage.n} className="citation">
+              <button
+                type="button"
+                className="citationFace"
+                aria-pressed={opened?.documentId === place.documentId && opened.passage?.start === place.passage?.start}
+                onClick={() => onOpen(place)}
+              >
+                <Icon name="document" />
+                <span className="citationWhere">
+                  <span className="citationTitle">{passage.title}</span>
+                  {passage.label && <span className="citationLabel">{passage.label}</span>}
+                </span>
+              </button>
+            </li>
+          );
+        })}
+      </ol>
+    </section>
+  );
+}

@@ -1,0 +1,175 @@
+import { memo, useState } from "react";
+import { explain } from "../api/client";
+import type { AnyCitation, AnyPassage, Message } from "../api/types";
+import { copyText } from "../shared/copy";
+import { Icon } from "../shared/Icon";
+import { useLanguage, useSay } from "../shared/language";
+import type { Say } from "../shared/text";
+import { AnswerText } from "./AnswerText";
+import type { Live } from "./asking";
+import { CitationList, PassageList } from "./CitationList";
+import { asText, type Place } from "./citations";
+import { Rating } from "./Rating";
+
+interface Opening {
+  opened: Place | null;
+  onOpen: (place: Place) => void;
+}
+
+function Asked({ question }: { question: string }) {
+  const say = useSay();
+  return (
+    <div className="asked">
+      <h2 className="offscreen">{say("you")}</h2>
+      <p>{question}</p>
+    </div>
+  );
+}
+
+/** One question with its answer, as it stands in the conversation. */
+export const Exchange = memo(function Exchange({ message, opened, onOpen, onAgain }: Opening & { message: Message; onAgain: (question: string) => void }) {
+  const say = useSay();
+  return (
+    <article className="exchange">
+      <Asked question={message.question} />
+      <div className="answer">
+        <h2 className="offscreen">{say("answer")}</h2>
+        <Ended message={message} opened={opened} onOpen={onOpen} onAgain={onAgain} />
+      </div>
+    </article>
+  );
+});
+
+function Ended({ message, opened, onOpen, onAgain }: Opening & { message: Message; onAgain: (question: string) => void }) {
+  const say = useSay();
+  const { answer, citations, passages, ended } = message;
+  if (ended === "no_evidence") {
+    return (
+      <>
+        <NoEvidence said={answer} />
+        <PassageList heading={say("noEvidenceNear")} passages={passages} opened={opened} onOpen={onOpen} />
+        <Rating answerId={message.id} given={message.rating} />
+      </>
+    );
+  }
+  return (
+    <>
+      {answer && <AnswerText text={answer} citations={citations} passages={passages} streaming={false} onOpen={onOpen} />}
+      {ended === "cancelled" && <Interrupted note={say("endedCancelled")} onAgain={() => onAgain(message.question)} />}
+      {ended === "cut" && <Interrupted note={say("endedCut")} />}
+      {message.dangling > 0 && <p className="note">{say("dangling", { count: message.dangling })}</p>}
+      <CitationList citations={citations} passages={passages} opened={opened} onOpen={onOpen} />
+      {!citations.length && ended === "complete" && <p className="note">{say("notCited")}</p>}
+      {!citations.length && <PassageList heading={say("passagesRead")} passages={passages} opened={opened} onOpen={onOpen} />}
+      <div className="answerFoot">
+        {answer && <CopyButton answer={answer} citations={citations} />}
+        <Rating answerId={message.id} given={message.rating} />
+      </div>
+    </>
+  );
+}
+
+function NoEvidence({ said }: { said: string }) {
+  const say = useSay();
+  const heading = say("noEvidence");
+  const plain = said.replace(/[。.\s]+$/, "");
+  return (
+    <div className="noEvidence">
+      <h3>{heading}</h3>
+      <p>{plain && plain !== heading && plain !== "資料に見つかりません" ? said : say("noEvidenceLead")}</p>
+      <ul>
+        <li>{say("noEvidenceTip1")}</li>
+        <li>{say("noEvidenceTip2")}</li>
+        <li>{say("noEvidenceTip3")}</li>
+      </ul>
+    </div>
+  );
+}
+
+function Interrupted({ note, onAgain }: { note: string; onAgain?: () => void }) {
+  const say = useSay();
+  return (
+    <div className="interrupted">
+      <Icon name="warning" />
+      <span>{note}</span>
+      {onAgain && (
+        <button type="button" className="button small" onClick={onAgain}>
+          <Icon name="retry" />
+          {say("askAgain")}
+        </button>
+      )}
+    </div>
+  );
+}
+
+function CopyButton({ answer, citations }: { answer: string; citations: readonly AnyCitation[] }) {
+  const say = useSay();
+  const [done, setDone] = useState<"" | "copied" | "copyFailed">("");
+  return (
+    <button
+      type="button"
+      className="quietButton"
+      onClick={() => {
+        void copyText(asText({ answer, citations: [...citations] }, say)).then((ok) => {
+          setDone(ok ? "copied" : "copyFailed");
+          window.setTimeout(() => setDone(""), 2000);
+        });
+      }}
+    >
+      <Icon name={done === "copied" ? "check" : "copy"} />
+      <span role="status">{say(done || "copy")}</span>
+    </button>
+  );
+}
+
+export function stageText(live: Live, say: Say): string {
+  if (live.stage === "waiting") {
+    return live.position ? say("stageWaitingAt", { position: live.position }) : say("stageWaiting");
+  }
+  return say(live.stage === "sending" ? "stageSending" : live.stage === "searching" ? "stageSearching" : "stageAnswering");
+}
+
+const NONE: readonly AnyCitation[] = [];
+
+/** The question being answered now, or one whose answer did not come. */
+export function LiveExchange({ live, opened, onOpen, onAgain }: Opening & { live: Live; onAgain: (question: string) => void }) {
+  const { say, language } = useLanguage();
+  const passages: readonly AnyPassage[] = live.passages;
+  const again = () => onAgain(live.question);
+  return (
+    <article className="exchange live" aria-busy={live.state === "running"}>
+      <Asked question={live.question} />
+      <div className="answer">
+        <h2 className="offscreen">{say("answer")}</h2>
+        {live.state === "running" && !live.text && (
+          <p className="stage">
+            <span className="pulse" aria-hidden="true" />
+            {stageText(live, say)}
+            {live.passages.length > 0 && <span className="stageDetail">{say("foundPassages", { count: live.passages.length })}</span>}
+          </p>
+        )}
+        {live.text && (
+          <AnswerText text={live.text} citations={NONE} passages={passages} streaming={live.state === "running"} onOpen={onOpen} />
+        )}
+        {live.state === "stopped" && <Interrupted note={say("endedCancelled")} onAgain={again} />}
+        {live.state === "broken" && <Interrupted note={say("endedBroken")} onAgain={again} />}
+        {live.state === "failed" && (
+          <div className="problem" role="alert">
+            <p>
+              <strong>{say(live.text ? "endedCancelled" : "answerFailed")}</strong>
+              <br />
+              {explain(live.error, language, say)}
+            </p>
+            <button type="button" className="button" onClick={again}>
+              <Icon name="retry" />
+              {say("retry")}
+            </button>
+          </div>
+        )}
+        {live.state !== "running" && live.text && (
+          <PassageList heading={say("passagesRead")} passages={passages} opened={opened} onOpen={onOpen} />
+        )}
+      </div>
+    </article>
+  );
+}

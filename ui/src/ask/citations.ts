@@ -1,0 +1,72 @@
+import type { Answer, AnyCitation, AnyPassage, Citation, Passage } from "../api/types";
+import type { Say } from "../shared/text";
+
+/** A place in a document that the reader can open beside the answer. */
+export interface Place {
+  documentId: string;
+  title: string;
+  label: string;
+  uri: string;
+  source: string;
+  /** What the model was shown, in characters of the document. */
+  passage: { start: number; end: number } | null;
+  /** The words that support the claim. */
+  span: { start: number; end: number } | null;
+  quote: string;
+  supported: boolean | null;
+  marker: number | null;
+}
+
+export function placeOfPassage(passage: Passage, marker: number | null = null): Place {
+  return {
+    documentId: passage.document_id,
+    title: passage.title,
+    label: passage.label,
+    uri: passage.uri,
+    source: passage.source,
+    passage: { start: passage.start, end: passage.end },
+    span: null,
+    quote: "",
+    supported: null,
+    marker,
+  };
+}
+
+export function placeOf(citation: Citation, passages: readonly AnyPassage[]): Place {
+  const shown = passages.filter((p) => visible<Passage>(p)).find((p) => p.n === citation.marker);
+  return {
+    documentId: citation.document_id,
+    title: citation.title,
+    label: citation.label,
+    uri: citation.uri,
+    source: citation.source,
+    passage: shown ? { start: shown.start, end: shown.end } : null,
+    span: citation.span ?? null,
+    quote: citation.quote,
+    supported: citation.supported,
+    marker: citation.marker,
+  };
+}
+
+/** Of a document that has gone, or is closed to the reader now, the server tells nothing but the number. */
+export function visible<T extends Citation | Passage>(given: T | { withdrawn: unknown }): given is T {
+  return "document_id" in given;
+}
+
+/** The citation behind the k-th occurrence of a marker; where fewer were given, the last of them. */
+export function citationAt(citations: readonly AnyCitation[], marker: number, occurrence: number): AnyCitation | null {
+  const same = citations.filter((c) => c.marker === marker);
+  return same[Math.min(occurrence, same.length - 1)] ?? null;
+}
+
+/** The answer as text to paste elsewhere, with where it came from. */
+export function asText(answer: Pick<Answer, "answer" | "citations">, say: Say): string {
+  const lines = new Map<number, string>();
+  for (const c of answer.citations) {
+    if (visible<Citation>(c) && !lines.has(c.marker)) {
+      lines.set(c.marker, `[${c.marker}] ${[c.title, c.label].filter(Boolean).join(" · ")}（${c.uri}）`);
+    }
+  }
+  const list = [...lines.entries()].sort(([a], [b]) => a - b).map(([, line]) => line);
+  return list.length ? `${answer.answer}\n\n${say("sourcesHeading")}\n${list.join("\n")}` : answer.answer;
+}

@@ -1,0 +1,11 @@
+/** What was typed and not yet sent, kept while one looks elsewhere or signs in again. */
+
+const drafts = new Map<string, string>();
+const key = (conversationId: string | null) => conversationId ?? "";
+
+export const draft = (conversationId: string | null): string => drafts.get(key(conversationId)) ?? "";
+
+export function keepDraft(conversationId: string | null, text: string): void {
+  if (text) drafts.set(key(conversationId), text);
+  else drafts.delete(key(conversationId));
+}

@@ -1,0 +1,33 @@
+/** An answer is plain text; the only thing in it that is more than text is a marker such as `[2]`. */
+
+export type Segment = { text: string } | { marker: number; occurrence: number };
+
+const MARKER = /\[(\d{1,3})\]/g;
+const HALF = /\[\d{0,3}$/;
+
+/**
+ * Text and markers in order. `occurrence` counts how often a marker was seen before.
+ * Only markers in `known` are markers: the rest stays text. While `streaming`, a marker that has
+ * only half arrived is held back so that it does not flicker.
+ */
+export function segments(answer: string, known: ReadonlySet<number>, streaming = false): Segment[] {
+  const shown = streaming ? answer.replace(HALF, "") : answer;
+  const found: Segment[] = [];
+  const seen = new Map<number, number>();
+  let text = "";
+  let from = 0;
+  for (const match of shown.matchAll(MARKER)) {
+    const marker = Number(match[1]);
+    if (!known.has(marker)) continue;
+    text += shown.slice(from, match.index);
+    if (text) found.push({ text });
+    text = "";
+    const occurrence = seen.get(marker) ?? 0;
+    seen.set(marker, occurrence + 1);
+    found.push({ marker, occurrence });
+    from = match.index + match[0].length;
+  }
+  text += shown.slice(from);
+  if (text) found.push({ text });
+  return found;
+}

@@ -1,0 +1,2 @@
+/** The server decides; saying it before sending saves a round. */
+export const SHORTEST_PASSWORD = 10;

@@ -1,0 +1,152 @@
+import { useMemo, useState } from "react";
+import { api, unwrap } from "../api/client";
+import type { Connector, Source } from "../api/types";
+import { Dialog, FormDialog, Invalid } from "../shared/Dialog";
+import { CheckField, LinesField, PasswordField, SelectField, TextField } from "../shared/Field";
+import { useSay } from "../shared/language";
+import { Await } from "../shared/Notice";
+import type { TextKey } from "../shared/text";
+import { useLoad } from "../shared/useLoad";
+import { fieldsOf, shown, taken, type FieldSchema } from "./schema";
+
+interface Props {
+  source: Source | null;
+  onClose: () => void;
+  onSaved: () => void;
+}
+
+export function SourceForm(props: Props) {
+  const say = useSay();
+  const connectors = useLoad(() => unwrap(api.GET("/api/v1/admin/connectors")), []);
+  if (connectors.data) return <Filled {...props} connectors={connectors.data.connectors} />;
+  return (
+    <Dialog title={say(props.source ? "sourceEdit" : "sourceAdd")} onClose={props.onClose}>
+      <Await loaded={connectors}>{() => null}</Await>
+    </Dialog>
+  );
+}
+
+/** Settings known to every Kura, in words; the others are shown as their connector names them. */
+const WORDS: Readonly<Record<string, { label: TextKey; hint: TextKey }>> = {
+  root: { label: "settingRoot", hint: "settingRootHint" },
+  allow: { label: "settingAllow", hint: "settingAllowHint" },
+  include: { label: "settingInclude", hint: "settingGlobHint" },
+  exclude: { label: "settingExclude", hint: "settingGlobHint" },
+};
+
+function Filled({ source, connectors, onClose, onSaved }: Props & { connectors: Connector[] }) {
+  const say = useSay();
+  const [kind, setKind] = useState(source?.kind ?? connectors[0]?.kind ?? "");
+  const fields = useMemo(
+    () => fieldsOf(connectors.find((c) => c.kind === kind)?.settings_schema ?? {}),
+    [connectors, kind],
+  );
+  const [name, setName] = useState(source?.name ?? "");
+  const [interval, setInterval] = useState(source?.interval_s ? String(source.interval_s) : "");
+  const [enabled, setEnabled] = useState(source?.enabled ?? true);
+  const [values, setValues] = useState<Record<string, string | boolean>>({});
+
+  function value(field: FieldSchema): string | boolean {
+    const given = values[field.name];
+    if (given !== undefined) return given;
+    const stored = source?.settings[field.name];
+    return stored === undefined ? field.initial : shown(field.kind, stored);
+  }
+
+  async function save() {
+    if (!name.trim()) throw new Invalid(say("fillIn", { field: say("sourceName") }));
+    const settings: Record<string, unknown> = {};
+    for (const field of fields) {
+      const given = taken(field, value(field));
+      if (given === "" && field.required) throw new Invalid(say("fillIn", { field: label(field) }));
+      if (given !== undefined) settings[field.name] = given;
+    }
+    const interval_s = interval.trim() ? Number(interval) : null;
+    if (source) {
+      await unwrap(
+        api.PATCH("/api/v1/admin/sources/{source_id}", {
+          params: { path: { source_id: source.id } },
+          body: { name: name.trim(), settings, interval_s, enabled },
+        }),
+      );
+    } else {
+      await unwrap(api.POST("/api/v1/admin/sources", { body: { name: name.trim(), kind, settings, interval_s } }));
+    }
+    onSaved();
+  }
+
+  const label = (field: FieldSchema) => {
+    const words = WORDS[field.name];
+    return words ? say(words.label) : field.title;
+  };
+  const hint = (field: FieldSchema) => {
+    const words = WORDS[field.name];
+    return (words ? say(words.hint) : [field.description, field.kind === "lines" ? say("linesHint") : ""].filter(Boolean).join(" ")) || undefined;
+  };
+
+  return (
+    <FormDialog title={say(source ? "sourceEdit" : "sourceAdd")} act={say("save")} wide onClose={onClose} onSubmit={save}>
+      <TextField label={say("sourceName")} value={name} maxLength={200} autoFocus onChange={(e) => setName(e.target.value)} />
+      {!source && connectors.length > 1 && (
+        <SelectField label={say("sourceKind")} value={kind} onChange={(e) => setKind(e.target.value)}>
+          {connectors.map((c) => (
+            <option key={c.kind} value={c.kind}>
+              {c.kind === "folder" ? say("settingRoot") : c.title}
+            </option>
+          ))}
+        </SelectField>
+      )}
+      {fields.map((field) => (
+        <OneField
+          key={field.name}
+          field={field}
+          label={label(field)}
+          hint={hint(field)}
+          value={value(field)}
+          onChange={(next) => setValues((old) => ({ ...old, [field.name]: next }))}
+        />
+      ))}
+      <TextField
+        label={say("sourceInterval")}
+        hint={say("sourceIntervalHint")}
+        type="number"
+        min={1}
+        inputMode="numeric"
+        value={interval}
+        onChange={(e) => setInterval(e.target.value)}
+      />
+      {source && <CheckField label={say("sourceEnabled")} checked={enabled} onChange={(e) => setEnabled(e.target.checked)} />}
+    </FormDialog>
+  );
+}
+
+interface OneFieldProps {
+  field: FieldSchema;
+  label: string;
+  hint: string | undefined;
+  value: string | boolean;
+  onChange: (value: string | boolean) => void;
+}
+
+function OneField({ field, label, hint, value, onChange }: OneFieldProps) {
+  switch (field.kind) {
+    case "flag":
+      return <CheckField label={label} hint={hint} checked={value === true} onChange={(e) => onChange(e.target.checked)} />;
+    case "lines":
+      return <LinesField label={label} hint={hint} value={String(value)} onChange={(e) => onChange(e.target.value)} />;
+    case "choice":
+      return (
+        <SelectField label={label} hint={hint} value={String(value)} onChange={(e) => onChange(e.target.value)}>
+          {field.choices.map((choice) => (
+            <option key={choice}>{choice}</option>
+          ))}
+        </SelectField>
+      );
+    case "secret":
+      return <PasswordField label={label} hint={hint} autoComplete="off" value={String(value)} onChange={(e) => onChange(e.target.value)} />;
+    case "number":
+      return <TextField label={label} hint={hint} type="number" value={String(value)} onChange={(e) => onChange(e.target.value)} />;
+    case "text":
+      return <TextField label={label} hint={hint} spellCheck={false} value={String(value)} onChange={(e) => onChange(e.target.value)} />;
+  }
+}

@@ -1,0 +1,81 @@
+import { describe, expect, test } from "vitest";
+import { segments } from "../src/ask/markers";
+import { asText, citationAt } from "../src/ask/citations";
+import { charactersIn, unitsAt } from "../src/shared/characters";
+import { sayIn } from "../src/shared/text";
+import type { Citation } from "../src/api/types";
+
+const known = new Set([1, 2]);
+
+describe("markers", () => {
+  test("are taken out of the text in order, counted each", () => {
+    expect(segments("あ[1]い[2][1]。", known)).toEqual([
+      { text: "あ" },
+      { marker: 1, occurrence: 0 },
+      { text: "い" },
+      { marker: 2, occurrence: 0 },
+      { marker: 1, occurrence: 1 },
+      { text: "。" },
+    ]);
+  });
+
+  test("that point nowhere stay text", () => {
+    expect(segments("配列[9]と[x]と[]", known)).toEqual([{ text: "配列[9]と[x]と[]" }]);
+  });
+
+  test("that have half arrived are held back while streaming, and only then", () => {
+    expect(segments("金額です[1", known, true)).toEqual([{ text: "金額です" }]);
+    expect(segments("金額です[", known, true)).toEqual([{ text: "金額です" }]);
+    expect(segments("金額です[1", known)).toEqual([{ text: "金額です[1" }]);
+  });
+
+  test("streamed piece by piece never show less or other text than at the end", () => {
+    const answer = "一[1]二[12]三[2]";
+    let before = "";
+    for (let n = 0; n <= answer.length; n += 1) {
+      const text = segments(answer.slice(0, n), known, true).map((s) => ("text" in s ? s.text : `[${s.marker}]`)).join("");
+      expect(answer.startsWith(text)).toBe(true);
+      expect(text.startsWith(before)).toBe(true);
+      before = text;
+    }
+  });
+
+  test("HTML and Markdown come out as the text they are", () => {
+    const hostile = "<img src=http://evil.example onerror=x>![a](http://evil.example)<script>1</script>";
+    expect(segments(hostile, known)).toEqual([{ text: hostile }]);
+  });
+});
+
+const citation = (marker: number, title: string): Citation => ({
+  withdrawn: "false",
+  marker,
+  title,
+  document_id: "d",
+  source: "s",
+  uri: `規程/${title}.pdf`,
+  label: "p. 3",
+  quote: "",
+  span: null,
+  supported: true,
+});
+
+test("the k-th occurrence of a marker finds the k-th citation of it, or the last", () => {
+  const citations = [citation(1, "甲"), citation(2, "乙"), citation(1, "丙")];
+  expect(citationAt(citations, 1, 1)).toBe(citations[2]);
+  expect(citationAt(citations, 1, 5)).toBe(citations[2]);
+  expect(citationAt(citations, 3, 0)).toBeNull();
+});
+
+test("a copied answer names each source once, in order", () => {
+  const text = asText({ answer: "答え[2][1]", citations: [citation(2, "乙"), citation(1, "甲"), citation(2, "乙")] }, sayIn("ja"));
+  expect(text).toBe("答え[2][1]\n\n出典\n[1] 甲 · p. 3（規程/甲.pdf）\n[2] 乙 · p. 3（規程/乙.pdf）");
+});
+
+test("offsets in characters survive characters outside the BMP", () => {
+  const text = "𠮷田さんの🍣代";
+  const at = unitsAt(text, 6);
+  expect(text.slice(at, unitsAt(text, 7))).toBe("代");
+  expect(unitsAt(text, 99)).toBe(text.length);
+  expect(unitsAt(text, -1)).toBe(0);
+  expect(charactersIn(text)).toBe(7);
+});
