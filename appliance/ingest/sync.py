@@ -215,7 +215,7 @@ def _take_content(run: _Sync, file: RawFile, known: Stored | None) -> bool:
             catalog.renew(run.engine, run.source.id, held, digest=digest)
             return False
         document, media_type = run.parse(held)
-    document = but(document, text=clean(document.text))
+    document = but(document, text=clean(document.text))  # what is embedded is what is stored
     chunks = split(document, run.settings.chunk_chars, run.settings.parent_chars)
     vectors = _embed(run, file, document, chunks)
     catalog.replace(

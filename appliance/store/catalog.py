@@ -475,7 +475,7 @@ def clean(text: str) -> str:
 def entry_text(title: str, own_title: str | None, heading: str, text: str) -> str:
     """What is embedded and indexed of a chunk: alone, it does not say what it is about."""
     names = [title] if not own_title or own_title in title else [title, own_title]
-    return "\n".join([*names, *([heading] if heading else []), text])
+    return clean("\n".join([*names, *([heading] if heading else []), text]))
 
 
 def label(marks: Sequence[Mark], start: int) -> str:
