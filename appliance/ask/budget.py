@@ -40,19 +40,26 @@ def fit(
     if bare + _SMALLEST_CHARS > room:
         raise PromptTooLong(bare, room)
     most = min(settings.prompt_tokens, room - bare)
+    tokens = _tokens(passages, generator)
+    if tokens <= most:
+        return list(passages)
     kept = list(passages)
-    chars = float(sum(len(p.text) for p in kept))
-    for _ in range(_TRIES):
-        shown = _windows(question, kept, floor(chars))
-        tokens = _tokens(shown, generator)
+    while kept:
+        frame = _tokens([replace(p, text="") for p in kept], generator)
+        chars = sum(len(p.text) for p in kept)
+        for _ in range(_TRIES):
+            chars = floor(chars * max(0, most - frame) / max(1, tokens - frame) * 0.97)
+            if chars < _SMALLEST_CHARS * len(kept):
+                break
+            shown = _windows(question, kept, chars)
+            tokens = _tokens(shown, generator)
+            if tokens <= most:
+                return shown
+        kept = kept[:-1]  # what is left for each would say nothing
+        tokens = _tokens(kept, generator)
         if tokens <= most:
-            return shown
-        kept = kept[: len(shown)]
-        chars = min(chars, sum(len(p.text) for p in shown)) * most / tokens * 0.97
-    # titles alone may be too long: fewer passages then
-    while shown and _tokens(shown, generator) > most:
-        shown = shown[:-1]
-    return shown
+            return kept
+    return []
 
 
 def _tokens(passages: Sequence[Passage], generator: Generator) -> int:
@@ -66,10 +73,7 @@ def _windows(question: str, passages: Sequence[Passage], chars: int) -> list[Pas
     wanted = set(segment.bigrams(question))
     shares = [_FIRST_SHARE, *[1.0] * (len(passages) - 1)]
     for n, passage in enumerate(passages):
-        size = floor(left * shares[n] / sum(shares[n:]))
-        if size < min(_SMALLEST_CHARS, len(passage.text)):
-            break
-        shown.append(window(passage, size, wanted))
+        shown.append(window(passage, floor(left * shares[n] / sum(shares[n:])), wanted))
         left -= len(shown[-1].text)
     return shown
 

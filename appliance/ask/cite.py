@@ -27,7 +27,8 @@ _ENDING = re.compile(
     r"|[。．.、，,！？!?\s])+$"
 )
 _QUOTES = re.compile(r"^[「『“\"（(\s・]+|[」』”\"）)\s]+$")
-_FACT = re.compile(r"(?=[a-z0-9-]*\d)[a-z][a-z0-9]*(?:-[a-z0-9]+)*|\d+(?:\.\d+)?")
+_FACT = re.compile(r"(?=[a-z0-9-]*\d)[a-z][a-z0-9]*(?:-[a-z0-9]+)*|\d+(?:\.\d+)?[a-z]*")
+_UNIT_GAP = re.compile(r"(?<=\d)\s+(?=[a-z])")
 _SILENT = re.compile(r"[\s、。，．,.・「」『』（）()\[\]〔〕:;!?…~'\"-]+")
 _KANA = re.compile(r"^[ぁ-ゖー]+$")
 _OUGHT = re.compile(
@@ -178,14 +179,14 @@ def _best_window(wanted: str, text: str) -> tuple[int, int, float]:
 
 
 def _facts(text: str) -> set[str]:
-    """Numbers, and part numbers without their hyphens."""
-    return {fact.replace("-", "") for fact in _FACT.findall(text)}
+    """Numbers with their units, and part numbers without their hyphens."""
+    return {fact.replace("-", "") for fact in _FACT.findall(_UNIT_GAP.sub("", text))}
 
 
 def _holding(text: str) -> set[str]:
     """The facts a text can vouch for: 「KP-2200-A」 speaks of KP-2200 too."""
     found: set[str] = set()
-    for fact in _FACT.findall(text):
+    for fact in _FACT.findall(_UNIT_GAP.sub("", text)):
         parts = fact.split("-")
         found |= {"".join(parts[:n]) for n in range(1, len(parts) + 1)} | {*parts}
     return found
