@@ -9,7 +9,8 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 from sqlalchemy import Engine
 
@@ -20,6 +21,10 @@ from appliance.ports import Connector, Embedder, Generator, Index
 from appliance.settings import Settings
 from appliance.store import database, sources
 from appliance.system import Appliance, Workshop, uploads
+
+if TYPE_CHECKING:  # `kura work` never loads them
+    from appliance.search.dense import DenseIndex
+    from appliance.search.keyword import KeywordIndex
 
 UPLOADS_NAME = "アップロード"
 PROBE_S = 1.0  # how long one look at the model server holds
@@ -49,7 +54,6 @@ def web(
     engine: Engine | None = None,
     embedder: Embedder | None = None,
     generator: Generator | None = None,
-    indexes: Sequence[Index] | None = None,
 ) -> Appliance:
     """For `kura web`. What is given is taken; tests give fakes. The follower is not yet started."""
     from appliance.ask.answer import Answerer
@@ -62,10 +66,13 @@ def web(
     embedder = embedder or remote_embedder(settings)
     answers = probe(settings) if generator is None else (lambda: True)
     generator = generator or remote_generator(settings)
-    indexes = tuple(local_indexes(settings, embedder) if indexes is None else indexes)
+    dense, keyword = local_indexes(settings, embedder)
+    indexes: tuple[Index, Index] = (dense, keyword)
     scopes = ScopeMap()
     follower = Follower(engine, indexes, scopes, settings)
-    retriever = Retriever(engine, embedder, indexes, scopes, settings)
+    retriever = Retriever(
+        engine, embedder, dense, keyword, scopes, settings, ready=lambda: follower.ready
+    )
     kinds = connectors()
     _uploads_source(settings, engine, kinds)
     return Appliance(
@@ -91,7 +98,7 @@ def connectors() -> Mapping[str, type[Connector]]:
     return {kind.kind: kind for kind in CONNECTORS}
 
 
-def local_indexes(settings: Settings, embedder: Embedder) -> tuple[Index, ...]:
+def local_indexes(settings: Settings, embedder: Embedder) -> tuple[DenseIndex, KeywordIndex]:
     from appliance.search import dense
     from appliance.search.keyword import KeywordIndex
 

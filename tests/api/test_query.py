@@ -1,0 +1,188 @@
+"""Asking, through the door: cited answers for those who may read, nothing for those who may not."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from appliance.store import audit
+from appliance.system import Appliance
+from tests.api.conftest import FILES, HR, PUBLIC, Model, Person, take_in
+
+SECRET = ("三千万", "KANARIA-42", "役員報酬.txt", "人事/")
+
+
+def events(text: str) -> list[tuple[str, Any]]:
+    found = []
+    for block in text.split("\n\n"):
+        lines = dict(line.split(": ", 1) for line in block.splitlines() if not line.startswith(":"))
+        if lines:
+            found.append((lines["event"], json.loads(lines["data"])))
+    return found
+
+
+def test_an_answer_with_its_citation(ito: Person) -> None:
+    response = ito.ask("出張の宿泊費はいくらですか")
+    assert response.status_code == 200, response.text
+    answer = response.json()
+    assert answer["answer"] == "一泊一万円が上限です[1]。" and answer["ended"] == "complete"
+    (citation,) = answer["citations"]
+    assert citation["title"] == "旅費規程.txt" and citation["supported"]
+    text = FILES["規程/旅費規程.txt"][0]
+    assert text[citation["span"]["start"] : citation["span"]["end"]] == citation["quote"]
+    passage = answer["passages"][0]
+    assert passage["text"] == text[passage["start"] : passage["end"]]
+    assert answer["conversation_id"] and answer["audit_id"] > 0
+
+
+def test_the_same_answer_as_events(ito: Person) -> None:
+    response = ito.http.post(
+        "/api/v1/query",
+        json={"question": "出張の宿泊費はいくらですか"},
+        headers={"accept": "text/event-stream"},
+    )
+    assert response.headers["content-type"].startswith("text/event-stream")
+    assert "no-cache" in response.headers["cache-control"]
+    assert response.headers["x-accel-buffering"] == "no"
+    got = events(response.text)
+    names = [name for name, _ in got]
+    assert names[:2] == ["stage", "passages"] and names[-1] == "answer"
+    assert "".join(data["text"] for name, data in got if name == "piece") == got[-1][1]["answer"]
+
+
+@pytest.mark.parametrize("accept", ["application/json", "text/event-stream"])
+def test_what_one_may_not_read_does_not_exist(
+    machine: Appliance, model: Model, ito: Person, sato: Person, accept: str
+) -> None:
+    def ask(who: Person) -> str:
+        response = who.http.post(
+            "/api/v1/query",
+            json={"question": "役員報酬はいくらですか 極秘コード"},
+            headers={"accept": accept},
+        )
+        assert response.status_code == 200
+        return str(response.text)
+
+    allowed = ask(sato)
+    assert "KANARIA-42" in allowed
+    model.prompts.clear()
+    refused = ask(ito)
+    assert not any(word in refused for word in SECRET)
+    assert not any(word in prompt.plain() for word in SECRET for prompt in model.prompts)
+    log = json.dumps([r.detail for r in audit.entries(machine.engine)], ensure_ascii=False)
+    assert not any(word in log for word in SECRET)
+
+
+def test_no_evidence_asks_no_model(machine: Appliance, model: Model, ito: Person) -> None:
+    take_in(machine, {"人事/役員報酬.txt": FILES["人事/役員報酬.txt"]})
+    answer = ito.ask("役員報酬はいくらですか").json()
+    assert answer["ended"] == "no_evidence" and answer["answer"] == "資料に見つかりません。"
+    assert answer["citations"] == answer["passages"] == [] and model.prompts == []
+
+
+def test_search_has_the_same_walls(ito: Person, sato: Person) -> None:
+    def search(who: Person) -> list[str]:
+        response = who.http.post("/api/v1/search", json={"question": "役員報酬 極秘コード"})
+        assert response.status_code == 200
+        return [p["title"] for p in response.json()["passages"]]
+
+    assert "役員報酬.txt" in search(sato)
+    assert "役員報酬.txt" not in search(ito)
+
+
+def test_a_question_of_the_ui_belongs_to_a_conversation(ito: Person, model: Model) -> None:
+    first = ito.ask("出張の宿泊費はいくらですか").json()
+    second = ito.ask("日当は?", conversation_id=first["conversation_id"]).json()
+    assert second["conversation_id"] == first["conversation_id"]
+    listed = ito.http.get("/api/v1/conversations").json()["conversations"]
+    assert [c["title"] for c in listed] == ["出張の宿泊費はいくらですか"]
+    history = ito.http.get(f"/api/v1/conversations/{first['conversation_id']}").json()
+    assert [m["id"] for m in history["messages"]] == [first["id"], second["id"]]
+    shown = history["messages"][0]
+    assert shown["citations"] == first["citations"] and shown["passages"] == first["passages"]
+
+
+def test_a_question_with_a_key_belongs_to_none(
+    client: TestClient, key_for: Callable[..., dict[str, str]]
+) -> None:
+    headers = key_for("ito")
+    answer = client.post("/api/v1/query", json={"question": "宿泊費は"}, headers=headers).json()
+    assert answer["conversation_id"] is None
+    assert client.get("/api/v1/conversations", headers=headers).json()["conversations"] == []
+
+
+def test_history_forgets_what_may_no_longer_be_read(
+    machine: Appliance, sato: Person, model: Model
+) -> None:
+    model.script = lambda prompt: iter(["年三千万円です[1]。"])
+    asked = sato.ask("役員報酬は年いくらですか").json()
+    assert asked["citations"][0]["title"] == "役員報酬.txt"
+    kept = [p for p in asked["passages"] if p["title"] != "役員報酬.txt"]
+    nobody = (HR[0], PUBLIC[0].__class__(frozenset()))
+    take_in(machine, FILES | {"人事/役員報酬.txt": (FILES["人事/役員報酬.txt"][0], nobody)})
+    response = sato.http.get(f"/api/v1/conversations/{asked['conversation_id']}")
+    (message,) = response.json()["messages"]
+    assert message["citations"] == [{"withdrawn": True, "marker": 1}]
+    assert [p for p in message["passages"] if not p["withdrawn"]] == kept
+    assert "KANARIA" not in response.text and "役員報酬.txt" not in response.text
+    # Nor is it what the next question is understood from.
+    model.prompts.clear()
+    sato.ask("宿泊費はいくらですか", conversation_id=asked["conversation_id"])
+    assert not any("三千万" in prompt.plain() for prompt in model.prompts)
+
+
+def test_rating_ones_own_answer_only(ito: Person, sato: Person) -> None:
+    answer = ito.ask("宿泊費はいくらですか").json()
+    url = f"/api/v1/answers/{answer['id']}/rating"
+    assert sato.http.put(url, json={"value": -1}).status_code == 404
+    assert ito.http.put(url, json={"value": 1, "comment": "助かった"}).status_code == 200
+    history = ito.http.get(f"/api/v1/conversations/{answer['conversation_id']}").json()
+    assert history["messages"][0]["rating"] == 1
+    assert ito.http.put(url, json={"value": 2}).status_code == 422
+
+
+def test_every_answer_is_recorded_and_the_question_is_not(machine: Appliance, ito: Person) -> None:
+    answer = ito.ask("宿泊費はいくらですか").json()
+    answered, asked = audit.entries(machine.engine, actor="user:ito", limit=2)
+    assert (asked.action, answered.action) == ("ask", "answer")
+    assert answered.sequence == answer["audit_id"]
+    assert answered.detail["documents"] and answered.detail["ended"] == "complete"
+    assert "question" not in asked.detail and len(asked.detail["sha256"]) == 64
+    assert audit.verify(machine.engine) is None
+
+
+def test_what_cannot_be_recorded_is_not_done(
+    machine: Appliance, model: Model, ito: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from appliance.errors import NotReady
+
+    def full(*_: object) -> int:
+        raise NotReady("ディスクに空きがないため、書き込めません。", 30.0)
+
+    monkeypatch.setattr(audit, "record", full)
+    assert ito.ask("宿泊費はいくらですか").status_code == 503
+    assert model.prompts == []
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"question": ""},
+        {"question": "x" * 4001},
+        {"question": 1},
+        {"question": "x", "unknown": 1},
+        {"question": "x", "conversation_id": "x" * 65},
+    ],
+)
+def test_a_bad_question_is_one_clear_message(ito: Person, body: dict[str, Any]) -> None:
+    response = ito.http.post("/api/v1/query", json=body)
+    assert response.status_code == 422
+    told = response.json()
+    assert told["error"] == "BadRequest" and told["message"] and told["message_en"]
+    assert told["request_id"] == response.headers["x-request-id"]
+    assert told["detail"] and "\n" not in told["detail"]
