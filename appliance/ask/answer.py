@@ -28,9 +28,20 @@ _UNSURE = re.compile(
     rf"\s*(?:{cite.UNFINISHED}|\n\s*(?:質問?|資料?|答え?)\s*|<[a-z_]{{0,14}})?\s*$"
 )
 # an answer that begins like this may turn out to be a refusal
-_GUARDED = re.compile(
-    r"^(?:この|その|提示された|与えられた|該当)?(?:資料|文書|情報|記載|該当)[^。\n]{0,50}。?$"
+_OPENINGS = (
+    "資料",
+    "文書",
+    "情報",
+    "記載",
+    "該当",
+    "この資料",
+    "その資料",
+    "提示された資料",
+    "与えられた資料",
 )
+_GUARDED = re.compile(rf"^(?:{'|'.join(_OPENINGS)})[^。\n]{{0,50}}。?$")
+_HALF_MARKER = re.compile(rf"\s*{cite.UNFINISHED}$")
+_MARKERS = re.compile(r"(?:\s*\[\d+\])*\s*")
 _LOOP = re.compile(r"(.{4,80}?)\1{3,}\s*$", re.DOTALL)
 _REFUSAL = re.compile(
     r"^(?:(?:この|その|提示された|与えられた)?(?:資料|文書|情報)(?:の中)?(?:に|から)は?)?[^。\n]{0,30}?"
@@ -150,7 +161,7 @@ class Speech:
     @property
     def refused(self) -> bool:
         """It said that the passages do not tell, or it said nothing."""
-        text = re.sub(r"\[\d+\]", "", self.text).strip()
+        text = _MARKERS.sub("", self.text)
         return not text or text.startswith(prompt.REFUSAL) or bool(_REFUSAL.match(text))
 
     def hear(self, piece: str) -> str:
@@ -165,8 +176,7 @@ class Speech:
         begun = self.heard.lstrip()
         if begun.startswith(prompt.REFUSAL):
             self.over = True
-        guarded = prompt.REFUSAL.startswith(begun) or _GUARDED.match(begun)
-        if not self.over and not guarded:
+        if not self.over and not _undecided(self.text):
             return self._show(self.heard[: _sure(self.heard)])
         return ""
 
@@ -181,7 +191,14 @@ class Speech:
         return fresh
 
     def _clean(self, heard: str) -> tuple[str, int]:
-        return cite.clean(heard, self._count)
+        return cite.clean(_HALF_MARKER.sub("", heard), self._count)
+
+
+def _undecided(begun: str) -> bool:
+    """Whether an answer that begins so may still say nothing, or refuse."""
+    if _MARKERS.fullmatch(begun) or prompt.REFUSAL.startswith(begun) or _GUARDED.match(begun):
+        return True
+    return any(opening.startswith(begun) for opening in _OPENINGS)
 
 
 def _sure(heard: str) -> int:
