@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import json
 import os
 import subprocess
 import sys
@@ -34,9 +33,8 @@ def main() -> None:
     options = parser.parse_args()
     environment()
     packages("build", 20)
+    torch()
     packages("product", 420)
-    if _cuda_torch():
-        packages("cuda", 300)
     if options.dev:
         packages("dev", 40)
     product()
@@ -57,7 +55,7 @@ def environment() -> None:
 def packages(name: str, usual_s: float) -> None:
     """Install a lock file: exactly these files, by their digests, and nothing they ask for."""
     lock = LOCKS / f"{name}.lock"
-    wanted = _digest([lock.read_text("utf-8")])
+    wanted = _lock_digest(name)
     stamp = VENV / f".{name}"
     if _stamped(stamp, wanted):
         return
@@ -86,6 +84,25 @@ def packages(name: str, usual_s: float) -> None:
     )
     _stamp(stamp, wanted)
     step.done()
+
+
+def torch() -> None:
+    """The CPU build where this machine has one at hand, else the registry's with NVIDIA's libraries.
+
+    Both are torch 2.13.0. pip prefers a file whose digest the index states over
+    one that lies on a disk, so the choice is made here, by what pip would take freely.
+    """
+    for name in ("torch-cpu", "torch-cuda"):
+        if _stamped(VENV / f".{name}", _lock_digest(name)):
+            return
+    asked = [str(PYTHON), "-m", "pip", "install", "--dry-run", "--no-deps", "--quiet"]
+    found = subprocess.run(
+        [*asked, "--disable-pip-version-check", "--report", "-", "torch==2.13.0"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    packages("torch-cpu" if "2.13.0+cpu" in found.stdout else "torch-cuda", 120)
 
 
 def product() -> None:
@@ -124,11 +141,8 @@ def interface() -> None:
     step.done()
 
 
-def _cuda_torch() -> bool:
-    """The registry's torch is the CUDA build: it needs NVIDIA's libraries to be imported at all."""
-    code = "import importlib.metadata as m, json; print(json.dumps(m.requires('torch') or []))"
-    found = subprocess.run([PYTHON, "-c", code], capture_output=True, text=True, check=True)
-    return any("nvidia-cudnn" in requirement for requirement in json.loads(found.stdout))
+def _lock_digest(name: str) -> str:
+    return _digest([(LOCKS / f"{name}.lock").read_text("utf-8")])
 
 
 def _digest(texts: Iterable[str], files: Iterable[Path] = ()) -> str:

@@ -1,10 +1,9 @@
 """Write the lock files: exact versions and digests, no addresses. Needs a registry.
 
-* product.lock  what runs          * dev.lock    what tests and writes documents, beside it
-* build.lock    what compiles      * cuda.lock   what the registry's own torch needs beside it
-
-torch has two right wheels under one version, the CPU build (where a machine has
-one at hand) and the registry's CUDA build: both digests are listed.
+* product.lock    what runs, less torch
+* torch-cpu.lock  torch's CPU build, for machines that have it at hand
+* torch-cuda.lock the registry's torch, with the libraries of NVIDIA it needs
+* build.lock      what compiles          * dev.lock  what tests, and writes documents
 """
 
 from __future__ import annotations
@@ -25,10 +24,11 @@ ROOT = Path(__file__).resolve().parent.parent
 LOCKS = ROOT / "installer" / "locks"
 PIP_TOOLS = "pip-tools==7.6.2"
 BUILD = ("setuptools", "wheel", "scikit-build-core[pyproject]", "ninja")
-TORCH = (
-    "6746dbcbeb526eb61330b76b41ff1b4eb848951103a892eeb080dfa2b264667b",  # 2.13.0+cpu, cp311, x86-64
-    "60fcdcb2f3876e21146cb4524ef06397d727ca9ad5f020818547e25075fe3cb7",  # 2.13.0, cp311, x86-64
-)
+TORCH = "torch==2.13.0"
+TORCH_DIGEST = {  # CPython 3.11, x86-64
+    "cpu": "6746dbcbeb526eb61330b76b41ff1b4eb848951103a892eeb080dfa2b264667b",
+    "cuda": "60fcdcb2f3876e21146cb4524ef06397d727ca9ad5f020818547e25075fe3cb7",
+}
 CUDA = (
     "cuda-toolkit[cublas,cudart,cufft,cufile,cupti,curand,cusolver,cusparse,nvjitlink,nvrtc,nvtx]==13.0.3",
     "cuda-bindings<14,>=13.0.3",
@@ -51,10 +51,12 @@ def main() -> None:
     builds = _closure(BUILD, everything)
     runs = _closure(product, everything) - builds
     LOCKS.mkdir(exist_ok=True)
+    del everything["torch"]
     _write("product", {n: e for n, e in everything.items() if n in runs})
     _write("build", {n: e for n, e in everything.items() if n in builds})
     _write("dev", {n: e for n, e in everything.items() if n not in runs | builds})
-    _write("cuda", cuda)
+    _write("torch-cpu", {"torch": _torch("cpu")})
+    _write("torch-cuda", {"torch": _torch("cuda"), **cuda})
 
 
 def _compiler(folder: Path) -> Path:
@@ -81,14 +83,13 @@ def _compile(compiler: Path, folder: Path, wanted: Sequence[str]) -> dict[str, s
 
 
 def split(lock: str) -> dict[str, str]:
-    """Name -> entry of a lock file, torch with both of its digests."""
+    """Name -> entry of a lock file."""
     entries = re.split(r"\n(?=[A-Za-z0-9])", lock.strip())
-    named = {_canonical(entry.split("==")[0]): entry.strip() for entry in entries}
-    if "torch" in named:
-        version = named["torch"].split("==")[1].split()[0].split("+")[0]
-        hashes = " \\\n".join(f"    --hash=sha256:{digest}" for digest in TORCH)
-        named["torch"] = f"torch=={version} \\\n{hashes}"
-    return named
+    return {_canonical(entry.split("==")[0]): entry.strip() for entry in entries}
+
+
+def _torch(build: str) -> str:
+    return f"{TORCH} \\\n    --hash=sha256:{TORCH_DIGEST[build]}"
 
 
 def _closure(wanted: Iterable[str], known: Collection[str]) -> set[str]:
