@@ -143,6 +143,22 @@ def test_an_answerable_question_may_be_asked_by_everybody() -> None:
             assert all(admits(golden["uri"], user) for user in COMPANY["accounts"]), golden["id"]
 
 
+@pytest.mark.parametrize(
+    "golden",
+    [g for g in GOLDEN if g["kind"] == "restricted"],
+    ids=lambda golden: golden["id"],
+)
+def test_the_denied_find_the_answer_nowhere_else(golden: dict[str, Any]) -> None:
+    answers = {squeezed(words) for words in (golden["answer"], *golden["accept"])}
+    telling = {words for words in answers if len(words) > 4}  # 「4名」 stands in many places
+    for user in golden["denied"]:
+        open_to = [uri for uri in DOCUMENTS if admits(uri, user)]
+        found = [
+            uri for uri in open_to if any(words in squeezed(text_of(uri)) for words in telling)
+        ]
+        assert found == [], user
+
+
 def admits(uri: str, user: str) -> bool:
     """A small resolver of its own: every layer on the way down must admit, deny beats allow."""
     who = principals(user)
