@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import threading
+import unicodedata
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -10,9 +12,24 @@ import numpy as np
 import pytest
 from pyroaring import BitMap64
 
-from appliance.ports import Embedder, Generator, Index
+from appliance.ports import Connector, Embedder, Generator, Index
 from appliance.testing.fakes import HashEmbedder
-from appliance.types import Entry, Hit, IndexChanges, Prompt, Query, Scope
+from appliance.types import (
+    NOBODY,
+    Checkpoint,
+    Entry,
+    Failed,
+    Hit,
+    IndexChanges,
+    Layer,
+    Moved,
+    Prompt,
+    Query,
+    RawFile,
+    Remove,
+    Scope,
+    Upsert,
+)
 
 
 class IndexContract:
@@ -208,3 +225,57 @@ class GeneratorContract:
     def test_longer_text_has_more_tokens(self, generator: Generator) -> None:
         assert 0 < generator.count_tokens("宿泊費") < generator.count_tokens("宿泊費" * 50)
         assert generator.context_tokens > 256
+
+
+class ConnectorContract:
+    """Subclasses give `connector`: a fixture that reads at least one document."""
+
+    def files(self, connector: Connector) -> list[RawFile]:
+        return [c.file for c in connector.changes(None) if isinstance(c, Upsert)]
+
+    def test_it_names_itself_and_its_settings_make_a_form(self, connector: Connector) -> None:
+        assert connector.kind.isidentifier()
+        assert (type(connector).__doc__ or "").strip(), "the first line is its name in the UI"
+        json.dumps(type(connector).Settings.model_json_schema())
+
+    def test_check_passes(self, connector: Connector) -> None:
+        connector.check()
+
+    def test_a_whole_listing_ends_in_a_complete_checkpoint(self, connector: Connector) -> None:
+        changes = list(connector.changes(None))
+        last = changes[-1]
+        assert isinstance(last, Checkpoint)
+        assert last.complete
+        assert not [c for c in changes if isinstance(c, Remove)], "what is gone is not mentioned"
+
+    def test_the_cursor_is_taken_back(self, connector: Connector) -> None:
+        last = list(connector.changes(None))[-1]
+        assert isinstance(last, Checkpoint)
+        later = list(connector.changes(last.cursor))
+        assert isinstance(later[-1], Checkpoint)
+        assert not [c for c in later if isinstance(c, (Remove, Moved, Failed))], "nothing happened"
+
+    def test_two_runs_agree_on_uris_and_versions(self, connector: Connector) -> None:
+        first, second = ([(f.uri, f.version) for f in self.files(connector)] for _ in "ab")
+        assert first, "the fixture has at least one document"
+        assert first == second, "a version changes when, and only when, the bytes may have"
+        assert len({uri for uri, _ in first}) == len(first), "a uri names one file of its source"
+
+    def test_names_are_nfc_and_times_know_their_zone(self, connector: Connector) -> None:
+        for file in self.files(connector):
+            assert unicodedata.is_normalized("NFC", file.uri)
+            assert file.title
+            assert file.modified_at.tzinfo is not None
+
+    def test_files_open_as_often_as_one_likes(self, connector: Connector) -> None:
+        for file in self.files(connector):
+            with file.open() as one, file.open() as other:
+                data = one.read()
+                assert data == other.read()
+            assert file.size_bytes in (None, len(data))
+
+    def test_files_say_who_may_read_them(self, connector: Connector) -> None:
+        """`NOBODY` is an answer for a file of unknown access, not for all of them."""
+        assert any(file.access != NOBODY for file in self.files(connector))
+        for file in self.files(connector):
+            assert all(isinstance(layer, Layer) for layer in file.access)
