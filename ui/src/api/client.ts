@@ -101,7 +101,8 @@ export function explain(error: unknown, language: Language, say: Say): string {
   const said = language === "ja" ? error.japanese || error.english : error.english || error.japanese;
   const parts = [said || say("unexpected")];
   if (error.detail) parts.push(error.detail);
-  if (error.retryAfterS !== null) parts.push(waitFor(error.retryAfterS, say));
+  // The sentences say "in a moment" themselves; a longer wait is worth a number.
+  if (error.retryAfterS !== null && error.retryAfterS > 10) parts.push(waitFor(error.retryAfterS, say));
   if (error.status >= 500 && error.kind === "InternalError") parts.push(say("requestId", { id: error.requestId }));
   return parts.join(language === "ja" ? "" : " ");
 }

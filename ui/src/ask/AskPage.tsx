@@ -36,7 +36,10 @@ export function AskPage({ conversationId }: Props) {
 
   const here = live && live.conversationId === conversationId ? live : null;
   const messages = conversation && conversation.id === conversationId ? conversation.messages : null;
-  const stick = useStick(`${messages?.length ?? 0}:${here?.text.length ?? 0}:${here?.stage ?? ""}:${here?.state ?? ""}`);
+  const stick = useStick(
+    `${conversationId}:${messages?.length ?? 0}:${here?.text.length ?? 0}:${here?.stage ?? ""}:${here?.state ?? ""}`,
+    here?.state === "running",
+  );
 
   const listConversations = useCallback(async (before?: string): Promise<Summary[]> => {
     const query = before ? { before, limit: PAGE } : { limit: PAGE };
@@ -71,17 +74,17 @@ export function AskPage({ conversationId }: Props) {
   useEffect(() => {
     setPlace(null);
     setError(null);
-    stick.toEnd();
     // An answer that was just given is already here.
-    if (conversationId && shownId.current !== conversationId) void load(conversationId);
+    if (shownId.current !== conversationId) {
+      stick.reset();
+      if (conversationId) void load(conversationId);
+    }
     if (!conversationId) setConversation(null);
     shownId.current = conversationId;
-    document.title = `${say("appName")}`;
-  }, [conversationId, load]);
+  }, [conversationId, load, stick.reset]);
 
   const settle = useCallback(
     async (ended: Live, before: ReadonlySet<string>) => {
-      const stillThere = () => window.location.pathname === (ended.conversationId && before.has(ended.conversationId) ? `/c/${encodeURIComponent(ended.conversationId)}` : "/");
       let id = ended.conversationId;
       if (ended.answer && id) {
         const message: Message = { ...ended.answer, rating: 0, created_at: new Date().toISOString() };
@@ -112,7 +115,7 @@ export function AskPage({ conversationId }: Props) {
           break;
         }
       }
-      if (id && !before.has(id) && stillThere()) {
+      if (id && !before.has(id) && window.location.pathname === "/") {
         shownId.current = id;
         go(`/c/${encodeURIComponent(id)}`, "replace");
       }
@@ -178,7 +181,7 @@ export function AskPage({ conversationId }: Props) {
         />
       </nav>
       {drawer && <div className="scrim" onClick={() => setDrawer(false)} />}
-      <section className="thread" aria-label={say("navAsk")}>
+      <div className="thread">
         <button
           type="button"
           className="drawerButton"
@@ -215,7 +218,7 @@ export function AskPage({ conversationId }: Props) {
           {!missing && <Composer conversationId={conversationId} busy={busy} elsewhere={busy && !here} onSend={send} />}
         </div>
         <Announcer live={here} />
-      </section>
+      </div>
       {place && <SourcePanel place={place} onClose={close} />}
     </div>
   );

@@ -48,7 +48,9 @@ function Ended({ message, opened, onOpen, onAgain }: Opening & { message: Messag
       <>
         <NoEvidence said={answer} />
         <PassageList heading={say("noEvidenceNear")} passages={passages} opened={opened} onOpen={onOpen} />
-        <Rating answerId={message.id} given={message.rating} />
+        <div className="answerFoot">
+          <Rating answerId={message.id} given={message.rating} />
+        </div>
       </>
     );
   }

@@ -1,16 +1,24 @@
 import { useCallback, useEffect, useLayoutEffect, useRef, useState, type RefObject } from "react";
 
 const NEAR_PX = 48;
+const MARGIN_PX = 20;
 
 interface Stick {
   ref: RefObject<HTMLDivElement | null>;
   /** False once the reader has scrolled up; then nothing moves under their eyes. */
   stuck: boolean;
   toEnd: () => void;
+  /** Other content: begin as if it were new. */
+  reset: () => void;
 }
 
-/** Keeps a scrolling box at its end while it grows, until the reader scrolls up. */
-export function useStick(growing: unknown): Stick {
+/**
+ * Keeps a scrolling box at its end while it grows, until the reader scrolls up.
+ *
+ * Once nothing streams any more, what is added below (sources, buttons) must not push the answer out
+ * of sight: then the box goes no further than the start of the last `article`.
+ */
+export function useStick(growing: unknown, streaming: boolean): Stick {
   const ref = useRef<HTMLDivElement>(null);
   const sticking = useRef(true);
   const [stuck, setStuck] = useState(true);
@@ -25,6 +33,11 @@ export function useStick(growing: unknown): Stick {
     if (!box) return;
     set(true);
     box.scrollTop = box.scrollHeight;
+  }, [set]);
+
+  const reset = useCallback(() => {
+    set(true);
+    if (ref.current) ref.current.scrollTop = 0;
   }, [set]);
 
   useEffect(() => {
@@ -72,8 +85,15 @@ export function useStick(growing: unknown): Stick {
 
   useLayoutEffect(() => {
     const box = ref.current;
-    if (box && sticking.current) box.scrollTop = box.scrollHeight;
-  }, [growing]);
+    if (!box || !sticking.current) return;
+    const last = [...box.querySelectorAll<HTMLElement>("article")].at(-1);
+    if (streaming || !last) {
+      box.scrollTop = box.scrollHeight;
+      return;
+    }
+    const start = box.scrollTop + last.getBoundingClientRect().top - box.getBoundingClientRect().top - MARGIN_PX;
+    box.scrollTop = Math.max(box.scrollTop, Math.min(box.scrollHeight, start));
+  }, [growing, streaming]);
 
-  return { ref, stuck, toEnd };
+  return { ref, stuck, toEnd, reset };
 }

@@ -1,5 +1,5 @@
 import { useState, type FormEvent } from "react";
-import { api, explain, unwrap } from "../api/client";
+import { ApiError, api, explain, unwrap } from "../api/client";
 import { PasswordField, TextField } from "../shared/Field";
 import { useLanguage } from "../shared/language";
 import { useSession } from "../shared/session";
@@ -36,7 +36,7 @@ export function Setup() {
       enter(await unwrap(api.POST("/api/v1/setup", { body })));
     } catch (error) {
       setBusy(false);
-      setProblem(explain(error, language, say));
+      setProblem(error instanceof ApiError && error.signedOut ? say("setupCodeWrong") : explain(error, language, say));
     }
   }
 

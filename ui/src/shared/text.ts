@@ -99,6 +99,10 @@ const TEXT = {
     "Create the first administrator. The setup code is shown once on the console where Kura was started.",
   ],
   setupCode: ["設定コード", "Setup code"],
+  setupCodeWrong: [
+    "設定コードが違います。Kura を起動した画面に最後に表示されたコードを入れてください。",
+    "The setup code is wrong. Use the last one shown on the console where Kura was started.",
+  ],
   displayName: ["表示名", "Display name"],
   passwordAgain: ["パスワード（確認）", "Password again"],
   passwordHint: ["10文字以上。覚えやすい長い言葉で構いません。", "At least 10 characters; a long phrase is fine."],

@@ -57,6 +57,18 @@ export function SourcesRoom() {
                     <Icon name={source.kind === "uploads" ? "upload" : "folder"} />
                     <h2>{source.name}</h2>
                     <State source={source} say={say} />
+                    {source.kind !== "uploads" && (
+                      <Menu label={`${say("menu")}: ${source.name}`} face={<Icon name="dots" />}>
+                        <button type="button" onClick={() => setEditing(source)}>
+                          <Icon name="pencil" />
+                          {say("edit")}
+                        </button>
+                        <button type="button" className="danger" onClick={() => setDeleting(source)}>
+                          <Icon name="trash" />
+                          {say("delete")}
+                        </button>
+                      </Menu>
+                    )}
                   </div>
                   <p className="rowSub">
                     {[
@@ -77,18 +89,6 @@ export function SourcesRoom() {
                     <button type="button" className="quietButton" onClick={() => setHistory(source)}>
                       {say("runHistory")}
                     </button>
-                    {source.kind !== "uploads" && (
-                      <Menu label={`${say("menu")}: ${source.name}`} face={<Icon name="dots" />}>
-                        <button type="button" onClick={() => setEditing(source)}>
-                          <Icon name="pencil" />
-                          {say("edit")}
-                        </button>
-                        <button type="button" className="danger" onClick={() => setDeleting(source)}>
-                          <Icon name="trash" />
-                          {say("delete")}
-                        </button>
-                      </Menu>
-                    )}
                   </div>
                 </li>
               ))}

@@ -1,0 +1,151 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import expect
+
+from appliance.system import Appliance
+from tests.browser.conftest import FILES, LODGING, PUBLIC, Desk, Model, take_in
+
+
+def test_documents_with_their_problems(desk: Desk, machine: Appliance) -> None:
+    take_in(machine, FILES | {"規程/読めない.pdf": ("", PUBLIC)})
+    page = desk.sign_in("admin", "/admin/documents")
+    rows = page.locator("tbody tr")
+    expect(rows).to_have_count(3)
+    page.get_by_label("状態", exact=True).select_option("problem")
+    expect(rows).to_have_count(1)
+    expect(rows).to_contain_text("文字を取り出せません")
+    page.get_by_label("状態", exact=True).select_option("")
+    page.get_by_label("題名・保存先で探す").fill("旅費")
+    expect(rows).to_have_count(1)
+    expect(rows).to_contain_text("規程/旅費規程.txt")
+    page.get_by_label("題名・保存先で探す").fill("どこにもない")
+    expect(page.get_by_text("条件に合う文書はありません")).to_be_visible()
+
+
+def test_many_documents_come_in_pages(desk: Desk, machine: Appliance) -> None:
+    take_in(machine, {f"表/{n:03}.txt": (f"資料{n}です。", PUBLIC) for n in range(60)})
+    page = desk.sign_in("admin", "/admin/documents")
+    expect(page.get_by_text("60件中 1–50件")).to_be_visible()
+    page.get_by_role("button", name="次へ").click()
+    expect(page.get_by_text("60件中 51–60件")).to_be_visible()
+    expect(page.locator("tbody tr")).to_have_count(10)
+
+
+@pytest.mark.usefixtures("working")
+def test_a_folder_source_from_its_form_to_an_answer(desk: Desk, tmp_path: Path) -> None:
+    shared = tmp_path / "共有"
+    shared.mkdir()
+    (shared / "駐車場.txt").write_text("来客用の駐車場は北門の横に五台分ある。", "utf-8")
+    page = desk.sign_in("admin", "/admin/sources")
+    page.get_by_role("button", name="情報源を追加").click()
+    page.get_by_role("button", name="保存").click()
+    expect(page.get_by_role("dialog").get_by_role("alert")).to_contain_text("名前")
+    page.get_by_label("名前", exact=True).fill("総務 共有")
+    page.get_by_label("フォルダー", exact=True).fill(str(shared))
+    page.get_by_label("閲覧できる人").fill("everyone")
+    page.get_by_role("button", name="保存").click()
+    card = page.locator(".card", has_text="総務 共有")
+    expect(card).to_contain_text("1件の文書", timeout=30_000)
+    expect(card).to_contain_text("追加 1")
+    card.get_by_role("button", name="取り込みの履歴").click()
+    expect(page.get_by_role("dialog")).to_contain_text("追加 1")
+    page.keyboard.press("Escape")
+    card.get_by_role("button", name="メニュー: 総務 共有").click()
+    page.get_by_role("button", name="編集").click()
+    expect(page.get_by_label("フォルダー", exact=True)).to_have_value(str(shared))
+    expect(page.get_by_label("閲覧できる人")).to_have_value("everyone")
+    page.get_by_label("取り込みを有効にする").uncheck()
+    page.get_by_role("button", name="保存").click()
+    expect(card).to_contain_text("停止中")
+    card.get_by_role("button", name="メニュー: 総務 共有").click()
+    page.get_by_role("button", name="削除").click()
+    page.get_by_role("dialog").get_by_role("button", name="削除").click()
+    expect(card).to_have_count(0)
+
+
+def test_people_groups_and_keys(desk: Desk) -> None:
+    page = desk.sign_in("admin", "/admin/people")
+    page.get_by_role("button", name="利用者を追加").click()
+    page.get_by_label("利用者ID").fill("suzuki")
+    page.get_by_label("表示名").fill("鈴木 一郎")
+    page.get_by_label("パスワード", exact=True).fill("短い")
+    page.get_by_role("button", name="保存").click()
+    expect(page.get_by_role("dialog").get_by_role("alert")).to_contain_text("10文字以上")
+    page.get_by_label("パスワード", exact=True).fill("十分に長いパスワード123")
+    page.get_by_role("button", name="保存").click()
+    expect(page.get_by_text("鈴木 一郎")).to_be_visible()
+
+    page.get_by_role("link", name="グループ").click()
+    page.get_by_role("button", name="編集: 総務部").click()
+    page.get_by_label("メンバー").fill("user:ito\nuser:suzuki")
+    page.get_by_role("button", name="保存").click()
+    expect(page.locator(".row", has_text="総務部")).to_contain_text("2件のメンバー")
+
+    page.get_by_role("link", name="APIキー").click()
+    page.get_by_role("button", name="APIキーを発行").click()
+    page.get_by_label("用途").fill("社内ポータル")
+    page.get_by_label("権限を使う利用者").select_option("suzuki")
+    page.get_by_role("dialog").get_by_role("button", name="APIキーを発行").click()
+    secret = page.locator(".secret code").inner_text()
+    answer = page.request.post(
+        f"{desk.origin}/api/v1/query",
+        headers={"Authorization": f"Bearer {secret}"},
+        data={"question": LODGING},
+    )
+    assert answer.json()["ended"] == "complete"
+    page.keyboard.press("Escape")
+    expect(page.locator(".secret")).to_be_visible()  # what is shown once is not lost to one key
+    page.get_by_role("button", name="控えました").click()
+    assert secret not in page.content()
+    page.get_by_role("button", name="失効させる: 社内ポータル").click()
+    page.get_by_role("dialog").get_by_role("button", name="失効させる").click()
+    expect(page.locator(".row", has_text="社内ポータル")).to_contain_text("失効")
+
+
+def test_status(desk: Desk) -> None:
+    page = desk.sign_in("admin", "/admin/status")
+    expect(page.get_by_text("質問に答えられます")).to_be_visible()
+    expect(page.locator(".count", has_text="利用できる文書")).to_contain_text("2")
+    page.get_by_role("button", name="索引を点検する").click()
+    expect(page.get_by_text("点検が終わりました")).to_be_visible()
+
+
+def test_a_member_finds_no_administration(desk: Desk) -> None:
+    page = desk.sign_in("ito", "/admin/sources")
+    expect(page.get_by_text("このページはありません")).to_be_visible()
+    expect(page.get_by_role("link", name="管理")).to_have_count(0)
+
+
+@pytest.mark.usefixtures("working")
+def test_an_upload_is_taken_in_shared_asked_and_deleted(
+    desk: Desk, model: Model, tmp_path: Path
+) -> None:
+    file = tmp_path / "社宅案内.txt"
+    file.write_text("社宅の家賃は月二万五千円である。", "utf-8")
+    broken = tmp_path / "壊れた.pdf"
+    broken.write_bytes(b"%PDF-1.7\nnothing more")
+    model.text = "社宅の家賃は月二万五千円です[1]。"
+    page = desk.sign_in("ito", "/documents")
+    expect(page.get_by_text("まだ資料がありません")).to_be_visible()
+    page.get_by_label("グループを選ぶ").check()
+    page.get_by_label("総務部").check()
+    page.locator("input[type=file]").set_input_files([file, broken])
+    row = page.locator(".row", has_text="社宅案内.txt")
+    expect(row).to_contain_text("利用できます", timeout=30_000)
+    expect(row).to_contain_text("総務部")
+    problem = page.locator(".row", has_text="壊れた.pdf")
+    expect(problem).to_contain_text("問題あり", timeout=30_000)
+    assert problem.locator(".rowProblem").inner_text().strip()
+
+    page.get_by_role("link", name="質問").click()
+    desk.ask("社宅の家賃はいくらですか")
+    desk.answer.locator("button.marker").first.click()
+    expect(page.locator("mark.cited")).to_contain_text("月二万五千円")
+
+    page.get_by_role("link", name="資料の追加").click()
+    page.get_by_role("button", name="削除: 社宅案内.txt").click()
+    page.get_by_role("dialog").get_by_role("button", name="削除").click()
+    expect(row).to_have_count(0)
