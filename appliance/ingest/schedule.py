@@ -47,26 +47,19 @@ def look(
     source = sources.lease(engine, owner, LEASE_S, kind)
     if source is None:
         return False
-    with _held(engine, source, owner, stop) as over:
-        began = time.monotonic()
-        run_id = sources.start_run(engine, source.id)
-        progress = _progress(engine, run_id)
-        try:
-            connector = connect(source)
-            report = sync(engine, source, connector, embedder, parse, settings, over, progress)
-            again_s, failures = _interval(source, settings), 0
-            if report.outcome == "stopped":
-                report, again_s = but(report, problem=source.problem), 0.0
-                failures = source.failures
-        except NotVisible:
-            return True  # deleted while we looked at it
-        except Exception as error:  # noqa: BLE001  one source never stops the others
-            report, again_s = _failure(source, error, settings)
-            failures = source.failures + 1
-        sources.finish_run(engine, run_id, report.outcome, report.counts, report.problem)
-        due_at = datetime.now(UTC) + timedelta(seconds=again_s)
-        sources.release(engine, source.id, owner, due_at, problem=report.problem, failures=failures)
-        _tell(source, report, time.monotonic() - began)
+    began = time.monotonic()
+    try:
+        with _held(engine, source, owner, stop) as over:
+            run_id = sources.start_run(engine, source.id)
+            report, again_s, failures = _run(
+                engine, source, connect, embedder, parse, settings, over, run_id
+            )
+            sources.finish_run(engine, run_id, report.outcome, report.counts, report.problem)
+    except NotVisible:
+        return True  # deleted while we looked at it
+    due_at = datetime.now(UTC) + timedelta(seconds=again_s)
+    sources.release(engine, source.id, owner, due_at, problem=report.problem, failures=failures)
+    _tell(source, report, time.monotonic() - began)
     return True
 
 
@@ -83,6 +76,29 @@ def connector(connectors: Mapping[str, type[Connector]], source: Source) -> Conn
             f"取り込み元の設定「{place}」が正しくありません: {first['msg']}"
         ) from None
     return kind(settings)  # type: ignore[call-arg]  # a connector is made of its Settings
+
+
+def _run(
+    engine: Engine,
+    source: Source,
+    connect: Connect,
+    embedder: Embedder,
+    parse: Parse,
+    settings: Settings,
+    over: threading.Event,
+    run_id: int,
+) -> tuple[Report, float, int]:
+    """What came of it, in how many seconds to look again, and failures in a row."""
+    try:
+        connector, progress = connect(source), _progress(engine, run_id)
+        report = sync(engine, source, connector, embedder, parse, settings, over, progress)
+    except NotVisible:
+        raise
+    except Exception as error:  # noqa: BLE001  one source never stops the others
+        return *_failure(source, error, settings), source.failures + 1
+    if report.outcome == "stopped":
+        return but(report, problem=source.problem), 0.0, source.failures
+    return report, _interval(source, settings), 0
 
 
 @contextmanager
