@@ -287,6 +287,7 @@ _INVISIBLE = dict.fromkeys(
         *range(0x200B, 0x2010),  # zero width, direction
         *range(0x202A, 0x202F),
         *range(0x2060, 0x2070),
+        *range(0xD800, 0xE000),  # halves of a character: no text at all
         0xFEFF,
         0x00AD,
     ]
@@ -306,10 +307,9 @@ _KATAKANA = "ァ-ヺー"
 # typed with the wrong key: コンピュ―タ, and ＡＢー１２
 _LONG_MARK = re.compile(f"(?<=[{_KATAKANA}])[−―─━](?=[{_KATAKANA}])")
 _HYPHEN = re.compile(r"(?<=[0-9A-Za-z])ー(?=[0-9A-Za-z])")
-# a character and whatever composes with it
-_CLUSTER = re.compile(
-    "[^\u3099\u309a\uff9e\uff9f\u0300-\u036f][\u3099\u309a\uff9e\uff9f\u0300-\u036f]*|.", re.DOTALL
-)
+# a character and whatever composes with it, over what nobody sees between them
+_JOINS = "\u3099\u309a\uff9e\uff9f\u0300-\u036f" + "".join(map(chr, _INVISIBLE))
+_CLUSTER = re.compile(f"[^{_JOINS}]?[{_JOINS}]*", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -325,7 +325,7 @@ class Normalized:
 
 
 def fold(text: str) -> str:
-    """The form both index and query take. Folding twice is folding once."""
+    """The form both index and query take."""
     return width(text).translate(VARIANTS).casefold()
 
 
