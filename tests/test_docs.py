@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-import click
 import httpx2
 import pytest
 import yaml
@@ -254,7 +253,7 @@ def refused(line: list[str], name: str) -> str | None:
         if (command := commands.get(" ".join(line[:count]))) is not None:
             try:
                 command.make_context("kura", line[count:])
-            except click.UsageError as error:
+            except Exception as error:  # noqa: BLE001 - typer keeps its classes to itself
                 return f"{name}: kura {shlex.join(line)}: {error!r}"
             return None
     return f"{name}: there is no `kura {shlex.join(line)}`"
