@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from sqlalchemy import Engine, text
 
-from appliance.store import access, catalog, database, sources
+from appliance.store import access, catalog, sources
 from appliance.testing.fakes import MemoryIndex
 from appliance.types import EVERYONE, Principal, Viewer
 
@@ -121,12 +121,18 @@ class Site:
 
 
 @pytest.fixture
-def site(database_url: str, tmp_path: Path) -> Iterator[Site]:
-    engine = database.connect(database_url)
-    made = Site(database_url, tmp_path, engine, MemoryIndex())
-    made.before()
-    yield made
-    engine.dispose()
+def new_site() -> Callable[[Engine, Path], Site]:
+    def new_site(engine: Engine, folder: Path) -> Site:
+        made = Site(engine.url.render_as_string(hide_password=False), folder, engine, MemoryIndex())
+        made.before()
+        return made
+
+    return new_site
+
+
+@pytest.fixture
+def site(engine: Engine, tmp_path: Path, new_site) -> Site:
+    return new_site(engine, tmp_path)
 
 
 Live = Callable[[Site, str, int], str]
