@@ -37,8 +37,6 @@ from appliance.api.shapes import ERROR
 from appliance.api.wall import Wall
 from appliance.system import Appliance
 
-JSON_BYTES = 1_000_000  # largest body that is not a file
-FORM_BYTES = 1_000_000  # what an upload may have around its file
 PREFIX = "/api/v1"
 
 ROUTERS = (
@@ -67,7 +65,7 @@ def create_app(machine: Appliance) -> FastAPI:
         yield
         app.state.seats.close()
 
-    app = _routes(machine.settings.file_bytes)
+    app = _routes()
     app.router.lifespan_context = lifespan
     app.state.appliance = machine
     app.state.seats = Seats(machine.settings.infer_queue + 8)
@@ -77,10 +75,10 @@ def create_app(machine: Appliance) -> FastAPI:
 
 def openapi() -> dict[str, Any]:
     """The description of the API, events included. Needs no machine."""
-    return _routes(0).openapi()
+    return _routes().openapi()
 
 
-def _routes(file_bytes: int) -> FastAPI:
+def _routes() -> FastAPI:
     app = FastAPI(
         title="Kura",
         version=package.__version__,
@@ -88,19 +86,13 @@ def _routes(file_bytes: int) -> FastAPI:
         docs_url=None,  # their pages come from a CDN
         redoc_url=None,
         openapi_url=None,
-        max_body_size=JSON_BYTES,
         generate_unique_id_function=_operation_id,
     )
     errors.install(app)
     for router in ROUTERS:
         _include(app, router, PREFIX)
-    _include(
-        app,
-        uploads.router,
-        PREFIX,
-        max_body_size=file_bytes + FORM_BYTES,
-        form_limits={"max_files": 1, "max_fields": 4, "max_part_size": 64_000},
-    )
+    form = {"max_files": 1, "max_fields": 4, "max_part_size": 64_000}
+    _include(app, uploads.router, PREFIX, form_limits=form)
     _include(app, openai.router, "")
     _include(app, ui.router, "")  # last: it takes every address that is left
     app.openapi = _with_events(app)  # type: ignore[method-assign]

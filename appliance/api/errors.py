@@ -181,6 +181,8 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     def plain(request: Request, error: HTTPException) -> Response:
+        if isinstance(error.__cause__, e.ApplianceError):  # met while reading the body
+            return response(error.__cause__, request_id(request), request.url.path)
         known: dict[int, Exception] = {
             401: e.NotSignedIn(),
             403: e.NotAllowed(),

@@ -3,7 +3,7 @@
 * Host: only names this appliance goes by, so that a foreign name that is made to
   resolve to this machine is no way in.
 * Origin: a browser says where an unsafe request comes from; it must be here.
-* Patience: a body that stops coming is given up.
+* Patience: a body that is too large or stops coming is given up.
 * Range is ignored: nothing here is worth resuming.
 * Whatever breaks inside becomes one sentence and a request id.
 """
@@ -29,6 +29,9 @@ from appliance.settings import Settings
 log = logging.getLogger("kura.api")
 
 BODY_PATIENCE_S = 30.0
+JSON_BYTES = 1_000_000  # largest body that is not a file
+FORM_BYTES = 1_000_000  # what an upload may have around its file
+UPLOADS = "/api/v1/uploads"
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 ANY = frozenset({"0.0.0.0", "::", ""})  # noqa: S104 - recognised, not listened on
@@ -62,6 +65,7 @@ class Wall:
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self.app = app
         self.names = Names(settings)
+        self.file_bytes = settings.file_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -86,7 +90,8 @@ class Wall:
 
         try:
             self.names.check(scope)
-            await self.app(scope, _patient(receive), finished)
+            limit = self.file_bytes + FORM_BYTES if scope["path"] == UPLOADS else JSON_BYTES
+            await self.app(scope, _measured(scope, receive, limit), finished)
         except Exception as error:  # noqa: BLE001 - nobody is shown a stack trace
             errors.report(error, request_id)
             if status == 0:
@@ -164,18 +169,25 @@ def _is_address(name: str) -> bool:
     return True
 
 
-def _patient(receive: Receive) -> Receive:
-    """Gives a body up that stops coming. After the body, waiting is what one does."""
-    whole = False
+def _measured(scope: Scope, receive: Receive, limit: int) -> Receive:
+    """Gives a body up that is too large or stops coming. After the body, waiting is what one does."""
+    whole, size = False, 0
+    said = Headers(scope=scope).get("content-length", "0")
+    if not (said.isascii() and said.isdecimal()):
+        raise BadRequest("Content-Length が正しくありません。")
+    if int(said) > limit:
+        raise TooLarge(f"{limit // 1_000_000} MB までです。")
 
     async def limited() -> Message:
-        nonlocal whole
+        nonlocal whole, size
         if whole:
             return await receive()
         try:
             message = await asyncio.wait_for(receive(), BODY_PATIENCE_S)
         except TimeoutError:
-            raise TooLarge("本文が届きません。") from None
+            raise BadRequest("本文が届きません。") from None
+        if (size := size + len(message.get("body", b""))) > limit:
+            raise TooLarge(f"{limit // 1_000_000} MB までです。")
         whole = message["type"] != "http.request" or not message.get("more_body", False)
         return message
 

@@ -72,7 +72,13 @@ def model() -> Model:
 def settings(tmp_path: Path) -> Settings:
     data = tmp_path / "data"
     data.mkdir(mode=0o700)
-    return Settings(data=data, follow_seconds=0.05, evidence_threshold=0.01, ui=tmp_path / "ui")
+    return Settings(
+        data=data,
+        follow_seconds=0.05,
+        evidence_threshold=0.01,
+        answer_tokens=2000,
+        ui=tmp_path / "ui",
+    )
 
 
 @pytest.fixture
