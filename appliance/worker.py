@@ -7,17 +7,20 @@ import os
 import secrets
 import socket
 import threading
+import time
 from functools import partial
 
 from appliance.errors import ApplianceError
 from appliance.formats.sandbox import Sandbox
 from appliance.ingest import schedule
 from appliance.ingest.sync import Parse
+from appliance.store import catalog
 from appliance.system import Workshop
 
 log = logging.getLogger(__name__)
 
 POLL_S = 0.5
+TIDY_S = 3600.0
 AWAY_S = 5.0  # wait when the database does not answer
 LANES = (None, "uploads")  # a large folder must not keep somebody's upload waiting
 
@@ -43,9 +46,21 @@ def run(workshop: Workshop, stop: threading.Event) -> None:
 
 
 def _lane(workshop: Workshop, parse: Parse, stop: threading.Event, kind: str | None) -> None:
+    tidied = time.monotonic()
     while not stop.is_set():
-        if not once(workshop, parse, stop, kind):
-            stop.wait(POLL_S)
+        if once(workshop, parse, stop, kind):
+            continue
+        if kind is None and time.monotonic() - tidied > TIDY_S:
+            tidied = time.monotonic()
+            _tidy(workshop)
+        stop.wait(POLL_S)
+
+
+def _tidy(workshop: Workshop) -> None:
+    try:
+        catalog.trim_log(workshop.engine)
+    except ApplianceError as error:
+        log.warning("the change log could not be trimmed: %s", error)
 
 
 def once(workshop: Workshop, parse: Parse, stop: threading.Event, kind: str | None = None) -> bool:

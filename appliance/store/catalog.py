@@ -47,6 +47,7 @@ Status = Literal["ready", "problem"]
 ChangeBatch = IndexChanges
 
 RETRY_FIRST_S, RETRY_LONGEST_S = 30.0, 3600.0
+LOG_KEPT = timedelta(days=7)
 BATCH_CHUNKS = 5000  # about what one batch of changes may hold in memory
 
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")  # no database keeps these
@@ -386,6 +387,27 @@ def chunk_accesses(engine: Engine, block: int = 20_000) -> Iterator[tuple[int, i
         last = rows[-1][0] or last
 
 
+def trim_log(engine: Engine, keep: timedelta = LOG_KEPT) -> int:
+    """Forget changes older than `keep`. Returns how many.
+
+    An index that is further behind finds them by comparing itself with the catalogue.
+    """
+    with writing(engine) as s:
+        last = s.exec(select(func.max(ChangeRow.sequence))).one()
+        old = (
+            select(ChangeRow.sequence)
+            .where(col(ChangeRow.at) < now() - keep)
+            .order_by(col(ChangeRow.sequence).desc())
+            .limit(1)
+        )
+        newest_old = s.exec(old).first()
+        if last is None or newest_old is None:
+            return 0
+        # the last row stays, whatever its age: it is where the log has come to
+        gone = col(ChangeRow.sequence) <= min(newest_old, last - 1)
+        return int(s.connection().execute(delete(ChangeRow).where(gone)).rowcount)
+
+
 def stale(engine: Engine, embedder: str) -> int:
     """How many chunks hold a vector of another embedder: they must be made anew."""
     with reading(engine) as s:
@@ -611,28 +633,30 @@ def _forget(s: Session, row: DocumentRow) -> None:
         _log(s, row.id, gone)
 
 
-def forget_source(s: Session, source_id: int) -> int:
-    """Every document of a source, within the transaction that deletes it."""
-    rows = s.exec(
-        select(DocumentRow.id).where(DocumentRow.source_id == source_id).with_for_update()
+def forget_some(s: Session, source_id: int, limit: int) -> int:
+    """Up to `limit` documents of a source, within a transaction. Returns how many went."""
+    ids = s.exec(
+        select(DocumentRow.id)
+        .where(DocumentRow.source_id == source_id)
+        .limit(limit)
+        .with_for_update()
     ).all()
-    gone = [
-        {"document_id": document_id, "removed": removed, "at": now()}
-        for document_id in rows
-        if (removed := _drop_chunks(s, document_id))
-    ]
-    s.connection().execute(
-        delete(BodyRow).where(
-            col(BodyRow.document_id).in_(
-                select(DocumentRow.id).where(DocumentRow.source_id == source_id)
-            )
-        )
-    )
-    s.connection().execute(delete(DocumentRow).where(col(DocumentRow.source_id) == source_id))
-    if gone:
+    removed: dict[str, list[int]] = {}
+    for block in blocks(ids):
+        mine = col(ChunkRow.document_id).in_(block)
+        for document_id, chunk_id in s.exec(select(ChunkRow.document_id, ChunkRow.id).where(mine)):
+            removed.setdefault(document_id, []).append(chunk_id or 0)
+        s.connection().execute(delete(ChunkRow).where(mine))
+        s.connection().execute(delete(BodyRow).where(col(BodyRow.document_id).in_(block)))
+        s.connection().execute(delete(DocumentRow).where(col(DocumentRow.id).in_(block)))
+    if removed:
         lock(s, CHANGE_LOCK)
-        s.connection().execute(insert(ChangeRow), gone)
-    return len(rows)
+        rows = [
+            {"document_id": i, "removed": np.array(sorted(gone), "<i8").tobytes(), "at": now()}
+            for i, gone in removed.items()
+        ]
+        s.connection().execute(insert(ChangeRow), rows)
+    return len(ids)
 
 
 def _log(s: Session, document_id: str, removed: bytes = b"") -> None:

@@ -25,6 +25,7 @@ from appliance.types import Cursor
 
 Outcome = Literal["running", "complete", "stopped", "failed", "interrupted"]
 
+FORGET_AT_ONCE = 200  # documents in one transaction
 RUNS_KEPT = 100  # of each source
 
 
@@ -122,13 +123,23 @@ def update(
 
 
 def delete(engine: Engine, source_id: int) -> int:
-    """The source and all its documents are gone. Returns how many there were."""
-    with writing(engine) as s:
-        row = _row(s, source_id, lock=True)
-        forgotten = catalog.forget_source(s, source_id)
-        s.connection().execute(sql_delete(RunRow).where(col(RunRow.source_id) == source_id))
-        s.delete(row)
-        return forgotten
+    """The source and all its documents are gone. Returns how many there were.
+
+    Large ones go in several transactions, so that nobody else has to wait;
+    cut short, the source is left disabled, and may be deleted again.
+    """
+    forgotten = 0
+    while True:
+        with writing(engine) as s:
+            row = _row(s, source_id, lock=True)
+            row.enabled, row.lease_owner, row.lease_until = False, None, None
+            s.add(row)
+            s.flush()
+            forgotten += (some := catalog.forget_some(s, source_id, FORGET_AT_ONCE))
+            if some < FORGET_AT_ONCE:
+                s.connection().execute(sql_delete(RunRow).where(col(RunRow.source_id) == source_id))
+                s.delete(row)
+                return forgotten
 
 
 def run_now(engine: Engine, source_id: int, retry: bool = False) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import tracemalloc
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
@@ -122,6 +122,22 @@ def test_a_deleted_source_takes_no_more_documents(engine: Engine, put, source) -
         put("a.txt", "宿泊費は一万円とする。")
     with pytest.raises(Conflict):
         catalog.fail(engine, source, "b", "b", "壊れている", transient=False, access=PUBLIC)
+
+
+def test_a_large_source_is_deleted_in_steps_that_let_others_write(
+    engine: Engine, put, source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sources, "FORGET_AT_ONCE", 3)
+    other = sources.create(engine, "別", "memory", {}).id
+    put("keep", "残る文書", source_id=other)
+    index = MemoryIndex()
+    for n in range(7):
+        put(f"{n}", f"文書{n}" * 9)
+    follow(engine, index)
+    assert sources.delete(engine, source) == 7
+    assert [s.id for s in sources.all(engine)] == [other]
+    assert rows(engine)["document"] == rows(engine)["body"] == 1
+    assert sorted(follow(engine, index).entries) == chunk_ids(engine)
 
 
 def test_what_no_database_keeps_is_replaced_and_offsets_hold(engine: Engine, put) -> None:
@@ -306,6 +322,18 @@ def test_nothing_to_follow_says_so(engine: Engine) -> None:
     batch = catalog.changes(engine, 0)
     assert (batch.sequence, batch.added, len(batch.removed)) == (0, (), 0)
     assert catalog.head(engine) == 0
+
+
+def test_old_changes_are_forgotten_and_the_last_one_is_kept(engine: Engine, put) -> None:
+    for n in range(4):
+        put(f"{n}", f"文書{n}")
+    head = catalog.head(engine)
+    assert catalog.trim_log(engine) == 0
+    assert catalog.trim_log(engine, timedelta(seconds=-1)) == 3
+    assert catalog.head(engine) == head
+    assert catalog.trim_log(engine, timedelta(seconds=-1)) == 0
+    put("5", "文書5")
+    assert [e.text.splitlines()[0] for e in catalog.changes(engine, head).added] == ["5"]
 
 
 def test_vectors_of_another_space_are_counted_and_left_out(engine: Engine, put) -> None:
