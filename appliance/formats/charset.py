@@ -22,7 +22,7 @@ _BOMS = (
 _ESCAPE = re.compile(rb"\x1b(\$[@B]|\$\([@BDOPQ]|\([BJIH])")
 _CONTROL = re.compile("[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")
 _SAMPLE = 65_536
-_LOST = 0.002  # more replacement characters than this and it is not text
+_LOST = 0.01  # more replacement characters than this and it is not text
 _COMMON = re.compile("[ぁ-んァ-ヶー、。・「」（）０-９一二三四五六七八九十年月日]")
 _STRANGE = re.compile("[\uff61-\uff9f\ue000-\uf8ff\u0370-\u04ff\u2500-\u257f\ufffd]")
 _ALIASES = {"shift_jis": "cp932", "sjis": "cp932", "x_sjis": "cp932", "windows_31j": "cp932"}
@@ -110,7 +110,7 @@ def _japanese(data: bytes) -> tuple[str, str]:
         text = data.decode(encoding, "replace")
         damaged.append((text.count("\ufffd"), text, encoding))
     lost, text, encoding = min(damaged, key=lambda reading: reading[0])
-    if lost > max(1, len(text) * _LOST):
+    if lost > max(2, len(text) * _LOST):
         raise Unreadable(
             "文字コードを判別できません (UTF-8・Shift_JIS・EUC-JP・ISO-2022-JP のどれでもありません)"
         )

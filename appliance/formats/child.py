@@ -32,6 +32,8 @@ _REQUEST = 65_536
 
 def main(control_fd: int, module: str) -> None:
     """Serve until the other side hangs up. `module` has PARSERS and `identify`."""
+    for asked in (signal.SIGINT, signal.SIGTERM):  # meant for the worker: it hangs up when done
+        signal.signal(asked, signal.SIG_IGN)
     control = socket.socket(fileno=control_fd)
     try:
         formats = importlib.import_module(module)

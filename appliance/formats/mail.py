@@ -80,7 +80,7 @@ def _day(text: str) -> str:
     """The sender's own clock, as people write it."""
     try:
         at = email.utils.parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, TypeError, OverflowError):
         return text
     return f"{at.year}年{at.month}月{at.day}日 {at:%H:%M}"
 

@@ -227,7 +227,10 @@ class Sandbox:
             raise Transient("the sandbox is closed")
         if self._zygote is None or self._zygote.poll() is not None:
             self._stop()
-            self._start()
+            try:
+                self._start()
+            except SettingsError as error:  # it stood before: the machine's trouble, not the file's
+                raise Transient(str(error)) from error
         assert self._control is not None
         return self._control
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from appliance.errors import SettingsError, SourceBusy, TooLarge, Transient, Unreadable
+from appliance.errors import SourceBusy, TooLarge, Transient, Unreadable
 from appliance.formats.sandbox import Sandbox
 from appliance.settings import Settings
 from appliance.types import NOBODY, RawFile
@@ -175,7 +175,7 @@ def test_a_zygote_that_always_dies_is_not_the_files_fault(tmp_path: Path) -> Non
         killer = threading.Thread(target=kill)
         killer.start()
         try:
-            with pytest.raises((Transient, SettingsError)):
+            with pytest.raises(Transient):
                 sandbox.parse(named("slow"))
         finally:
             over.set()
@@ -235,6 +235,33 @@ def test_children_die_with_their_zygote(tmp_path: Path) -> None:
         sandbox.close()
         with pytest.raises(Transient):
             parsing.result(10)
+
+
+ORPHAN = """
+import io, os, sys, threading
+from datetime import UTC, datetime
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from appliance.formats.sandbox import Sandbox
+from appliance.settings import Settings
+from appliance.types import RawFile
+
+sandbox = Sandbox(Settings(data=Path(sys.argv[2])), module="canaries", path=[Path(sys.argv[3])])
+print(sandbox.pid, flush=True)
+file = RawFile("a", "1", lambda: io.BytesIO(b"sleeper"), (), "a", datetime.now(UTC))
+sandbox.parse(file)
+"""
+
+
+def test_a_killed_worker_leaves_no_process(tmp_path: Path) -> None:
+    argv = [sys.executable, "-c", ORPHAN, str(HERE.parents[1]), str(tmp_path), str(HERE)]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as worker:
+        assert worker.stdout
+        zygote = int(worker.stdout.readline())
+        while len(pids := processes_of(zygote)) < 2:
+            time.sleep(0.02)
+        worker.kill()
+    assert gone(pids)
 
 
 def test_no_descriptor_is_left_open(cage: Sandbox, text: Text) -> None:
