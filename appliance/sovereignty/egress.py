@@ -47,9 +47,8 @@ FORBIDDEN = (
 )
 
 _CONNECTING = frozenset({"socket.connect", "socket.sendto", "socket.sendmsg"})
-_RESOLVING = frozenset(
-    {"socket.getaddrinfo", "socket.gethostbyname", "socket.gethostbyaddr", "socket.getnameinfo"}
-)
+_RESOLVING = frozenset({"socket.getaddrinfo", "socket.gethostbyname"})
+_REVERSING = frozenset({"socket.gethostbyaddr", "socket.getnameinfo"})  # asks about an address
 _guarded: _Guard | None = None
 
 
@@ -76,6 +75,8 @@ def guard(settings: Settings, *, listens: bool = False) -> None:
         return
     _guarded = _Guard(hosts, binds)
     sys.addaudithook(_guarded)
+    for verb in ("connect", "connect_ex", "sendto"):
+        setattr(socket.socket, verb, _judged_first(verb, _guarded))
 
 
 def blocked() -> int:
@@ -110,6 +111,9 @@ class _Guard:
         elif event in _RESOLVING:
             address = args[0]
             ours = self._may_resolve(address)
+        elif event in _REVERSING:
+            address = args[0]
+            ours = _loopback(_name(address))
         else:
             return
         if not ours:
@@ -144,6 +148,18 @@ class _Guard:
             return found
         finally:
             self._inside.judging = False
+
+
+def _judged_first(verb: str, guard: _Guard) -> Any:
+    """The socket's own method, which would look a name up before the hook hears of it."""
+    real = getattr(socket.socket, verb)
+
+    def judged(self: socket.socket, *args: Any) -> Any:
+        if args and isinstance(args[-1], tuple):
+            guard(f"socket.{'sendto' if verb == 'sendto' else 'connect'}", (self, args[-1]))
+        return real(self, *args)
+
+    return judged
 
 
 def _name(address: Any) -> str:

@@ -1,0 +1,148 @@
+"""The guard, in processes of its own: an audit hook cannot be taken out again."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from appliance.settings import Settings
+from appliance.sovereignty import egress
+
+ROOT = Path(__file__).parents[2]
+GUARDED = """
+import socket, sys, urllib.request
+from appliance.settings import Settings
+from appliance.sovereignty import egress
+egress.guard(Settings(database_url={database!r}, generator_url={generator!r}), listens={listens})
+def refused(what):
+    try:
+        what()
+    except egress.EgressBlocked:
+        print("refused")
+    except OSError as error:
+        print("reached", type(error).__name__)
+    else:
+        print("reached")
+"""
+
+
+def said(code: str, *, database: str = "", generator: str = "", listens: bool = False) -> list[str]:
+    head = GUARDED.format(database=database, generator=generator, listens=listens)
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", head + code],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+def test_nothing_leaves() -> None:
+    code = """
+def tcp(address, family=socket.AF_INET):
+    with socket.socket(family) as s:
+        s.settimeout(0.2)
+        s.connect(address)
+def udp(address):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+        s.sendto(b"x", address)
+def message(address):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+        s.sendmsg([b"x"], [], 0, address)
+for what in (
+    lambda: tcp(("192.0.2.1", 443)),
+    lambda: tcp(("0x7f.1.1.1.evil", 443)),
+    lambda: udp(("example.com", 53)),
+    lambda: tcp(("169.254.169.254", 80)),
+    lambda: tcp(("::ffff:192.0.2.1", 443), socket.AF_INET6),
+    lambda: tcp(("2001:db8::1", 443), socket.AF_INET6),
+    lambda: udp(("192.0.2.53", 53)),
+    lambda: message(("192.0.2.53", 53)),
+    lambda: socket.getaddrinfo("example.com", 443),
+    lambda: socket.gethostbyname("example.com"),
+    lambda: socket.gethostbyaddr("192.0.2.1"),
+    lambda: socket.create_connection(("example.com", 443), 0.2),
+    lambda: urllib.request.urlopen("http://example.com", timeout=0.2),
+    lambda: socket.socket().bind(("0.0.0.0", 0)),
+):
+    refused(what)
+print(egress.blocked())
+"""
+    *answers, count = said(code)
+    assert answers[:-2] + answers[-1:] == ["refused"] * (len(answers) - 1)
+    assert answers[-2] == "reached URLError"  # urllib wraps what it is refused in its own error
+    assert int(count) == len(answers)
+
+
+def test_this_machine_is_reached() -> None:
+    code = """
+import os, tempfile
+with socket.socket() as server, socket.socket() as client:
+    server.bind(("127.0.0.1", 0)); server.listen()
+    refused(lambda: client.connect(server.getsockname()))
+refused(lambda: socket.getaddrinfo("localhost", 80))
+refused(lambda: socket.getaddrinfo("127.0.0.1", 80))
+refused(lambda: socket.socketpair())
+path = tempfile.mktemp()
+with socket.socket(socket.AF_UNIX) as server, socket.socket(socket.AF_UNIX) as client:
+    server.bind(path); server.listen()
+    refused(lambda: client.connect(path))
+os.unlink(path)
+print(egress.blocked())
+"""
+    assert said(code) == ["reached"] * 5 + ["0"]
+
+
+def test_only_what_the_settings_name_is_reached_beyond_it() -> None:
+    code = """
+def tcp(host):
+    with socket.socket() as s:
+        s.settimeout(0.05)
+        s.connect((host, 5432))
+for host in ("192.0.2.10", "192.0.2.20", "192.0.2.30"):
+    refused(lambda: tcp(host))
+"""
+    answers = said(
+        code,
+        database="postgresql+psycopg://kura:pass@192.0.2.10:5432/kura",
+        generator="http://192.0.2.20:8000",
+    )
+    assert [a.split()[0] for a in answers] == ["reached", "reached", "refused"]
+
+
+def test_only_the_web_listens_and_only_where_it_should() -> None:
+    code = 'refused(lambda: socket.socket().bind(("0.0.0.0", 0)))'
+    assert said(code, listens=True) == ["refused"]  # web_host is loopback
+    assert said('refused(lambda: socket.socket().bind(("127.0.0.1", 0)))') == ["reached"]
+
+
+def test_libraries_are_told_to_stay_at_home() -> None:
+    before = {
+        "LANGCHAIN_TRACING_V2": "true",
+        "LANGSMITH_API_KEY": "x",
+        "HF_ENDPOINT": "http://x",
+        "A": "b",
+    }
+    env = egress.environment(before)
+    assert env["LANGCHAIN_TRACING_V2"] == "false" and env["HF_HUB_OFFLINE"] == "1"
+    assert env["TOKENIZERS_PARALLELISM"] == "false" and env["DO_NOT_TRACK"] == "1"
+    assert "LANGSMITH_API_KEY" not in env and "HF_ENDPOINT" not in env and env["A"] == "b"
+
+
+@pytest.mark.parametrize(
+    ("url", "hosts"),
+    [
+        ("sqlite:////var/lib/kura/kura.db", set()),
+        ("postgresql+psycopg://kura@/kura?host=/run/postgresql", set()),
+        ("postgresql+psycopg://kura:p@DB.example.co.jp:5432/kura", {"db.example.co.jp"}),
+        ("postgresql+psycopg://[2001:db8::5]/kura", {"2001:db8::5"}),
+    ],
+)
+def test_the_hosts_that_settings_name(url: str, hosts: set[str]) -> None:
+    assert egress.allowed_hosts(Settings(database_url=url)) == hosts
