@@ -67,7 +67,12 @@ def passages(engine: Engine, viewer: Viewer, wanted: Sequence[tuple[int, float]]
     """The parents of the chunks in `wanted` (chunk id, score), in the order asked for."""
     with reading(engine) as s:
         found = _visible_chunks(s, viewer, {chunk_id for chunk_id, _ in wanted})
-        return [_passage(s, found[i], score) for i, score in wanted if i in found]
+        texts = _parents(s, found)
+        return [
+            _passage(found[i], texts[i], score, found[i].parent_start, found[i].parent_end)
+            for i, score in wanted
+            if i in texts
+        ]
 
 
 def recall(engine: Engine, viewer: Viewer, references: Sequence[Reference]) -> list[Passage | None]:
@@ -83,7 +88,9 @@ def recalled(s: Session, viewer: Viewer, references: Sequence[Reference]) -> lis
     """`recall`, within a transaction."""
     found = _visible_chunks(s, viewer, {r.chunk_id for r in references})
     return [
-        _passage(s, found[r.chunk_id], r.score, r.start, r.end) if r.chunk_id in found else None
+        _passage(row, _text(s, row.document_id, r.start, r.end), r.score, r.start, r.end)
+        if (row := found.get(r.chunk_id)) is not None
+        else None
         for r in references
     ]
 
@@ -207,16 +214,26 @@ def _admitting(s: Session, viewer: Viewer, ids: Collection[int]) -> set[int]:
     return allowed
 
 
-def _passage(
-    s: Session, row: Any, score: float, start: int | None = None, end: int | None = None
-) -> Passage:
-    start = row.parent_start if start is None else start
-    end = row.parent_end if end is None else end
-    text = s.exec(
-        select(func.substr(BodyRow.text, start + 1, end - start)).where(
-            BodyRow.document_id == row.document_id
+def _parents(s: Session, ids: Iterable[int]) -> dict[int, str]:
+    """Chunk id → the text of its parent."""
+    size = ChunkRow.parent_end - ChunkRow.parent_start
+    texts: dict[int, str] = {}
+    for block in blocks(ids):
+        rows = s.exec(
+            select(ChunkRow.id, func.substr(BodyRow.text, ChunkRow.parent_start + 1, size))
+            .join(BodyRow, col(BodyRow.document_id) == col(ChunkRow.document_id))
+            .where(col(ChunkRow.id).in_(block))
         )
-    ).one()
+        texts |= {chunk_id: text for chunk_id, text in rows if chunk_id is not None}
+    return texts
+
+
+def _text(s: Session, document_id: str, start: int, end: int) -> str:
+    part = func.substr(BodyRow.text, start + 1, end - start)
+    return str(s.exec(select(part).where(BodyRow.document_id == document_id)).one())
+
+
+def _passage(row: Any, text: str, score: float, start: int, end: int) -> Passage:
     return Passage(
         chunk_id=row.id,
         document_id=row.document_id,
