@@ -29,8 +29,11 @@ log = logging.getLogger(__name__)
 Rows = NDArray[np.int64]  # positions within a segment, rising
 Found = tuple[NDArray[np.float32], Rows]  # scores and rows, in no order
 
-_GATHER_SHARE = 0.2  # below this share of a segment, gathering rows beats testing each
+_GATHER_SHARE = 0.01  # below this share of a segment, gathering rows beats testing each
 _FORMAT = 1
+
+# requests come in threads of their own; one search on all cores only makes the others wait
+faiss.omp_set_num_threads(1)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -268,7 +271,8 @@ def _gpu() -> tuple[Callable[[Any], Any], Callable[[Vectors, Vectors, int], tupl
 
 
 def _gathered(segment: Segment, rows: Rows, vector: Vectors, k: int) -> Found:
-    scores = segment.vectors[rows] @ vector[0]
+    # einsum stays in this thread: a matrix product wakes BLAS threads that then wait for cores
+    scores = np.einsum("ij,j->i", segment.vectors[rows], vector[0])
     if k < len(rows):
         best = np.argpartition(-scores, k - 1)[:k]
         return scores[best], rows[best]

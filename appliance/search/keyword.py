@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 WORD_WEIGHT = 1.0
 GRAM_WEIGHT = 0.5
 _TERMS = 256  # of each kind; a question of a million characters costs no more
-_NARROW = 1024  # a scope of so few chunks is given to the query itself
+_NARROW = 256  # a scope of so few chunks is given to the query itself
 _HEAP_BYTES = 48_000_000
 _FORMAT = 1
 
