@@ -9,7 +9,6 @@ from typing import Literal
 from appliance.formats import structure
 from appliance.types import Document, Mark
 
-_SPACES = re.compile(r"[ \t\xa0\u3000]+")
 _LABEL_CHARS = 80
 _LONG_TABLE = 600  # characters: beyond, each row names its columns
 
@@ -76,7 +75,7 @@ class Draft:
 
 
 def one_line(text: str) -> str:
-    return _SPACES.sub(" ", " ".join(text.split()))
+    return " ".join(text.split())
 
 
 def table_lines(rows: Sequence[Sequence[str]]) -> list[str]:

@@ -4,7 +4,9 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 import unicodedata
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -354,14 +356,14 @@ except ApplianceError as error: print(type(error).__name__)
 
 
 @pytest.fixture
-def shared(tmp_path: Path) -> Path:
-    """A folder that every account of this machine can reach."""
-    for parent in (tmp_path, *tmp_path.parents):
-        if parent.stat().st_uid == os.getuid() and not parent.stat().st_mode & 0o001:
-            parent.chmod(parent.stat().st_mode | 0o055)
-    root = tmp_path / "share"
-    root.mkdir(mode=0o755)
-    return root
+def shared() -> Iterator[Path]:
+    """A folder that every account of this machine can reach, as pytest's own are not."""
+    with tempfile.TemporaryDirectory() as place:
+        Path(place).chmod(0o755)
+        root = Path(place) / "share"
+        root.mkdir(mode=0o755)
+        yield root
+        root.chmod(0o755)
 
 
 def as_nobody(root: Path, cursor: str = "") -> list[str]:
