@@ -431,6 +431,12 @@ def test_variables_of_compose_are_settings() -> None:
     assert {u.lower() for u in used} <= set(Settings.__dataclass_fields__)
 
 
+def test_the_image_is_made_by_the_installers_own_steps() -> None:
+    used = set(re.findall(r"\bkura\.([A-Za-z_]+)", page("Containerfile")))
+    assert {"environment", "packages", "product", "models"} <= used
+    assert used <= names()[ROOT / "installer" / "install.py"]
+
+
 def test_hooks_are_local_and_run_what_is_here() -> None:
     hooks = yaml.safe_load(page(".pre-commit-config.yaml"))
     assert {repo["repo"] for repo in hooks["repos"]} == {"local"}
