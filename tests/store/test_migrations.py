@@ -77,3 +77,13 @@ def test_a_database_of_a_newer_version_is_left_alone(migrated: Engine) -> None:
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
     with pytest.raises(SettingsError, match="newer"):
         database.migrate(migrated)
+
+
+def test_every_table_whose_ids_must_not_return_counts_on(sqlite_engine: Engine) -> None:
+    counting = {
+        name for name, t in SQLModel.metadata.tables.items() if t.kwargs.get("sqlite_autoincrement")
+    }
+    with sqlite_engine.connect() as connection:
+        rows = connection.execute(text("SELECT name FROM sqlite_master WHERE sql LIKE '%AUTOINC%'"))
+        assert set(rows.scalars()) == counting
+    assert {"chunk", "access", "change"} <= counting
