@@ -14,9 +14,10 @@ _LONG_TABLE = 600  # characters: beyond, each row names its columns
 
 
 class Draft:
-    """Lines and marks. `document` adds the headings that plain lines carry."""
+    """Lines and marks. `document` adds the headings that plain lines carry, but in a table."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, tabular: bool = False) -> None:
+        self._tabular = tabular
         self._parts: list[str] = []
         self._length = 0
         self._marks: list[Mark] = []
@@ -68,7 +69,8 @@ class Draft:
     def document(self, title: str | None = None) -> Document:
         text = "".join(self._parts).rstrip()
         taken = {_line_start(text, m.start) for m in self._marks if m.kind == "section"}
-        marks = [*self._marks, *structure.sections(text, taken)]
+        found = () if self._tabular else structure.sections(text, taken)
+        marks = [*self._marks, *found]
         marks = [m for m in marks if m.start < len(text)]
         marks.sort(key=lambda m: m.start)
         return Document(text, tuple(marks), one_line(title or "") or None, tuple(self.problems))

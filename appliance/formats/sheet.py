@@ -27,7 +27,7 @@ _CELL = re.compile(rb'<(?:\w+:)?c [^>]{0,200}?r="([A-Z]{1,3})([0-9]{1,7})"')
 
 
 def parse(stream: BinaryIO) -> Document:
-    draft = Draft()
+    draft = Draft(tabular=True)
     data = stream.read()
     if data.startswith(b"PK"):
         draft.problems += Package(io.BytesIO(data)).problems()

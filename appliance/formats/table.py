@@ -22,7 +22,7 @@ def parse(stream: BinaryIO) -> Document:
         rows = list(csv.reader(io.StringIO(decoded.text), delimiter=_delimiter(decoded.text)))
     except csv.Error as error:
         raise Unreadable(f"CSV として読めません ({error})") from None
-    draft = Draft()
+    draft = Draft(tabular=True)
     draft.problems += decoded.problems
     cells = [[one_line(c) for c in row] for row in rows]
     filled = [row for row in cells if any(row)]

@@ -90,6 +90,11 @@ def test_a_short_csv_keeps_its_header_and_a_long_one_labels_every_row(parse) -> 
     assert long.text[mark.start :].startswith("番号: KB-059")
 
 
+def test_a_row_is_never_a_heading(parse) -> None:
+    document = parse("条,題\n第1条,目的\n第2条,定義\n".encode(), "a.csv")
+    assert {m.kind for m in document.marks} == {"cell"}
+
+
 def test_csv_cells_with_line_ends_and_tabs(parse) -> None:
     assert parse('名前,住所\n"山田","東京都\n港区"\n'.encode(), "a.csv").text.endswith(
         "山田 | 東京都 港区"
