@@ -173,7 +173,6 @@ def origin(machine: Appliance) -> Iterator[str]:
             time.sleep(0.01)
         yield f"http://127.0.0.1:{port}"
         serving.should_exit = True
-        serving.force_exit = True
         thread.join(10)
         assert not thread.is_alive()
 

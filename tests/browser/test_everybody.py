@@ -150,7 +150,8 @@ def test_a_screen_reader_hears_stages_and_whole_sentences(
         }"""
     )
     desk.ask(wait=False)
-    page.wait_for_function("window.heard.includes('一つ目の文です。')")
+    expect(page.locator("[aria-live=polite].offscreen")).to_have_text("一つ目の文です。")
     assert "資料を探しています" in page.evaluate("window.heard")
     model.go_on.set()
-    page.wait_for_function("window.heard.includes('二つ目の文です。')")
+    expect(page.locator(".live")).to_have_count(0)
+    assert "二つ目の文です。" in page.evaluate("window.heard")

@@ -1208,11 +1208,8 @@ export interface components {
             role: "member" | "administrator";
             /** Password */
             password: string;
-            /**
-             * Groups
-             * @default []
-             */
-            groups: string[];
+            /** Groups */
+            groups?: string[];
         };
         /** NewKey */
         NewKey: {
@@ -1229,7 +1226,7 @@ export interface components {
             user_id: string;
             /**
              * Scopes
-             * @default [
+             * @example [
              *       "query",
              *       "search"
              *     ]

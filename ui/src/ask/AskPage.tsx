@@ -6,7 +6,7 @@ import { useSay } from "../shared/language";
 import { Problem } from "../shared/Notice";
 import { go } from "../shared/router";
 import { Announcer } from "./Announcer";
-import { ask, clear, running, stop, useLive, type Live } from "./asking";
+import { ask, clear, moveTo, running, stop, useLive, type Live } from "./asking";
 import type { Place } from "./citations";
 import { Composer } from "./Composer";
 import { ConversationList } from "./ConversationList";
@@ -70,12 +70,16 @@ export function AskPage({ conversationId }: Props) {
     }
   }, []);
 
+  const shown = useRef(conversation);
+  shown.current = conversation;
+  const unseen = useRef(false);
   const shownId = useRef<string | null>(null);
   useEffect(() => {
     setPlace(null);
     setError(null);
     // An answer that was just given is already here.
     if (shownId.current !== conversationId) {
+      unseen.current = false;
       stick.reset();
       if (conversationId) void load(conversationId);
     }
@@ -85,18 +89,18 @@ export function AskPage({ conversationId }: Props) {
 
   const settle = useCallback(
     async (ended: Live, before: ReadonlySet<string>) => {
-      let id = ended.conversationId;
+      let id = ended.keptIn;
       if (ended.answer && id) {
         const message: Message = { ...ended.answer, rating: 0, created_at: new Date().toISOString() };
-        setConversation((old) =>
-          old && old.id === id
-            ? { ...old, messages: [...old.messages, message] }
-            : before.has(id as string)
-              ? old
-              : { id: id as string, title: "", messages: [message] },
-        );
+        const old = shown.current;
+        // What broke off before is kept by the server, but not shown here: then all is read again.
+        if (old?.id === id && !unseen.current) setConversation({ ...old, messages: [...old.messages, message] });
+        else if (!before.has(id)) setConversation({ id, title: "", messages: [message] });
+        else await load(id);
+        unseen.current = false;
         clear();
       }
+      unseen.current ||= ended.state === "failed" && id !== null;
       if (ended.state === "stopped" || ended.state === "broken") {
         // The server keeps what there was, a moment after it notices; a new conversation is found by being new.
         for (let turn = 0; turn < 6; turn += 1) {
@@ -117,11 +121,12 @@ export function AskPage({ conversationId }: Props) {
       }
       if (id && !before.has(id) && window.location.pathname === "/") {
         shownId.current = id;
+        moveTo(id);
         go(`/c/${encodeURIComponent(id)}`, "replace");
       }
       await listConversations();
     },
-    [listConversations],
+    [listConversations, load],
   );
 
   const send = useCallback(

@@ -58,7 +58,7 @@ function Ended({ message, opened, onOpen, onAgain }: Opening & { message: Messag
     <>
       {answer && <AnswerText text={answer} citations={citations} passages={passages} streaming={false} onOpen={onOpen} />}
       {ended === "cancelled" && <Interrupted note={say("endedCancelled")} onAgain={() => onAgain(message.question)} />}
-      {ended === "cut" && <Interrupted note={say("endedCut")} />}
+      {ended === "cut" && <Interrupted note={say("endedCut")} onAgain={() => onAgain(message.question)} />}
       {message.dangling > 0 && <p className="note">{say("dangling", { count: message.dangling })}</p>}
       <CitationList citations={citations} passages={passages} opened={opened} onOpen={onOpen} />
       {!citations.length && ended === "complete" && <p className="note">{say("notCited")}</p>}
@@ -108,19 +108,24 @@ function CopyButton({ answer, citations }: { answer: string; citations: readonly
   const say = useSay();
   const [done, setDone] = useState<"" | "copied" | "copyFailed">("");
   return (
-    <button
-      type="button"
-      className="quietButton"
-      onClick={() => {
-        void copyText(asText({ answer, citations: [...citations] }, say)).then((ok) => {
-          setDone(ok ? "copied" : "copyFailed");
-          window.setTimeout(() => setDone(""), 2000);
-        });
-      }}
-    >
-      <Icon name={done === "copied" ? "check" : "copy"} />
-      <span role="status">{say(done || "copy")}</span>
-    </button>
+    <>
+      <button
+        type="button"
+        className="quietButton"
+        onClick={() => {
+          void copyText(asText({ answer, citations: [...citations] }, say)).then((ok) => {
+            setDone(ok ? "copied" : "copyFailed");
+            window.setTimeout(() => setDone(""), 2000);
+          });
+        }}
+      >
+        <Icon name={done === "copied" ? "check" : "copy"} />
+        {say(done || "copy")}
+      </button>
+      <span role="status" className="offscreen">
+        {done && say(done)}
+      </span>
+    </>
   );
 }
 

@@ -8,7 +8,10 @@ import { events, type ServerEvent } from "./sse";
 export type Stage = "sending" | "searching" | "waiting" | "answering";
 
 export interface Live {
+  /** Where it was asked; null is a new conversation. */
   conversationId: string | null;
+  /** The conversation the server has kept it in. */
+  keptIn: string | null;
   question: string;
   stage: Stage;
   position: number | null;
@@ -45,6 +48,11 @@ export function clear(): void {
   if (!running()) set(null);
 }
 
+/** The new conversation has got its address. */
+export function moveTo(conversationId: string): void {
+  if (live) set({ ...live, conversationId });
+}
+
 export function stop(): void {
   controller?.abort();
 }
@@ -56,6 +64,7 @@ export async function ask(question: string, conversationId: string | null): Prom
   controller = mine;
   let now: Live = {
     conversationId,
+    keptIn: conversationId,
     question,
     stage: "sending",
     position: null,
@@ -112,14 +121,14 @@ function take(event: ServerEvent, change: (part: Partial<Live>) => void, now: ()
       return change({ stage: "answering", text: now().text + (data as { text: string }).text });
     case "answer": {
       const answer = data as Answer;
-      return change({ state: "answered", answer, text: answer.answer, conversationId: answer.conversation_id ?? now().conversationId });
+      return change({ state: "answered", answer, text: answer.answer, keptIn: answer.conversation_id });
     }
     case "error":
       // What there was of the answer may have been kept, in a conversation made for it.
       return change({
         state: "failed",
         error: errorFrom(data, (data as { error?: string }).error === "NotSignedIn" ? 401 : 503),
-        conversationId: (data as { conversation_id?: string | null }).conversation_id ?? now().conversationId,
+        keptIn: (data as { conversation_id?: string | null }).conversation_id ?? now().keptIn,
       });
   }
 }

@@ -178,7 +178,7 @@ const TEXT = {
     "途中で止まりました。接続が切れたか、回答を作る部分が止まっています。",
     "Stopped before the end: the connection or the answering service broke off.",
   ],
-  endedCut: ["長さの上限に達したため、途中までの回答です", "Cut short: the answer reached its length limit"],
+  endedCut: ["途中までの回答です（長さの上限か、作成中の不具合による）", "Incomplete: length limit reached, or the answer broke off"],
   answerFailed: ["回答できませんでした", "The answer could not be made"],
   askAgain: ["もう一度質問する", "Ask again"],
   dangling: [
@@ -308,6 +308,8 @@ const TEXT = {
   sourceEdit: ["情報源を編集", "Edit source"],
   sourceName: ["名前", "Name"],
   sourceKind: ["種類", "Kind"],
+  kindFolder: ["共有フォルダー（ファイルサーバー）", "Shared folder (file server)"],
+  kindUploads: ["利用者が追加した資料", "Documents people add"],
   sourceInterval: ["確認の間隔（秒）", "Check every (seconds)"],
   sourceIntervalHint: ["空欄なら標準の間隔です。", "Leave empty for the default."],
   sourceEnabled: ["取り込みを有効にする", "Enabled"],

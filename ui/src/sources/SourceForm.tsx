@@ -36,7 +36,7 @@ const WORDS: Readonly<Record<string, { label: TextKey; hint: TextKey }>> = {
 
 function Filled({ source, connectors, onClose, onSaved }: Props & { connectors: Connector[] }) {
   const say = useSay();
-  const [kind, setKind] = useState(source?.kind ?? connectors[0]?.kind ?? "");
+  const [kind, setKind] = useState(source?.kind ?? (connectors.find((c) => c.kind === "folder") ?? connectors[0])?.kind ?? "");
   const fields = useMemo(
     () => fieldsOf(connectors.find((c) => c.kind === kind)?.settings_schema ?? {}),
     [connectors, kind],
@@ -91,7 +91,7 @@ function Filled({ source, connectors, onClose, onSaved }: Props & { connectors: 
         <SelectField label={say("sourceKind")} value={kind} onChange={(e) => setKind(e.target.value)}>
           {connectors.map((c) => (
             <option key={c.kind} value={c.kind}>
-              {c.kind === "folder" ? say("settingRoot") : c.title}
+              {c.kind === "folder" ? say("kindFolder") : c.title}
             </option>
           ))}
         </SelectField>

@@ -72,7 +72,7 @@ export function SourcesRoom() {
                   </div>
                   <p className="rowSub">
                     {[
-                      String(source.settings["root"] ?? source.kind),
+                      source.kind === "uploads" ? say("kindUploads") : String(source.settings["root"] ?? source.kind),
                       say("sourceDocuments", { count: source.documents }),
                       ...(source.problems ? [say("sourceProblems", { count: source.problems })] : []),
                     ].join(" · ")}

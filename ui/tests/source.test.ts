@@ -1,0 +1,91 @@
+import { describe, expect, test } from "vitest";
+import { cut } from "../src/ask/SourcePanel";
+import { fieldsOf, shown, taken } from "../src/sources/schema";
+
+const TEXT = "𠮷の章。宿泊費は一万円。日当は二千円。";
+const at = (words: string) => {
+  const units = TEXT.indexOf(words);
+  const start = [...TEXT.slice(0, units)].length;
+  return { start, end: start + [...words].length };
+};
+
+describe("a source cut into parts", () => {
+  const doc = { text: TEXT, offset: 0, marks: [] };
+
+  test("marks the supporting words inside what was consulted", () => {
+    const { parts, changed } = cut(doc, { passage: at("宿泊費は一万円。"), span: at("一万円"), quote: "一万円" });
+    expect(changed).toBe(false);
+    expect(parts.map((p) => [p.kind, p.text])).toEqual([
+      ["text", "𠮷の章。"],
+      ["passage", "宿泊費は"],
+      ["cited", "一万円"],
+      ["passage", "。"],
+      ["text", "日当は二千円。"],
+    ]);
+    expect(parts.filter((p) => p.target).map((p) => p.text)).toEqual(["一万円"]);
+  });
+
+  test("finds the words again where the text has moved", () => {
+    const { parts, changed } = cut(doc, { passage: null, span: { start: 0, end: 3 }, quote: "日当は二千円" });
+    expect(changed).toBe(false);
+    expect(parts.find((p) => p.kind === "cited")?.text).toBe("日当は二千円");
+  });
+
+  test("says so when the words are no longer there, and marks nothing", () => {
+    const { parts, changed } = cut(doc, { passage: at("宿泊費"), span: at("一万円"), quote: "九千円" });
+    expect(changed).toBe(true);
+    expect(parts.every((p) => p.kind === "text")).toBe(true);
+  });
+
+  test("a window of a document: offsets count from its beginning", () => {
+    const start = [...TEXT.slice(0, TEXT.indexOf("宿泊費"))].length;
+    const window = { text: TEXT.slice(TEXT.indexOf("宿泊費")), offset: start, marks: [] };
+    const { parts } = cut(window, { passage: null, span: at("一万円"), quote: "一万円" });
+    expect(parts.find((p) => p.kind === "cited")?.text).toBe("一万円");
+  });
+
+  test("pages and slides are shown where they begin; the text stays whole", () => {
+    const mark = (start: number, label: string, kind: "page" | "section") => ({ start, label, kind, page: null, level: 0 });
+    const marks = [mark(0, "p. 1", "page"), mark(5, "p. 2", "page"), mark(6, "第1条", "section")];
+    const { parts } = cut({ ...doc, marks }, { passage: null, span: null, quote: "" });
+    expect(parts.filter((p) => p.kind === "place").map((p) => p.text)).toEqual(["p. 1", "p. 2"]);
+    expect(parts.filter((p) => p.kind !== "place").map((p) => p.text).join("")).toBe(TEXT);
+  });
+});
+
+describe("settings of a source from their JSON Schema", () => {
+  const schema = {
+    required: ["root"],
+    properties: {
+      root: { type: "string", title: "Root" },
+      allow: { type: "array", items: { type: "string" }, default: ["everyone"] },
+      depth: { anyOf: [{ type: "integer" }, { type: "null" }], default: null },
+      mode: { $ref: "#/$defs/Mode" },
+      password: { type: "string" },
+      follow: { type: "boolean", default: true },
+    },
+    $defs: { Mode: { enum: ["fast", "whole"], type: "string" } },
+  };
+  const fields = fieldsOf(schema);
+
+  test("each becomes the field that fits", () => {
+    expect(Object.fromEntries(fields.map((f) => [f.name, f.kind]))).toEqual({
+      root: "text",
+      allow: "lines",
+      depth: "number",
+      mode: "choice",
+      password: "secret",
+      follow: "flag",
+    });
+    expect(fields.filter((f) => f.required).map((f) => f.name)).toEqual(["root"]);
+  });
+
+  test("what is shown and what is sent are the same value", () => {
+    const values: Record<string, unknown> = { root: "/srv/規程", allow: ["group:総務部", "everyone"], depth: 3, mode: "whole", password: " 空白も ", follow: false };
+    for (const field of fields) expect(taken(field, shown(field.kind, values[field.name])), field.name).toEqual(values[field.name]);
+  });
+
+  test("an empty optional field is left out", () => {
+    expect(taken(fields[2] as (typeof fields)[number], "")).toBeUndefined();
+  });
+});
