@@ -319,6 +319,7 @@ def models_unpack() -> None:
     from appliance.inference import models
 
     settings = _settings()
+    settings.data.mkdir(parents=True, exist_ok=True, mode=0o700)
     with Progress(
         TextColumn("{task.description}"),
         BarColumn(),

@@ -1,0 +1,169 @@
+"""The command line as a person types it: real processes, their output and their exit status."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> dict[str, str]:
+    """An environment with a data folder and a port of its own, where nothing runs yet."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("KURA_")}
+    return kept | {
+        "KURA_DATA": str(tmp_path / "data"),
+        "KURA_WEB_PORT": str(port),
+        "PYTHONPATH": str(ROOT),
+    }
+
+
+def kura(
+    home: dict[str, str], *words: str, status: int = 0, given: str = ""
+) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "appliance.cli", *words],
+        capture_output=True,
+        text=True,
+        env=home,
+        input=given,
+        timeout=120,
+    )
+    assert done.returncode == status, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    return done
+
+
+def told(home: dict[str, str], *words: str, status: int = 0) -> Any:
+    return json.loads(kura(home, *words, "--json", status=status).stdout)
+
+
+def imported(home: dict[str, str], code: str) -> set[str]:
+    show = "; import sys, json; print(json.dumps(sorted(sys.modules)))"
+    done = subprocess.run(
+        [sys.executable, "-c", code + show], capture_output=True, text=True, env=home, check=True
+    )
+    return {name.partition(".")[0] for name in json.loads(done.stdout)}
+
+
+def test_help_loads_nothing_heavy(home: dict[str, str]) -> None:
+    loaded = imported(home, "import appliance.cli")
+    assert not loaded & {"torch", "faiss", "tantivy", "fastapi", "sqlalchemy", "numpy", "httpx2"}
+    assert "work" in kura(home, "--help").stdout
+
+
+def test_work_loads_no_index_and_no_model(home: dict[str, str]) -> None:
+    code = "from appliance import build, settings, worker; build.work(settings.load())"
+    assert not imported(home, code) & {"torch", "faiss", "tantivy", "llama_cpp", "fastapi"}
+
+
+def test_accounts_groups_and_sources(home: dict[str, str], tmp_path: Path) -> None:
+    made = told(home, "user", "add", "admin", "--administrator")
+    assert len(made["password"]) >= 16
+    kura(home, "group", "set", "総務部", "user:ito")
+    words = ("user", "add", "ito", "--name", "伊藤", "--group", "総務部", "--password-stdin")
+    shown = kura(home, *words, given="正しいパスワード99\n")
+    assert "正しいパスワード99" not in shown.stdout
+    assert [u["id"] for u in told(home, "user", "list")["users"]] == ["admin", "ito"]
+    kura(home, "user", "disable", "ito")
+    assert told(home, "user", "list")["users"][1]["disabled"]
+    refused = kura(home, "user", "disable", "admin", status=1)
+    assert "管理者" in refused.stderr
+    kura(home, "user", "add", "ito", status=1)
+
+    root = tmp_path / "share"
+    root.mkdir()
+    words = ("source", "add", "総務", "folder", "--set", f"root={root}")
+    kura(home, *words, "--set", 'allow=["everyone"]')
+    names = [s["name"] for s in told(home, "source", "list")["sources"]]
+    assert "総務" in names
+    kura(home, "source", "add", "壊れ", "folder", status=1)
+    kura(home, "sync", "総務", "--no-wait")
+    kura(home, "source", "remove", "総務")
+    assert "総務" not in [s["name"] for s in told(home, "source", "list")["sources"]]
+
+
+def test_settings_are_shown_without_their_secrets(home: dict[str, str]) -> None:
+    url = {"KURA_DATABASE_URL": "postgresql+psycopg://kura:KANARIA@db.example/kura"}
+    for words in (("settings",), ("settings", "--json")):
+        assert "KANARIA" not in kura(home | url, *words).stdout
+    rows = {r["name"]: r for r in told(home, "settings")["settings"]}
+    assert rows["web_port"]["value"] == home["KURA_WEB_PORT"]
+    assert all(len(row["sentence"]) > 10 for row in rows.values())
+
+
+@pytest.mark.parametrize("bad", [{"KURA_WEB_PORT": "abc"}, {"KURA_CONFIG": "/nowhere/kura.toml"}])
+def test_a_bad_setting_is_named_and_final(home: dict[str, str], bad: dict[str, str]) -> None:
+    for command in ("status", "work", "up"):
+        refused = kura(home | bad, command, status=78)
+        assert re.search("web_port|KURA_CONFIG", refused.stderr)
+
+
+def test_data_that_others_may_read_is_not_served(home: dict[str, str]) -> None:
+    data = Path(home["KURA_DATA"])
+    data.mkdir(mode=0o700)
+    data.chmod(0o755)
+    for command in ("up", "web", "work"):
+        assert "chmod 700" in kura(home, command, status=78).stderr
+    checks = {c["name"]: c for c in told(home, "doctor", status=1)["checks"]}
+    assert not checks["データフォルダ"]["ok"] and not checks["モデル"]["ok"]
+
+
+def test_nothing_runs_and_everybody_says_so(home: dict[str, str]) -> None:
+    kura(home, "user", "add", "ito")
+    assert told(home, "status", status=1)["web"] == "stopped"
+    assert "kura up" in kura(home, "ask", "質問", "--as", "ito", status=78).stderr
+    assert "nobody" in kura(home, "ask", "質問", "--as", "nobody", status=78).stderr
+
+
+def test_the_description_is_written(home: dict[str, str], tmp_path: Path) -> None:
+    kura(home, "openapi", str(tmp_path / "openapi.json"))
+    written = json.loads((tmp_path / "openapi.json").read_text("utf-8"))
+    assert "/api/v1/query" in written["paths"]
+
+
+def test_the_web_alone_serves_shows_its_code_and_stops(home: dict[str, str]) -> None:
+    serving = subprocess.Popen(
+        [sys.executable, "-m", "appliance.cli", "web"], stderr=subprocess.PIPE, text=True, env=home
+    )
+    try:
+        assert serving.stderr is not None
+        assert re.search(r"([A-Z2-9]{4}-){3}[A-Z2-9]{4}", serving.stderr.readline())
+        deadline = time.monotonic() + 60
+        while told_status(home) not in ("ready", "degraded"):
+            assert time.monotonic() < deadline and serving.poll() is None
+            time.sleep(0.2)
+        assert str(serving.pid) in kura(home, "web", status=1).stderr  # a second one
+
+        kura(home, "user", "add", "ito", "--administrator")
+        assert told(home, "search", "宿泊費は?", "--as", "ito") == {"passages": []}
+        assert told(home, "reindex")["chunks"] == 0
+    finally:
+        serving.send_signal(signal.SIGTERM)
+        log = serving.communicate(timeout=30)[1]
+    assert serving.returncode == 0
+    assert all(json.loads(line) for line in log.splitlines())
+
+
+def told_status(home: dict[str, str]) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "appliance.cli", "status", "--json"],
+        capture_output=True,
+        text=True,
+        env=home,
+    )
+    return str(json.loads(done.stdout)["web"])
