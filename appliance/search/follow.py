@@ -82,11 +82,14 @@ class Follower:
         return self._ready.wait(timeout_s)
 
     def close(self) -> None:
-        """Stop following and save what is not saved."""
+        """Stop following and save what is not saved; what cannot be saved is replayed next time."""
         self._stop.set()
         if self._thread is not None:
             self._thread.join()
-        self.save()
+        try:
+            self.save()
+        except OSError:
+            log.exception("the indexes could not be saved")
 
     def catch_up(self) -> int:
         """Take in what the log holds by now. Returns 0 if there was nothing."""
@@ -109,7 +112,8 @@ class Follower:
             self._scopes.load(truth.items(), head)
             parts = [self._repair(index, truth, head) for index in self._indexes]
             self._follow([self._scopes, *self._indexes])
-            self._ready.set()
+            if not self._stop.is_set():
+                self._ready.set()
             return Report(len(truth), *(sum(column) for column in zip(*parts, strict=True)))
 
     def save(self) -> None:
@@ -151,6 +155,8 @@ class Follower:
         index.apply(IndexChanges(removed=extra))
         added = 0
         for start in range(0, len(missing), _BLOCK):
+            if self._stop.is_set():
+                return added, len(extra), len(missing) - added  # the next start goes on
             block = missing[start : start + _BLOCK]
             entries = catalog.entries(self._engine, block.tolist(), _space(index))
             index.apply(IndexChanges(tuple(entries)))
