@@ -18,6 +18,7 @@ def test_documents_with_their_problems(desk: Desk, machine: Appliance) -> None:
     expect(rows).to_have_count(1)
     expect(rows).to_contain_text("文字を取り出せません")
     page.get_by_label("状態", exact=True).select_option("")
+    expect(rows).to_have_count(3)
     page.get_by_label("題名・保存先で探す").fill("旅費")
     expect(rows).to_have_count(1)
     expect(rows).to_contain_text("規程/旅費規程.txt")

@@ -28,7 +28,7 @@ def test_a_hostile_answer_is_inert_text(desk: Desk, model: Model, said: str) -> 
     for _ in range(2):  # as it streams, and from history
         shown = desk.answer.locator(".answerText")
         expect(shown).to_contain_text("回答です")
-        assert shown.locator(":not(button.marker):not(span.marker)").count() == 0
+        assert shown.locator(":not(.marker):not(span.keep)").count() == 0
         assert page.evaluate("window.hurt") is None
         page.reload()
     assert page.url.startswith(desk.origin)

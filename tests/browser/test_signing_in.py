@@ -47,6 +47,39 @@ def test_after_the_session_ends_one_is_back_where_one_was(desk: Desk, machine: A
     expect(page.get_by_role("textbox", name="質問")).to_have_value("日当はいくらですか")
 
 
+def test_signing_in_again_in_another_tab_does_not_lock_this_one_out(desk: Desk) -> None:
+    page = desk.sign_in("ito")
+    other = desk.context.new_page()
+    desk.watch(other)
+    other.goto(desk.origin)
+    other.get_by_role("button", name="アカウント: 伊藤 健").click()
+    other.get_by_role("button", name="サインアウト").click()
+    other.get_by_label("利用者ID").fill("ito")
+    other.get_by_label("パスワード", exact=True).fill(PASSWORD)
+    other.keyboard.press("Enter")
+    other.locator(".shell").wait_for()
+    desk.ask()
+    expect(desk.answer).to_contain_text("一泊一万円が上限です")
+    page.get_by_role("button", name="役に立った").click()
+    expect(page.get_by_label("理由（任意）")).to_be_visible()
+
+
+def test_somebody_else_signing_in_never_acts_from_the_first_ones_page(desk: Desk) -> None:
+    page = desk.sign_in("ito")
+    other = desk.context.new_page()
+    desk.watch(other)
+    other.goto(desk.origin)
+    other.get_by_role("button", name="アカウント: 伊藤 健").click()
+    other.get_by_role("button", name="サインアウト").click()
+    other.get_by_label("利用者ID").fill("sato")
+    other.get_by_label("パスワード", exact=True).fill(PASSWORD)
+    other.keyboard.press("Enter")
+    other.locator(".shell").wait_for()
+    desk.ask(wait=False)
+    expect(page.get_by_role("button", name="アカウント: 佐藤 美咲")).to_be_visible()
+    expect(page.locator(".exchange")).to_have_count(0)
+
+
 def test_language_is_remembered(desk: Desk) -> None:
     page = desk.open()
     page.get_by_role("button", name="English").click()

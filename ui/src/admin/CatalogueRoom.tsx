@@ -19,12 +19,13 @@ export function CatalogueRoom() {
   const [page, setPage] = useState(1);
 
   useEffect(() => {
+    if (typed.trim() === q) return;
     const timer = window.setTimeout(() => {
       setQ(typed.trim());
       setPage(1);
     }, 250);
     return () => window.clearTimeout(timer);
-  }, [typed]);
+  }, [typed, q]);
 
   const sources = useLoad(() => unwrap(api.GET("/api/v1/admin/sources")), []);
   const documents = useLoad(

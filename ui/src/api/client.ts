@@ -1,14 +1,17 @@
 import createClient, { type Middleware } from "openapi-fetch";
 import type { Language, Say } from "../shared/text";
 import type { paths } from "./schema";
+import type { SignedIn } from "./types";
 
 /** The one client. The CSRF token lives in memory alone; a 401 anywhere shows the sign-in page. */
 
 let csrfToken = "";
+let signedInAs = "";
 let signedOut: () => void = () => {};
 
-export function setCsrfToken(token: string): void {
+export function setCsrfToken(token: string, userId: string): void {
   csrfToken = token;
+  signedInAs = userId;
 }
 
 export function onSignedOut(listener: () => void): void {
@@ -38,7 +41,25 @@ const middleware: Middleware = {
   },
 };
 
-export const api = createClient<paths>({ credentials: "same-origin" });
+/**
+ * `fetch`, patient with other tabs: signing in again there gives the browser a new session, whose
+ * token this tab does not know yet. If it has become somebody else's, the page starts anew.
+ */
+export async function send(request: Request): Promise<Response> {
+  const again = request.clone();
+  const response = await fetch(request);
+  if (response.status !== 403 || !UNSAFE.has(request.method)) return response;
+  const session = await fetch("/api/v1/session", { credentials: "same-origin" });
+  if (!session.ok) return response;
+  const { csrf_token: token, user } = (await session.json()) as SignedIn;
+  if (user.id !== signedInAs) window.location.assign("/");
+  if (token === csrfToken) return response;
+  csrfToken = token;
+  again.headers.set("X-CSRF-Token", token);
+  return fetch(again);
+}
+
+export const api = createClient<paths>({ credentials: "same-origin", fetch: send });
 api.use(middleware);
 
 /** What a call that did not succeed says: for a person, in both languages. */

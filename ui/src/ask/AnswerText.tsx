@@ -20,23 +20,32 @@ export const AnswerText = memo(function AnswerText({ text, citations, passages, 
   );
   return (
     <div className="answerText">
-      {segments(text, known, streaming).map((segment, i) =>
-        "text" in segment ? (
-          <Fragment key={i}>{segment.text}</Fragment>
-        ) : (
-          <Marker
-            key={i}
-            marker={segment.marker}
-            citation={citationAt(citations, segment.marker, segment.occurrence)}
-            passages={passages}
-            onOpen={onOpen}
-          />
-        ),
-      )}
+      {segments(text, known, streaming).map((segment, i, all) => {
+        const before = all[i - 1];
+        if ("text" in segment) {
+          const closed = before && "marker" in before ? closing(segment.text) : "";
+          return <Fragment key={i}>{segment.text.slice(closed.length)}</Fragment>;
+        }
+        const after = all[i + 1];
+        return (
+          <span key={i} className="keep">
+            <Marker
+              marker={segment.marker}
+              citation={citationAt(citations, segment.marker, segment.occurrence)}
+              passages={passages}
+              onOpen={onOpen}
+            />
+            {after && "text" in after && closing(after.text)}
+          </span>
+        );
+      })}
       {streaming && <span className="caret" aria-hidden="true" />}
     </div>
   );
 });
+
+/** 。 and its like must not begin a line, not even after a button. */
+const closing = (text: string): string => /^[。、．，.,」』）)]*/.exec(text)?.[0] ?? "";
 
 interface MarkerProps {
   marker: number;

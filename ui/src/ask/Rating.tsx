@@ -1,4 +1,4 @@
-import { useId, useState, type FormEvent } from "react";
+import { useEffect, useId, useRef, useState, type FormEvent } from "react";
 import { api, explain, unwrap } from "../api/client";
 import { Icon } from "../shared/Icon";
 import { useLanguage } from "../shared/language";
@@ -12,6 +12,11 @@ export function Rating({ answerId, given }: { answerId: string; given: Value }) 
   const [comment, setComment] = useState("");
   const [note, setNote] = useState("");
   const id = useId();
+  const form = useRef<HTMLFormElement>(null);
+
+  useEffect(() => {
+    if (asking) form.current?.scrollIntoView({ block: "nearest" });
+  }, [asking]);
 
   async function rate(next: Value, words?: string) {
     const before = value;
@@ -49,6 +54,7 @@ export function Rating({ answerId, given }: { answerId: string; given: Value }) 
       </div>
       {asking && (
         <form
+          ref={form}
           className="ratingComment"
           onSubmit={(event: FormEvent) => {
             event.preventDefault();

@@ -1,5 +1,5 @@
 import { useSyncExternalStore } from "react";
-import { ApiError, errorFrom, headersFor, tellSignedOut, unreachable } from "../api/client";
+import { ApiError, errorFrom, headersFor, send, tellSignedOut, unreachable } from "../api/client";
 import type { Answer, Passage } from "../api/types";
 import { events, type ServerEvent } from "./sse";
 
@@ -81,13 +81,15 @@ export async function ask(question: string, conversationId: string | null): Prom
   change({});
 
   try {
-    const response = await fetch("/api/v1/query", {
-      method: "POST",
-      credentials: "same-origin",
-      headers: { "Content-Type": "application/json", Accept: "text/event-stream", ...headersFor("POST") },
-      body: JSON.stringify(conversationId ? { question, conversation_id: conversationId } : { question }),
-      signal: mine.signal,
-    });
+    const response = await send(
+      new Request("/api/v1/query", {
+        method: "POST",
+        credentials: "same-origin",
+        headers: { "Content-Type": "application/json", Accept: "text/event-stream", ...headersFor("POST") },
+        body: JSON.stringify(conversationId ? { question, conversation_id: conversationId } : { question }),
+        signal: mine.signal,
+      }),
+    );
     if (!response.ok || !response.body) {
       const body: unknown = await response.json().catch(() => null);
       throw errorFrom(body, response.status);

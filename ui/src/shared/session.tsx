@@ -22,7 +22,7 @@ export function SessionProvider({ children }: { children: ReactNode }) {
   const [door, setDoor] = useState<Door>({ at: "loading" });
 
   const enter = useCallback((session: SignedIn) => {
-    setCsrfToken(session.csrf_token);
+    setCsrfToken(session.csrf_token, session.user.id);
     setDoor({ at: "inside", user: session.user });
   }, []);
 
@@ -54,7 +54,7 @@ export function SessionProvider({ children }: { children: ReactNode }) {
 
   useEffect(() => {
     onSignedOut(() => {
-      setCsrfToken("");
+      setCsrfToken("", "");
       setDoor((door) => (door.at === "inside" ? { at: "signIn", ended: true } : door));
     });
     look();
