@@ -10,8 +10,22 @@ test("the client's types are those of openapi.json (npm run api)", async () => {
   expect(types.endsWith(made)).toBe(true);
 });
 
+interface Locked {
+  resolved?: string;
+  integrity?: string;
+  optionalDependencies?: Record<string, string>;
+}
+
+test("the lock file knows every platform's packages: without one of them `npm ci` refuses them all", () => {
+  const { packages } = JSON.parse(lockFile) as { packages: Record<string, Locked> };
+  const known = Object.keys(packages).map((path) => path.split("node_modules/").at(-1));
+  for (const { optionalDependencies } of Object.values(packages)) {
+    for (const name of Object.keys(optionalDependencies ?? {})) expect(known).toContain(name);
+  }
+});
+
 test("the lock file names no download address, and every version is exact", () => {
-  const lock = JSON.parse(lockFile) as { packages: Record<string, { resolved?: string; integrity?: string }> };
+  const lock = JSON.parse(lockFile) as { packages: Record<string, Locked> };
   for (const [name, entry] of Object.entries(lock.packages)) {
     expect(entry.resolved, name).toBeUndefined();
     if (name) expect(entry.integrity, name).toMatch(/^sha512-/);
