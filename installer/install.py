@@ -43,9 +43,12 @@ def main() -> None:
 
 
 def environment() -> None:
+    """Made anew only where there is none, or one of another Python: never under running programs."""
     wanted = _digest([sys.version, str(VENV)])
     if _stamped(VENV / ".made", wanted) and PYTHON.exists():
         return
+    if Path(sys.prefix) == VENV:
+        raise SystemExit("run this with the system's Python, not with the one it is to replace")
     step = Step("Python 環境を作成", "Python environment", 15)
     run(step, [sys.executable, "-m", "venv", "--clear", str(VENV)], LOG)
     _stamp(VENV / ".made", wanted)

@@ -147,7 +147,8 @@ def unpack(root: Path, progress: Progress = lambda what, share: None) -> list[st
 
     A folder appears whole or not at all. Raises DigestMismatch, SettingsError.
     """
-    root.mkdir(parents=True, exist_ok=True)
+    root.parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # the data folder: nobody else's
+    root.mkdir(exist_ok=True)
     made = []
     for model in catalogue():
         if not problems(model, root):
