@@ -262,10 +262,13 @@ def _train(given: argparse.Namespace) -> None:
     kept = examples.without(read, examples.read([given.measured]))
     learned = cases(kept, plan)
     base = given.model or installed()
+    pace = f"--steps {plan.steps}" if plan.steps else f"--minutes {plan.minutes:g}"
     facts = {
         "base": {"file": base.name, "sha256": sha256(base)},
-        "command": "python -m appliance.training.answer_adapter train --data DIR --measured FILE"
-        f" --out DIR --minutes {plan.minutes:g} --cases {plan.cases} --seed {plan.seed}",
+        "commands": [
+            "python -m appliance.training.answer_adapter train --data DIR --measured FILE"
+            f" --out DIR {pace} --cases {plan.cases} --seed {plan.seed}"
+        ],
         "hardware": hardware(given.threads),
         "plan": asdict(plan),
         "articles_read": len({p.article for p in read}),

@@ -195,7 +195,7 @@ def test_the_adapter_is_the_one_its_card_describes() -> None:
     assert hashlib.sha256(ADAPTER.read_bytes()).hexdigest() == CARD["sha256"]
     assert ADAPTER.stat().st_size == CARD["size_bytes"] < 16_000_000
     assert CARD["sha256"] in ADAPTER.with_suffix(".md").read_text("utf-8")
-    assert {"base", "command", "data_sha256", "hardware", "loss", "plan", "reached"} <= set(CARD)
+    assert {"base", "commands", "data_sha256", "hardware", "loss", "plan", "reached"} <= set(CARD)
 
 
 def test_no_card_names_a_place_on_the_machine_it_was_made_on() -> None:
