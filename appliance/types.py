@@ -240,6 +240,7 @@ class Citation:
     span: Span | None  # the words that support the claim; None where none do
     quote: str  # the text of `span`, or ""
     supported: bool  # checked against the passage, not assumed
+    label: str = ""  # the place of the span; the passage's where there is none
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,7 @@ def citation(c: types.Citation) -> shapes.Citation:
         source=c.passage.source,
         uri=c.passage.uri,
         title=c.passage.title,
-        label=c.passage.label,
+        label=c.label or c.passage.label,
         quote=c.quote,
         span=shapes.Span(start=c.span.start, end=c.span.end) if c.span else None,
         supported=c.supported,

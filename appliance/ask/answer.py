@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from appliance.ask import budget, cite, converse, prompt
@@ -18,7 +18,7 @@ from appliance.ports import Generator
 from appliance.search.retrieve import Retriever
 from appliance.settings import Settings
 from appliance.store import access
-from appliance.types import Answer, Ended, Passage, Turn, Viewer
+from appliance.types import Answer, Citation, Ended, Passage, Turn, Viewer
 
 NOT_FOUND = "資料に見つかりません。"
 
@@ -103,7 +103,7 @@ class Answerer:
                     yield Piece(shown)
                 if speech.over:
                     break
-        yield from self._ending(asked, passages, speech, cancelled())
+        yield from self._ending(asked, viewer, passages, speech, cancelled())
 
     def _allowed(self, viewer: Viewer, passages: Sequence[Passage]) -> tuple[Passage, ...]:
         """Those the viewer may read at this moment: fitting may have waited for the model."""
@@ -112,7 +112,12 @@ class Answerer:
         return tuple(p for p in passages if p.document_id in visible)
 
     def _ending(
-        self, asked: str, passages: tuple[Passage, ...], speech: Speech, cancelled: bool
+        self,
+        asked: str,
+        viewer: Viewer,
+        passages: tuple[Passage, ...],
+        speech: Speech,
+        cancelled: bool,
     ) -> Iterator[Event]:
         if not cancelled and speech.refused:
             if not speech.shown:
@@ -125,7 +130,19 @@ class Answerer:
         if added := cited.text[len(speech.text) :]:
             yield Piece(added)
         ended: Ended = "cancelled" if cancelled else "cut" if self._cut(speech) else "complete"
-        yield Answer(cited.text, cited.citations, passages, ended, asked, speech.dangling)
+        citations = self._placed(viewer, cited.citations)
+        yield Answer(cited.text, citations, passages, ended, asked, speech.dangling)
+
+    def _placed(self, viewer: Viewer, citations: Sequence[Citation]) -> tuple[Citation, ...]:
+        """Each with the place of its words: a passage may begin a page or a 条 before them."""
+        wanted = [
+            (c.passage.document_id, c.span.start if c.span else c.passage.start) for c in citations
+        ]
+        found = access.labels(self.retriever.engine, viewer, wanted) if wanted else []
+        return tuple(
+            replace(c, label=label if c.span else c.passage.label)
+            for c, label in zip(citations, found, strict=True)
+        )
 
     def _cut(self, speech: Speech) -> bool:
         """Whether the limit ended the answer; a port does not say, so its tokens are counted."""

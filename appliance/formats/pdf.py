@@ -224,8 +224,9 @@ def _outline(
         end = starts[page + 1] if page + 1 < len(starts) else len(text)
         for start, line in _lines(text, max(at, starts[page]), end):
             if "".join(line.split()) == words:
-                label = structure.label(line)
-                marks.append(Mark(start, label[0] if label else line.strip()[:80], level=level))
+                # 章 and 条 say their own depth; outlines often nest one 条 under another
+                name, depth = structure.label(line) or (line.strip()[:80], level)
+                marks.append(Mark(start, name, level=depth))
                 at = start + len(line)
                 break
     return marks

@@ -20,6 +20,7 @@ from sqlmodel import Session, col, select
 from appliance.errors import NotVisible
 from appliance.store.database import reading
 from appliance.store.tables import AccessRow, BodyRow, ChunkRow, DocumentRow, SourceRow
+from appliance.text import places
 from appliance.types import Access, Box, Layer, Mark, Passage, Principal, Span, Viewer, admits
 
 T = TypeVar("T")
@@ -93,6 +94,24 @@ def recalled(s: Session, viewer: Viewer, references: Sequence[Reference]) -> lis
         else None
         for r in references
     ]
+
+
+def labels(engine: Engine, viewer: Viewer, wanted: Sequence[tuple[str, int]]) -> list[str]:
+    """The place of each (document id, offset); empty where the viewer may not read."""
+    with reading(engine) as s:
+        visible = _visible(s, viewer, {document_id for document_id, _ in wanted})
+        return labelled(s, [(i, at) if i in visible else ("", 0) for i, at in wanted])
+
+
+def labelled(s: Session, wanted: Sequence[tuple[str, int]]) -> list[str]:
+    """`labels` of documents that were found visible, within a transaction."""
+    marks: dict[str, tuple[Mark, ...]] = {}
+    for block in blocks({document_id for document_id, _ in wanted}):
+        rows = s.exec(
+            select(BodyRow.document_id, BodyRow.marks).where(col(BodyRow.document_id).in_(block))
+        )
+        marks |= {i: tuple(map(mark_from_json, stored)) for i, stored in rows}
+    return [places.at(marks.get(i, ()), at) for i, at in wanted]
 
 
 def document(engine: Engine, viewer: Viewer, document_id: str) -> DocumentView:

@@ -32,6 +32,7 @@ from appliance.store.tables import (
     SourceRow,
     now,
 )
+from appliance.text import places
 from appliance.types import (
     Access,
     Chunk,
@@ -52,7 +53,6 @@ BATCH_CHUNKS = 5000  # about what one batch of changes may hold in memory
 
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")  # no database keeps these
 _STORED = {"document_id": "id"}
-_KINDS = ("part", "page", "slide", "cell", "section")
 
 
 class Stored(NamedTuple):
@@ -500,16 +500,6 @@ def entry_text(title: str, own_title: str | None, heading: str, text: str) -> st
     return clean("\n".join([*names, *([heading] if heading else []), text]))
 
 
-def label(marks: Sequence[Mark], start: int) -> str:
-    """Where a character is, for a person: "p. 3 · 第12条". Marks are sorted by `start`."""
-    current: dict[str, str] = {}
-    for mark in marks:
-        if mark.start > start:
-            break
-        current[mark.kind] = mark.label
-    return _joined(current)
-
-
 # --- below: helpers within one transaction ----------------------------------------
 
 
@@ -581,7 +571,7 @@ def _add_chunks(
 ) -> None:
     if not chunks:
         return
-    labels = _labels(marks, chunks)
+    labels = places.of_chunks(marks, chunks)
     rows = [
         {
             "document_id": document_id,
@@ -596,24 +586,6 @@ def _add_chunks(
         for c, v, place in zip(chunks, vectors, labels, strict=True)
     ]
     s.connection().execute(insert(ChunkRow), rows)
-
-
-def _labels(marks: Sequence[Mark], chunks: Sequence[Chunk]) -> list[str]:
-    """`label` of every chunk's start, in one walk over the marks."""
-    out = [""] * len(chunks)
-    current: dict[str, str] = {}
-    following = iter(marks)
-    mark = next(following, None)
-    for n in sorted(range(len(chunks)), key=lambda n: chunks[n].start):
-        while mark is not None and mark.start <= chunks[n].start:
-            current[mark.kind] = mark.label
-            mark = next(following, None)
-        out[n] = _joined(current)
-    return out
-
-
-def _joined(current: Mapping[str, str]) -> str:
-    return " · ".join(current[kind] for kind in _KINDS if current.get(kind))
 
 
 def _drop_chunks(s: Session, document_id: str) -> bytes:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -214,6 +214,13 @@ def _message(s: Session, viewer: Viewer, row: MessageRow) -> Message:
         span = Span(*value["span"]) if value["span"] else None
         quote = passage.text[span.start - passage.start : span.end - passage.start] if span else ""
         citations.append(Citation(value["marker"], passage, span, quote, value["supported"]))
+    starts = [
+        (c.passage.document_id, c.span.start if c.span else c.passage.start) for c in citations
+    ]
+    citations = [
+        replace(c, label=label if c.span else c.passage.label)
+        for c, label in zip(citations, access.labelled(s, starts), strict=True)
+    ]
     return Message(
         id=row.id,
         question=row.question,

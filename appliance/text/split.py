@@ -16,7 +16,7 @@ from appliance.types import Chunk, Document, Mark
 
 _SENTENCE_END = re.compile(r"[。．！？!?][」』）)\]】]*|\n+")
 _PAUSE = re.compile(r"[、，,;；:：|\s]")
-_SEPARATOR = " › "
+SEPARATOR = " › "  # between the headings of a title path
 _HEADING_CHARS = 120
 _HARD = ("part", "slide")  # a parent never crosses these
 
@@ -104,12 +104,12 @@ def _without_bare_headings(
     waiting: tuple[int, str, bool] | None = None
     for n, (start, heading, hard) in enumerate(borders):
         end = borders[n + 1][0] if n + 1 < len(borders) else length
-        if waiting and not hard and heading.startswith(waiting[1] + _SEPARATOR):
+        if waiting and not hard and heading.startswith(waiting[1] + SEPARATOR):
             start, hard = waiting[0], waiting[2]
         elif waiting:
             kept.append(waiting)
         waiting = None
-        bare = end - start <= len(heading.rsplit(_SEPARATOR, 1)[-1]) + 12
+        bare = end - start <= len(heading.rsplit(SEPARATOR, 1)[-1]) + 12
         if heading and bare and n + 1 < len(borders):
             waiting = (start, heading, hard)
         else:
@@ -120,10 +120,10 @@ def _without_bare_headings(
 def _path(part: str, headings: Sequence[Mark]) -> str:
     labels = [part] if part else []
     labels += [mark.label for mark in headings]
-    path = _SEPARATOR.join(labels)
+    path = SEPARATOR.join(labels)
     while len(path) > _HEADING_CHARS and len(labels) > 1:
         labels = labels[1:]
-        path = _SEPARATOR.join(labels)
+        path = SEPARATOR.join(labels)
     return path[:_HEADING_CHARS]
 
 

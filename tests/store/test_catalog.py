@@ -16,6 +16,7 @@ from appliance.store import access, catalog, sources
 from appliance.store.database import writing
 from appliance.store.tables import DocumentRow, now
 from appliance.testing.fakes import PUBLIC, HashEmbedder, MemoryIndex
+from appliance.text import places
 from appliance.types import (
     EVERYONE,
     NOBODY,
@@ -394,7 +395,7 @@ def test_labels_name_the_place_of_the_chunk(engine: Engine, put) -> None:
     wanted = [(i, 0.0) for i in chunk_ids(engine)]
     labels = [p.label for p in access.passages(engine, ITO, wanted)]
     assert labels == ["p. 1 · 第1条", "p. 2 · 第1条", "p. 2 · 第2条"]
-    assert labels == [catalog.label(marks, start) for start in (0, 10, 20)]
+    assert labels == [places.at(marks, start) for start in (0, 10, 20)]
 
 
 # --- size -------------------------------------------------------------------------

@@ -1,0 +1,52 @@
+"""Where a character of a document is, in words a person can follow: "p. 3 · 第12条 宿泊費"."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from appliance.text.split import SEPARATOR
+from appliance.types import Chunk, Mark
+
+_KINDS = ("part", "page", "slide", "cell", "section")
+_INSIDE = {  # what ends with it: a new sheet has none of the old one's cells
+    "part": ("page", "slide", "cell", "section"),
+    "slide": ("cell", "section"),
+    "section": ("cell",),
+}
+
+
+def at(marks: Sequence[Mark], offset: int) -> str:
+    """The place of one character. `marks` are sorted by `start`."""
+    current: dict[str, str] = {}
+    for mark in marks:
+        if mark.start > offset:
+            break
+        _enter(current, mark)
+    return _joined(current)
+
+
+def of_chunks(marks: Sequence[Mark], chunks: Sequence[Chunk]) -> list[str]:
+    """The place of every chunk, in one walk over the marks."""
+    out = [""] * len(chunks)
+    current: dict[str, str] = {}
+    following = iter(marks)
+    mark = next(following, None)
+    for n in sorted(range(len(chunks)), key=lambda n: chunks[n].start):
+        while mark is not None and mark.start <= chunks[n].start:
+            _enter(current, mark)
+            mark = next(following, None)
+        inner = chunks[n].heading.rsplit(SEPARATOR, 1)[-1]
+        # a chunk that begins with the bare line of a 章 is in the first 条 of it
+        below = mark is not None and mark.start < chunks[n].end and mark.label == inner
+        out[n] = _joined(current | {"section": inner} if below else current)
+    return out
+
+
+def _enter(current: dict[str, str], mark: Mark) -> None:
+    for inner in _INSIDE.get(mark.kind, ()):
+        current.pop(inner, None)
+    current[mark.kind] = mark.label
+
+
+def _joined(current: Mapping[str, str]) -> str:
+    return " · ".join(current[kind] for kind in _KINDS if current.get(kind))
