@@ -129,6 +129,7 @@ def _wait_loaded(settings: Settings, up: subprocess.Popen[bytes]) -> None:
         if source and source.cursor:
             counts = catalog.counts(engine)
             engine.dispose()
+            time.sleep(2 * settings.follow_seconds)  # the indexes are that far behind at most
             step.done(f"{counts.ready}/{total}, {counts.chunks} chunks")
             return
         done = catalog.counts(engine).documents

@@ -15,14 +15,13 @@ from appliance.ask import prompt
 from appliance.errors import PromptTooLong
 from appliance.ports import Generator
 from appliance.settings import Settings
-from appliance.text import segment
+from appliance.text import segment, split
 from appliance.types import Passage
 
 _SPARE_TOKENS = 16  # what a server adds around the prompt
 _SMALLEST_CHARS = 80  # a shorter window says nothing
 _TRIES = 6
 _FIRST_SHARE = 1.5  # the best passage may take more than the others
-_SENTENCE = re.compile(r"[^。．！？!?\n]*(?:[。．！？!?]+[」』）)\]]*|\n+|$)")
 _PAUSE = re.compile(r"[、，,;；:：|\s]")
 _JOINERS = "\u200d\ufe0e\ufe0f"
 
@@ -85,7 +84,7 @@ def window(passage: Passage, size: int, wanted: set[str]) -> Passage:
         return passage
     hit = passage.hit
     near, far = (hit.start - passage.start, hit.end - passage.start) if hit else (0, len(text))
-    sentences = [m.span() for m in _SENTENCE.finditer(text) if m.group().strip()]
+    sentences = split.sentences(text)
     best, found = (-1.0, 0), (0, 0)
     for n, (start, end) in enumerate(sentences):
         for _, further in sentences[n:]:

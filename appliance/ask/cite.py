@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from appliance.ask import numerals
+from appliance.text import split
 from appliance.text.normalize import Normalized
 from appliance.types import Citation, Passage, Span
 
@@ -21,7 +22,6 @@ _WINDOW = 3  # sentences a span may have
 
 _GROUP = re.compile(r"\s*[\[［]\s{0,2}(\d{1,3}(?:\s{0,2}[,、，]\s{0,2}\d{1,3}){0,7})\s{0,2}[\]］]")
 _OURS = re.compile(r"\[(\d+)\]")
-_SENTENCE = re.compile(r"[^。．！？!?\n]*(?:[。．！？!?]+[」』）)\]]*|\n+|$)")
 _ENDING = re.compile(
     r"(?:(?:の|こと|もの)?(?:です|でした|である|であった|だった|だ|となります|となっています|となる|とする|になります)"
     r"|[。．.、，,！？!?\s])+$"
@@ -126,7 +126,7 @@ def _claims(text: str) -> Iterator[tuple[str, list[int]]]:
 
 
 def _sentences(text: str) -> list[str]:
-    found = (m.group().strip() for m in _SENTENCE.finditer(text))
+    found = (text[a:b].strip() for a, b in split.sentences(text))
     return [s for s in found if _SILENT.sub("", s)]
 
 
@@ -164,7 +164,7 @@ def _literal(wanted: str, text: str) -> tuple[int, int] | None:
 def _best_window(wanted: str, text: str) -> tuple[int, int, float]:
     """The fewest sentences that hold most of what is wanted: facts first, then words."""
     pairs, facts = _pairs(wanted), _facts(wanted)
-    borders = [m.span() for m in _SENTENCE.finditer(text) if m.group().strip()]
+    borders = split.sentences(text)
     best, found = (-1.0, -1.0), (0, 0, 0.0)
     for size in range(1, _WINDOW + 1):
         for first in range(len(borders) - size + 1):

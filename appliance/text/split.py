@@ -14,7 +14,11 @@ from dataclasses import dataclass
 
 from appliance.types import Chunk, Document, Mark
 
-_SENTENCE_END = re.compile(r"[。．！？!?][」』）)\]】]*|\n+")
+_CLOSING = "」』）)]】"
+# 「（税を含む。）を上限として」 goes on after its bracket; 「…である。」 at a line's end does not
+SENTENCE_END = re.compile(
+    rf"[。．！？!?]+(?:[{re.escape(_CLOSING)}]+(?=\s|$)|(?![。．！？!?{re.escape(_CLOSING)}]))|\n+"
+)
 _PAUSE = re.compile(r"[、，,;；:：|\s]")
 SEPARATOR = " › "  # between the headings of a title path
 _HEADING_CHARS = 120
@@ -59,6 +63,16 @@ def split(document: Document, chunk_chars: int = 400, parent_chars: int = 1500) 
             group.append((start, end, section.heading))
     close()
     return chunks
+
+
+def sentences(text: str) -> list[tuple[int, int]]:
+    """[start, end) of each sentence or line that is not blank; joined they leave out only blanks."""
+    found, start = [], 0
+    for end in [*(m.end() for m in SENTENCE_END.finditer(text)), len(text)]:
+        if text[start:end].strip():
+            found.append((start, end))
+        start = end
+    return found
 
 
 def _sections(document: Document) -> Iterator[_Section]:
@@ -147,7 +161,7 @@ def _children(text: str, start: int, end: int, size: int) -> list[tuple[int, int
 
 def _cuts(text: str, start: int, end: int, size: int) -> list[int]:
     """Places one may cut, ends included, never more than `size` apart."""
-    ends = [m.end() for m in _SENTENCE_END.finditer(text, start, end)]
+    ends = [m.end() for m in SENTENCE_END.finditer(text, start, end)]
     cuts = [start]
     for place in [*ends, end]:
         while place - cuts[-1] > size:

@@ -8,7 +8,7 @@ from itertools import pairwise
 import pytest
 
 from appliance.formats.structure import sections
-from appliance.text.split import split
+from appliance.text.split import sentences, split
 from appliance.types import Chunk, Document, Mark
 
 SIZE, PARENT = 400, 1500
@@ -161,3 +161,13 @@ def test_sizes_that_cannot_be_kept_are_refused() -> None:
 
 def test_a_long_line_without_any_pause_is_cut() -> None:
     assert len(holds(Document("あ" * 100_000))) == 250
+
+
+def test_a_full_stop_inside_brackets_ends_nothing() -> None:
+    text = "1泊につき13,000円（税を含む。）を上限とする。次の条へ。\n「済んだ。」と言う。（終わり。）\n"
+    assert [text[a:b] for a, b in sentences(text)] == [
+        "1泊につき13,000円（税を含む。）を上限とする。",
+        "次の条へ。",
+        "「済んだ。」と言う。",
+        "（終わり。）",
+    ]
