@@ -13,20 +13,20 @@ lack() { # what, command
     printf '  ✗ %s がありません / is missing\n      %s\n' "$1" "$2" >&2
 }
 
-old_enough() { # program, major, minor
-    "$1" -c "import sys; sys.exit(sys.version_info < ($2, $3))" >/dev/null 2>&1
+is_311() { # the lock files hold the digests of this version's wheels
+    "$1" -c "import sys; sys.exit(sys.version_info[:2] != (3, 11))" >/dev/null 2>&1
 }
 
 python=""
-for name in ${PYTHON:-} python3.11 python3 python3.12 python3.13; do
-    if command -v "$name" >/dev/null 2>&1 && old_enough "$name" 3 11; then
+for name in ${PYTHON:-} python3.11 python3; do
+    if command -v "$name" >/dev/null 2>&1 && is_311 "$name"; then
         python=$(command -v "$name")
         break
     fi
 done
 
 if [ -z "$python" ]; then
-    lack "Python 3.11 以上 (Python 3.11 or newer)" "${sudo}apt-get install -y python3.11 python3.11-venv"
+    lack "Python 3.11" "${sudo}apt-get install -y python3.11 python3.11-venv"
 elif ! "$python" -c 'import venv, ensurepip' >/dev/null 2>&1; then
     lack "Python の venv (Python's venv)" "${sudo}apt-get install -y $(basename "$python")-venv"
 fi

@@ -17,6 +17,7 @@ import threading
 import time
 import uuid
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -293,23 +294,23 @@ def load(settings: Settings) -> Models:
     if llm.adapter:
         row = models.named(llm.adapter)
         adapter = models.verified(row, settings.models) / next(iter(row.files))
-    return Models(
-        llm=engine.Engine(
+    with ThreadPoolExecutor(1) as beside:  # reading the one while the other's libraries load
+        loading = beside.submit(
+            engine.Engine,
             folder / next(iter(llm.files)),
             adapter,
             context_tokens=settings.context_tokens,
             queue_size=settings.infer_queue,
             cores=cores,
             threads=settings.generator_threads,
-        ),
-        llm_names=(llm.name, "kura-answer"),
-        embedder=LocalEmbedder(
+        )
+        vectors = LocalEmbedder(
             models.verified(embedder, settings.models),
             embedder.name,
             cores,
             settings.generator_threads,
-        ),
-    )
+        )
+        return Models(loading.result(), (llm.name, "kura-answer"), vectors)
 
 
 def serve(settings: Settings) -> None:
