@@ -65,6 +65,8 @@ def web(
     engine = engine or store(settings)
     embedder = embedder or remote_embedder(settings)
     answers = probe(settings) if generator is None else (lambda: True)
+    own = generator is None and not settings.generator_url
+    caution = models.named(models.DEFAULT_LLM).caution if own else 0.0
     generator = generator or remote_generator(settings)
     dense, keyword = local_indexes(settings, embedder)
     indexes: tuple[Index, Index] = (dense, keyword)
@@ -84,7 +86,7 @@ def web(
         scopes=scopes,
         follower=follower,
         retriever=retriever,
-        answerer=Answerer(retriever, generator, settings),
+        answerer=Answerer(retriever, generator, settings, caution),
         door=Door.of(settings),
         connectors=kinds,
         model_answers=answers,

