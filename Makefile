@@ -28,7 +28,7 @@ test: install-dev ## everything the tests need, then all tests
 
 check: ## format, lint, types, contracts and the quick tests: before each commit
 	@$(MAKE) --no-print-directory lint
-	@$(BIN)/pytest -m "not slow and not browser and not models"
+	@$(BIN)/pytest -m "not slow and not browser and not models and not postgres"
 
 lint:
 	@$(BIN)/ruff format --check .
