@@ -162,6 +162,20 @@ class Company:
             self._people[user_id] = Person(http, response.json()["csrf_token"])
         return self._people[user_id]
 
+    def wait_replaced(self, process: str, killed: int) -> None:
+        """Until another process does the work of the killed one, and questions may be asked."""
+        health = "unreachable"
+        with self._http() as http:
+            for _ in range(240):
+                time.sleep(0.5)
+                try:
+                    health = http.get(f"{API}/health").json()["status"]
+                    if health == "ready" and self.pid(process) != killed:
+                        return
+                except (httpx2.HTTPError, AssertionError):
+                    continue  # it is not up yet
+        raise AssertionError(f"{process} did not come back; health: {health}")
+
     def pid(self, process: str) -> int:
         """The process id of infer, web or work."""
         assert self._up is not None

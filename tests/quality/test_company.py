@@ -103,16 +103,10 @@ def test_infer_killed_in_mid_answer_is_told_and_comes_back(company: Company) -> 
 def test_a_killed_process_comes_back_with_everything(company: Company, process: str) -> None:
     before = company.person("sato").search("育児休業の期間")
     company.person("sato").ask("育児休業の期間は？")
-    os.kill(company.pid(process), signal.SIGKILL)
+    killed = company.pid(process)
+    os.kill(killed, signal.SIGKILL)
     http = company.person("sato").http
-    for _ in range(240):
-        time.sleep(0.5)
-        try:
-            if http.get(f"{API}/health").json()["status"] == "ready":
-                break
-        except httpx2.HTTPError:
-            continue  # it is not up yet
-    assert company.pid(process)
+    company.wait_replaced(process, killed)
     assert company.person("sato").search("育児休業の期間") == before
     latest = http.get(f"{API}/conversations").json()["conversations"][0]
     assert latest["title"]
