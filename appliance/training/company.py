@@ -345,7 +345,7 @@ def case(dice: random.Random) -> examples.Case:
     dice.shuffle(answered)
     answered = answered[: examples.MOST_QUESTIONS - 1]
     refused: list[examples.Question] = []
-    count = 1 if dice.random() < min(1.0, len(answered) * 0.18) else 0
+    count = 1 if dice.random() < min(1.0, len(answered) * 0.26) else 0
     text = "".join(p.text for p in papers)
     silent = [q for p in papers for q in p.silent]
     if count and silent and dice.random() < 0.5:
