@@ -1,4 +1,4 @@
-"""Words and character bigrams, ranked by BM25: tantivy over the chunks a viewer may read.
+"""Words, character bigrams and codes, ranked by BM25: tantivy over the chunks a viewer may read.
 
 A process works on a live folder of its own, made from the last snapshot and thrown away with
 the process; files of a tantivy index never change once written, so a snapshot links them. A
@@ -35,14 +35,15 @@ log = logging.getLogger(__name__)
 
 WORD_WEIGHT = 1.0
 GRAM_WEIGHT = 0.5
+CODE_WEIGHT = 4.0  # who writes an error code means that one and no other
 _TERMS = 256  # of each kind; a question of a million characters costs no more
 _NARROW = 256  # a scope of so few chunks is given to the query itself
 _HEAP_BYTES = 48_000_000
-_FORMAT = 1
+_FORMAT = 2
 
 
 class KeywordIndex:
-    """BM25 over words and bigrams within the scope. User text is never parsed as a query.
+    """BM25 over words, bigrams and codes within the scope. User text is never parsed as a query.
 
     The access filter is part of the query, so what is hidden is not ranked; membership in the
     scope's chunks is exact, by asking for more until k are found or nothing is left. Any number
@@ -80,7 +81,7 @@ class KeywordIndex:
 
     def search(self, query: Query, k: int, scope: Scope) -> list[Hit]:
         live = self._live
-        wanted = _terms_of(live.schema, query.text)
+        wanted = self._terms_of(live.schema, query.text)
         if k <= 0 or not scope.chunks or not scope.accesses or wanted is None:
             return []
         clauses = [(Occur.Must, wanted), (Occur.Must, _filter(live.schema, scope))]
@@ -98,12 +99,36 @@ class KeywordIndex:
                 return sorted(hits, key=lambda h: (-h.score, h.chunk_id))[:k]
             limit *= 4
 
-    def rarity(self, words: Iterable[str]) -> dict[str, float]:
-        """How much each word tells, as BM25's idf: the rarer, the more."""
+    def _terms_of(self, schema: Any, text: str) -> Any | None:
+        """Any word, bigram or code of the text, weighted by field; None where it has none.
+
+        A code counts as much as it is rare, however many others stand beside it: a table of
+        error codes is as good a place for one of them as a sentence.
+        """
+        fields = (
+            ("words", WORD_WEIGHT, segment.words(text)),
+            ("grams", GRAM_WEIGHT, segment.bigrams(text)),
+        )
+        clauses = [
+            (
+                Occur.Should,
+                Clause.boost_query(Clause.term_query(schema, field, term, "freq"), weight),
+            )
+            for field, weight, terms in fields
+            for term in _distinct(terms)
+        ]
+        codes = self.rarity(_distinct(segment.codes(text)), "codes")
+        for code, idf in codes.items():
+            found = Clause.term_query(schema, "codes", code, "basic")
+            clauses.append((Occur.Should, Clause.const_score_query(found, CODE_WEIGHT * idf)))
+        return Clause.boolean_query(clauses) if clauses else None
+
+    def rarity(self, terms: Iterable[str], field: str = "words") -> dict[str, float]:
+        """How much each term tells, as BM25's idf: the rarer, the more."""
         live = self._live
         searcher = live.index.searcher()
         total = searcher.num_docs
-        counts = {w: searcher.doc_freq("words", w) for w in words}
+        counts = {t: searcher.doc_freq(field, t) for t in terms}
         return {w: math.log(1 + (total - n + 0.5) / (n + 0.5)) for w, n in counts.items()}
 
     def save(self) -> None:
@@ -195,8 +220,8 @@ def _schema() -> Any:
     builder = tantivy.SchemaBuilder()
     builder.add_unsigned_field("chunk_id", indexed=True, fast=True)
     builder.add_unsigned_field("access_id", indexed=True, fast=True)
-    for field in ("words", "grams"):
-        builder.add_text_field(field, tokenizer_name="spaces", index_option="freq")
+    for field, kept in (("words", "freq"), ("grams", "freq"), ("codes", "basic")):
+        builder.add_text_field(field, tokenizer_name="spaces", index_option=kept)
     return builder.build()
 
 
@@ -206,21 +231,8 @@ def _document(entry: Entry) -> Any:
     document.add_unsigned("access_id", entry.access_id)
     document.add_text("words", " ".join(segment.words(entry.text)))
     document.add_text("grams", " ".join(segment.bigrams(entry.text)))
+    document.add_text("codes", " ".join(segment.codes(entry.text)))
     return document
-
-
-def _terms_of(schema: Any, text: str) -> Any | None:
-    """Any word or bigram of the text, weighted by field; None where it has none."""
-    fields = (
-        ("words", WORD_WEIGHT, segment.words(text)),
-        ("grams", GRAM_WEIGHT, segment.bigrams(text)),
-    )
-    clauses = [
-        (Occur.Should, Clause.boost_query(Clause.term_query(schema, field, term, "freq"), weight))
-        for field, weight, terms in fields
-        for term in _distinct(terms)
-    ]
-    return Clause.boolean_query(clauses) if clauses else None
 
 
 def _distinct(terms: Sequence[str]) -> list[str]:

@@ -1,6 +1,6 @@
-"""Text into what the keyword index counts: dictionary words, and pairs of characters.
+"""Text into what the keyword index counts: dictionary words, pairs of characters, and codes.
 
-Index and query go through the same two functions. Safe to call from any thread.
+Index and query go through the same three functions. Safe to call from any thread.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ _PIECE_CHARS = 10_000  # Sudachi takes 49,149 bytes; a character is at most 4
 _CUT = re.compile(r"[\n。．！？!?、，,\s]")
 _RUN = re.compile(r"[\w々〆〇ー]+")
 _CODE = re.compile(r"[0-9a-z]{3,32}")
+_COMPOUND = re.compile(r"(?<![0-9a-z-])[0-9a-z]{1,32}(?:-[0-9a-z]{1,32})*(?![0-9a-z])")
 _local = threading.local()
 
 
@@ -46,6 +47,19 @@ def bigrams(text: str) -> list[str]:
         found += [run] if len(run) == 1 else [run[i : i + 2] for i in range(len(run) - 1)]
         found += _CODE.findall(run)
     return found
+
+
+def codes(text: str) -> list[str]:
+    """Part numbers, error codes and the like, without their hyphens, and each of their beginnings.
+
+    「KP-2200-A」 gives kp2200 and kp2200a, so 「KP2200」 meets it. Letters and digits must both
+    be there: a date is no code.
+    """
+    found: list[str] = []
+    for code in _COMPOUND.findall(fold(text)):
+        parts = code.split("-")
+        found += ["".join(parts[:n]) for n in range(1, len(parts) + 1)]
+    return [c for c in found if not c.isdigit() and not c.isalpha()]
 
 
 def _pieces(text: str) -> Iterator[str]:

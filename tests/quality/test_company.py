@@ -10,7 +10,6 @@ import signal
 import time
 from typing import Any
 
-import httpx2
 import pytest
 
 from tests.quality.__main__ import leaks

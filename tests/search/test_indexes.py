@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from pyroaring import BitMap64
 
 from appliance.search.dense import DenseIndex, GpuDense
 from appliance.search.keyword import KeywordIndex
 from appliance.testing.contracts import IndexContract, KeptIndexContract
 from appliance.testing.fakes import MemoryIndex
+from appliance.types import Entry, IndexChanges, Query, Scope
 
 
 class TestMemory(IndexContract):
@@ -50,3 +52,15 @@ class TestKeyword(KeptIndexContract):
     @pytest.fixture
     def opened(self, tmp_path):
         return lambda: KeywordIndex(tmp_path)
+
+    def test_a_code_finds_its_row_before_chatter(self, index):
+        talk = ["ポンプの件", *["旅費"] * 30]
+        table = "\n".join(f"E-{n} 異常{n} 点検する" for n in range(10, 30))
+        texts = [*talk, table]
+        rows = enumerate(texts, 1)
+        added = tuple(Entry(n, 1, text, np.zeros(64, np.float32)) for n, text in rows)
+        index.apply(IndexChanges(added, sequence=1))
+        asked = "ポンプの件でＥ－１９と出た"
+        everything = Scope(BitMap64(range(1, 40)), frozenset({1}))
+        hits = index.search(Query(asked, np.zeros((1, 64), np.float32)), 1, everything)
+        assert [hit.chunk_id for hit in hits] == [len(texts)]

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from appliance.text.dates import western, with_western
-from appliance.text.segment import bigrams, words
+from appliance.text.segment import bigrams, codes, words
 
 
 def test_words_are_content_in_dictionary_form() -> None:
@@ -15,6 +15,13 @@ def test_words_are_content_in_dictionary_form() -> None:
 def test_ways_to_write_a_word_are_one_word() -> None:
     assert words("サーバ") == words("サーバー")
     assert words("附則") == words("付則")
+
+
+def test_codes_meet_with_and_without_hyphens() -> None:
+    assert codes("「Ｅ－１９」が出た") == ["e19"]
+    assert codes("KP-2200-A の OリングP-24") == ["kp2200", "kp2200a", "p24"]
+    assert codes("ＫＰ２２００") == ["kp2200"]
+    assert codes("2025-04-01 に VPN と -- で") == []
 
 
 def test_bigrams_of_japanese_and_codes() -> None:
