@@ -21,6 +21,7 @@ from appliance.types import (
     Role,
     Scope,
     Vectors,
+    Waiting,
 )
 
 
@@ -65,10 +66,13 @@ class Generator(Protocol):
 
     def count_tokens(self, text: str) -> int: ...
 
-    def stream(self, prompt: Prompt, limit: int, cancelled: Callable[[], bool]) -> Iterator[str]:
+    def stream(
+        self, prompt: Prompt, limit: int, cancelled: Callable[[], bool], asker: str = ""
+    ) -> Iterator[str | Waiting]:
         """Pieces of the answer, never splitting a character; at most `limit` tokens.
 
-        Ends early, without error, once `cancelled()` is true.
+        Before them its place in the queue, where it has to wait. `asker` says whose turn it is: who
+        asks much waits longer. Ends early, without error, once `cancelled()` is true.
         """
 
 

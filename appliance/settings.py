@@ -44,10 +44,16 @@ class Settings:
     )
     generator_model: str = setting("kura-answer", "Model name sent to the generator.")
     generator_threads: int = setting(0, "CPU threads for the model; 0 means every core.", "threads")
-    context_tokens: int = setting(4096, "Context of the local model.", "tokens")
+    context_tokens: int = setting(
+        8192, "Context of the local model, for all its answers together.", "tokens"
+    )
+    infer_slots: int = setting(8, "Answers written at the same time.", "answers")
     answer_tokens: int = setting(256, "Longest answer.", "tokens")
     prompt_tokens: int = setting(1000, "Most that passages may take of the prompt.", "tokens")
     infer_queue: int = setting(32, "Requests that may wait for the model before 429.", "requests")
+    share_prefixes: bool = setting(
+        False, "Reuse what the model has read for one person also for others; the clock shows it."
+    )
 
     passages: int = setting(5, "Passages shown to the model and the reader.", "passages")
     candidates: int = setting(50, "Candidates taken from each index before fusion.", "chunks")

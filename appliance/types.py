@@ -208,6 +208,13 @@ class IndexChanges:
 
 
 @dataclass(frozen=True, slots=True)
+class Waiting:
+    """The place of a question before the model, from 1; 0 when it starts."""
+
+    position: int
+
+
+@dataclass(frozen=True, slots=True)
 class Passage:
     """What a reader (and the model) is shown: a part of one document's text."""
 

@@ -19,7 +19,7 @@ from appliance.search import evidence
 from appliance.search.retrieve import Retriever
 from appliance.settings import Settings
 from appliance.store import access
-from appliance.types import Answer, Citation, Ended, Passage, Turn, Viewer
+from appliance.types import Answer, Citation, Ended, Passage, Turn, Viewer, Waiting
 
 NOT_FOUND = "資料に見つかりません。"
 
@@ -98,9 +98,13 @@ class Answerer:
         yield Stage("answering")
         speech = Speech(len(passages))
         limit = self.settings.answer_tokens
-        pieces: Any = self.generator.stream(prompt.build(asked, passages), limit, cancelled)
+        built = prompt.build(asked, passages)
+        pieces: Any = self.generator.stream(built, limit, cancelled, viewer.user_id)
         with closing(pieces):
             for piece in pieces:
+                if isinstance(piece, Waiting):
+                    yield _stage(piece)
+                    continue
                 if shown := speech.hear(piece):
                     yield Piece(shown)
                 if speech.over:
@@ -172,6 +176,10 @@ class Answerer:
         if speech.over or len(speech.heard) < self.settings.answer_tokens // 2:
             return False
         return self.generator.count_tokens(speech.heard) >= self.settings.answer_tokens
+
+
+def _stage(waiting: Waiting) -> Stage:
+    return Stage("waiting", waiting.position) if waiting.position else Stage("answering")
 
 
 class Speech:

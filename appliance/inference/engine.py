@@ -1,249 +1,382 @@
-"""One thread owns the language model. Requests wait in a bounded queue before it.
+"""Continuous batching: many requests in one context, one thread that owns it.
 
-One sequence at a time: prompt in bounded steps, then token by token, and at each
-step the request may be cancelled.
+Each step computes one batch: for every stream that writes, its last token (and, while few write,
+a draft of what may follow); then, in order of arrival, as much of the waiting prompts as the step
+has room for. There is no phase of reading and none of writing, only tokens to catch up with; a long
+prompt costs the other streams one bounded step at a time. What was admitted is never evicted: its
+prompt and its limit are reserved before it starts, and cached prefixes give way.
 """
 
 from __future__ import annotations
 
 import codecs
-import ctypes
 import logging
-import os
 import queue
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Protocol
 
-from appliance.errors import ModelBusy, PromptTooLong
+from appliance.errors import BadRequest
+from appliance.inference import prefix
 from appliance.inference.cores import Cores
+from appliance.inference.work import DRAFT_TOKENS, End, Entry, Finish, Piece, Sampling, Work
 
 log = logging.getLogger("kura.infer")
 
-STEP_TOKENS = 128  # of a prompt at once: a cancelled request waits for one step at most
-Finish = Literal["stop", "length", "cancelled", "error"]
+DRAFT_STREAMS = 2  # with more streams a batch is full enough without guesses
+DRAFT_GRAMS = (4, 3)  # lengths of what must repeat before the rest is guessed
+DRAFT_PAUSE = 6  # tokens without a draft after one that was wholly wrong
+GRAMMAR_SECONDS = 20.0  # of choosing tokens by a grammar, in one request
+
+Emit = Callable[[int, Piece | End], None]
 
 
-@dataclass(frozen=True)
-class Sampling:
-    temperature: float = 0.0
-    top_p: float = 1.0
-    top_k: int = 40
-    min_p: float = 0.0
-    repeat_penalty: float = 1.0
-    seed: int = 0
+class Chooser(Protocol):
+    """Chooses a request's tokens."""
+
+    def choose(self, logits: Any) -> int: ...
+    def accept(self, token: int) -> None: ...
+    def alternatives(self, logits: Any, token: int) -> tuple[float, list[tuple[int, float]]]: ...
+    def close(self) -> None: ...
 
 
-@dataclass(frozen=True)
-class Request:
-    """`shared` is the part of `prompt` that is the same for everyone; only it is reused
-    between requests, so that nobody can tell from the timing what others asked."""
+class Core(prefix.Cells, Protocol):
+    """The context: `appliance.inference.llama.Llama`, or a fake."""
 
-    prompt: str
-    limit: int
-    shared: str = ""
-    stop: tuple[str, ...] = ()
-    sampling: Sampling = field(default_factory=Sampling)
+    context_tokens: int
+    batch_tokens: int
 
-
-@dataclass(frozen=True)
-class Piece:
-    text: str
+    def decode(self, entries: Sequence[Entry]) -> None: ...
+    def logits(self, entry: int) -> Any: ...
+    def sampler(self, sampling: Sampling) -> Chooser: ...
+    def piece(self, token: int) -> bytes: ...
+    def ends(self, token: int) -> bool: ...
+    def clear(self) -> None: ...
 
 
-@dataclass(frozen=True)
-class End:
-    finish: Finish
-    prompt_tokens: int = 0
-    tokens: int = 0
-    message: str = ""
+@dataclass(eq=False)
+class Slot:
+    """A request that runs. `past` tokens of it are in the cache; `chosen` is the next to go in."""
 
-
-class Job:
-    """A request under way. `emit` is called from the engine's thread, with an End last."""
-
-    def __init__(self, request: Request, tokens: list[int], emit: Callable[[Piece | End], None]):
-        self.request = request
-        self.tokens = tokens
-        self.emit = emit
-        self._cancelled = threading.Event()
-
-    def cancel(self) -> None:
-        self._cancelled.set()
+    work: Work
+    sequence: int
+    text: Text
+    sampler: Chooser
+    known: list[int]  # prompt and what was written
+    node: prefix.Node | None = None  # its pinned prefix
+    past: int = 0
+    owned: int = 0  # cells that only this slot holds
+    reused: int = 0
+    written: int = 0
+    chosen: int | None = None
+    grams: dict[tuple[int, ...], int] = field(default_factory=dict)
+    pause: int = 0  # tokens to write before the next draft
+    cancelled: bool = False
+    choosing_s: float = 0.0
+    details: list[dict[str, Any]] = field(default_factory=list)  # log-probabilities not yet sent
 
     @property
-    def cancelled(self) -> bool:
-        return self._cancelled.is_set()
+    def writing(self) -> bool:
+        return self.chosen is not None
+
+    def path(self, end: int) -> prefix.Path:
+        """What is at its positions up to `end`, as a path."""
+        tokens, shared = self.known[:end], self.work.shared
+        return prefix.path(tokens, shared, self.work.owner) if end > shared else tokens
+
+
+@dataclass
+class Counts:
+    """Since the start."""
+
+    steps: int = 0
+    read: int = 0  # prompt tokens computed
+    reused: int = 0  # prompt tokens found in the cache
+    written: int = 0
+    drafted: int = 0
+    accepted: int = 0
+    finished: int = 0
+    cancelled: int = 0
 
 
 class Engine:
-    """Raises at construction if the model cannot be loaded. `path` and `adapter` are verified."""
+    """Starts its thread at construction. `slots` sequences run, `cached` more hold prefixes."""
 
-    def __init__(
-        self,
-        path: Path,
-        adapter: Path | None,
-        *,
-        context_tokens: int,
-        queue_size: int,
-        cores: Cores,
-        threads: int = 0,
-    ) -> None:
-        import llama_cpp
-
-        self._api: Any = llama_cpp
-        count = threads or os.cpu_count() or 1
-        self._llama: Any = llama_cpp.Llama(
-            model_path=str(path),
-            lora_path=str(adapter) if adapter else None,
-            n_ctx=context_tokens,
-            n_batch=STEP_TOKENS,
-            n_ubatch=STEP_TOKENS,
-            n_threads=count,
-            n_threads_batch=count,
-            n_gpu_layers=-1,
-            verbose=False,
-        )
-        self._vocab = llama_cpp.llama_model_get_vocab(self._llama.model)
-        self.context_tokens = context_tokens
+    def __init__(self, core: Core, emit: Emit, cores: Cores, *, slots: int, cached: int) -> None:
+        self._core = core
+        self._emit = emit
         self._cores = cores
-        self._tokenizing = threading.Lock()
-        self._queue: queue.Queue[Job | None] = queue.Queue(queue_size)
-        self._seconds = 3.0  # a request's usual time, for Retry-After
-        self._thread = threading.Thread(target=self._work, name="engine", daemon=True)
+        self._free = list(range(slots))
+        self._prefixes = prefix.Prefixes(core, range(slots, slots + cached))
+        self._slots: list[Slot] = []  # in order of arrival
+        self._inbox: queue.SimpleQueue[Work | int | None] = queue.SimpleQueue()
+        self._closing = False
+        self.counts = Counts()
+        self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self._thread.start()
 
+    def start(self, work: Work) -> None:
+        """The caller sees to it that a slot is free and that what runs fits the context."""
+        self._inbox.put(work)
+
+    def cancel(self, id: int) -> None:
+        self._inbox.put(id)
+
     def close(self) -> None:
-        self._queue.put(None)
-        self._thread.join(10)
+        """End what runs, and the thread."""
+        self._inbox.put(None)
+        self._thread.join(30)
 
-    def tokenize(self, text: str) -> list[int]:
-        """Special tokens in the text are plain text: nobody can forge a role."""
-        with self._tokenizing:
-            return list(self._llama.tokenize(text.encode(), add_bos=True, special=False))
-
-    def submit(self, request: Request, emit: Callable[[Piece | End], None]) -> Job:
-        """Raises PromptTooLong, or ModelBusy when the queue is full."""
-        tokens = self.tokenize(request.prompt)
-        if len(tokens) + request.limit > self.context_tokens:
-            raise PromptTooLong(len(tokens) + request.limit, self.context_tokens)
-        job = Job(request, tokens, emit)
-        try:
-            self._queue.put_nowait(job)
-        except queue.Full:
-            raise ModelBusy(
-                f"{self._queue.maxsize} requests are already waiting",
-                retry_after_s=max(1.0, self._seconds * self._queue.maxsize / 2),
-            ) from None
-        return job
+    def used(self) -> tuple[int, int]:
+        """Cells held by running requests alone, and by cached prefixes."""
+        return sum(s.owned for s in list(self._slots)), self._prefixes.cells
 
     @property
-    def waiting(self) -> int:
-        return self._queue.qsize()
+    def running(self) -> int:
+        return len(self._slots)
 
-    # --- the engine's thread ---------------------------------------------------
+    # --- the engine's thread -----------------------------------------------------
 
-    def _work(self) -> None:
-        while (job := self._queue.get()) is not None:
-            if job.cancelled:
-                job.emit(End("cancelled", len(job.tokens)))
+    def _run(self) -> None:
+        while not self._closing:
+            self._receive(block=not self._slots)
+            if not self._slots:
                 continue
-            started = time.monotonic()
-            try:
-                with self._cores.urgent():
-                    end = self._run(job)
-            except Exception as error:
-                # The next request must find a clean context, whatever this one did.
-                log.exception("generation failed")
-                self._llama.reset()
-                end = End("error", len(job.tokens), 0, f"{type(error).__name__}: {error}")
-            self._seconds = 0.8 * self._seconds + 0.2 * (time.monotonic() - started)
-            job.emit(end)
+            with self._cores.urgent():
+                while self._slots and not self._closing:
+                    self._step()
+                    self._receive(block=False)
+        for slot in list(self._slots):
+            self._finish(slot, "cancelled")
 
-    def _run(self, job: Job) -> End:
-        count = 0
-
-        def end(finish: Finish) -> End:
-            return End(finish, len(job.tokens), count)
-
-        if not self._read_prompt(job):
-            return end("cancelled")
-        text = _Text(job.request.stop)
-        for token in self._tokens(job):
-            if token is None:
-                for piece in text.flush():
-                    job.emit(Piece(piece))
-                return end("stop")
-            count += 1
-            for piece in text.add(self._bytes(token)):
-                job.emit(Piece(piece))
-            if text.stopped:
-                return end("stop")
-            if job.cancelled:
-                return end("cancelled")
-            if count >= job.request.limit:
-                break
-        for piece in text.flush():
-            job.emit(Piece(piece))
-        return end("length")
-
-    def _read_prompt(self, job: Job) -> bool:
-        """Bring the context to the prompt's end, in steps. False if cancelled on the way."""
-        llama = self._llama
-        keep = _common(llama._input_ids.tolist(), job.tokens[:-1])
-        keep = min(keep, len(self.tokenize(job.request.shared)) if job.request.shared else 0)
-        with self._cores.turn():
-            if keep == 0 or not llama._ctx.kv_cache_seq_rm(-1, keep, -1):
-                llama.reset()
-                llama._ctx.kv_cache_clear()
-                keep = 0
-            llama.n_tokens = keep
-        for start in range(keep, len(job.tokens), STEP_TOKENS):
-            if job.cancelled:
-                return False
-            with self._cores.turn():
-                llama.eval(job.tokens[start : start + STEP_TOKENS])
-        return not job.cancelled
-
-    def _tokens(self, job: Job) -> Iterator[int | None]:
-        """Tokens as they are sampled; None where the model ends its answer."""
-        llama, sampling = self._llama, job.request.sampling
-        llama.set_seed(sampling.seed)
-        stream = llama.generate(
-            job.tokens,  # all of it is in the context already: sampling starts at once
-            temp=sampling.temperature,
-            top_p=sampling.top_p,
-            top_k=sampling.top_k,
-            min_p=sampling.min_p,
-            repeat_penalty=sampling.repeat_penalty,
-        )
+    def _receive(self, block: bool) -> None:
         while True:
-            with self._cores.turn():
-                token = next(stream)
-            if self._api.llama_vocab_is_eog(self._vocab, token):
-                yield None
+            try:
+                message = self._inbox.get(block=block)
+            except queue.Empty:
                 return
-            yield token
+            block = False
+            if message is None:
+                self._closing = True
+            elif isinstance(message, int):
+                for slot in self._slots:
+                    slot.cancelled |= slot.work.id == message
+            else:
+                self._admit(message)
 
-    def _bytes(self, token: int) -> bytes:
-        buffer = ctypes.create_string_buffer(256)  # the longest piece of a vocabulary is shorter
-        size = self._api.llama_token_to_piece(self._vocab, token, buffer, 256, 0, False)
-        return buffer.raw[: max(size, 0)]
+    def _admit(self, work: Work) -> None:
+        try:
+            sampler = self._core.sampler(work.sampling)
+        except BadRequest as error:
+            self._emit(work.id, End("error", len(work.tokens), message=str(error)))
+            return
+        slot = Slot(work, self._free.pop(), Text(work.stop), sampler, list(work.tokens))
+        self._slots.append(slot)
+
+    def _step(self) -> None:
+        for slot in [s for s in self._slots if s.cancelled]:
+            self._finish(slot, "cancelled")
+        try:
+            plan = self._plan()
+            if not plan:
+                return
+            entries = [entry for _, part in plan for entry in part]
+            self._make_room(len(entries))
+            with self._cores.turn():
+                self._core.decode(entries)
+            self.counts.steps += 1
+            at = 0
+            for slot, part in plan:
+                self._take(slot, part, at)
+                at += len(part)
+        except Exception as error:
+            # The context is in doubt: whoever runs is told, whoever comes finds it clean.
+            log.exception("a step failed")
+            self._fail(f"{type(error).__name__}: {error}")
+
+    def _plan(self) -> list[tuple[Slot, list[Entry]]]:
+        """Who gives which tokens to this step."""
+        room = self._core.batch_tokens
+        writing = [s for s in self._slots if s.writing]
+        reading = [s for s in self._slots if not s.writing]
+        plan: list[tuple[Slot, list[Entry]]] = []
+        guess = not reading and len(writing) <= DRAFT_STREAMS
+        for slot in writing[:room]:
+            tokens = [slot.chosen, *(self._draft(slot) if guess else ())]
+            plan.append((slot, self._entries(slot, [t for t in tokens if t is not None], -1)))
+            room -= len(plan[-1][1])
+        for slot in reading:
+            if room <= 0:
+                break
+            if slot.node is None:
+                self._borrow(slot)
+            part = slot.work.tokens[slot.past : slot.past + room]
+            last = slot.past + len(part) == len(slot.work.tokens)
+            plan.append((slot, self._entries(slot, part, len(part) - 1 if last else len(part))))
+            room -= len(part)
+        return plan
+
+    def _entries(self, slot: Slot, tokens: Sequence[int], wanted_from: int) -> list[Entry]:
+        return [
+            Entry(token, slot.past + n, slot.sequence, n >= wanted_from)
+            for n, token in enumerate(tokens)
+        ]
+
+    def _borrow(self, slot: Slot) -> None:
+        """Start from what the cache has of the prompt, all but its last token at most."""
+        node = self._prefixes.find(slot.path(len(slot.work.tokens) - 1))
+        self._prefixes.lend(node, slot.sequence)
+        slot.node = node
+        slot.past = slot.reused = node.end
+        self.counts.reused += node.end
+
+    def _make_room(self, tokens: int) -> None:
+        owned, cached = self.used()
+        short = owned + cached + tokens - self._core.context_tokens
+        if short > 0:
+            self._prefixes.give_way(short)
+
+    def _take(self, slot: Slot, part: Sequence[Entry], at: int) -> None:
+        """Use what a step computed for this slot."""
+        if slot.writing:
+            self._write(slot, [e.token for e in part[1:]], at)
+            return
+        slot.past += len(part)
+        slot.owned += len(part)
+        self.counts.read += len(part)
+        if slot.past == len(slot.work.tokens):
+            self._keep(slot)
+            self._index(slot, 0)
+            self._choose(slot, at + len(part) - 1)
+
+    def _write(self, slot: Slot, guesses: Sequence[int], at: int) -> None:
+        """Choose after the last token, and after each guess for as long as the guesses are right."""
+        right = 0
+        while True:
+            slot.past += 1
+            slot.owned += 1
+            going_on = self._choose(slot, at + right)
+            if not going_on or right == len(guesses) or slot.chosen != guesses[right]:
+                break
+            right += 1
+        self.counts.drafted += len(guesses)
+        self.counts.accepted += right
+        if going_on and right < len(guesses):
+            self._core.remove(slot.sequence, slot.past)
+            if not right:
+                slot.pause = DRAFT_PAUSE
+
+    def _choose(self, slot: Slot, entry: int) -> bool:
+        """Choose and say the next token. False if the request ended with it."""
+        logits = self._core.logits(entry)
+        began = time.perf_counter()
+        token = slot.sampler.choose(logits)
+        slot.choosing_s += time.perf_counter() - began
+        if self._core.ends(token):
+            self._say(slot, slot.text.flush())
+            self._finish(slot, "stop")
+            return False
+        slot.sampler.accept(token)
+        if slot.work.sampling.logprobs >= 0:
+            slot.details.append(self._detail(slot, logits, token))
+        slot.chosen = token
+        slot.known.append(token)
+        slot.written += 1
+        slot.pause -= 1
+        self.counts.written += 1
+        self._index(slot, len(slot.known) - 1)
+        self._say(slot, slot.text.add(self._core.piece(token)))
+        if slot.text.stopped:
+            self._finish(slot, "stop")
+        elif slot.written >= slot.work.limit:
+            self._say(slot, slot.text.flush())
+            self._finish(slot, "length")
+        elif slot.cancelled:
+            self._finish(slot, "cancelled")
+        elif slot.work.sampling.grammar and slot.choosing_s > GRAMMAR_SECONDS:
+            self._finish(slot, "error", f"the grammar took longer than {GRAMMAR_SECONDS:.0f} s")
+        else:
+            return True
+        return False
+
+    def _detail(self, slot: Slot, logits: Any, token: int) -> dict[str, Any]:
+        own, others = slot.sampler.alternatives(logits, token)
+
+        def row(token: int, value: float) -> dict[str, Any]:
+            data = self._core.piece(token)
+            return {
+                "token": data.decode("utf-8", "replace"),
+                "bytes": list(data),
+                "logprob": round(value, 6),
+            }
+
+        return row(token, own) | {"top_logprobs": [row(t, v) for t, v in others]}
+
+    def _say(self, slot: Slot, pieces: Iterator[str]) -> None:
+        for piece in pieces:
+            self._emit(slot.work.id, Piece(piece, tuple(slot.details)))
+            slot.details.clear()
+
+    def _keep(self, slot: Slot) -> None:
+        """Share with the cache what the slot holds."""
+        before = self._prefixes.cells
+        node = self._prefixes.keep(slot.path(slot.past), slot.sequence)
+        slot.owned -= self._prefixes.cells - before
+        if slot.node:
+            self._prefixes.unpin(slot.node)
+        slot.node = node
+
+    def _finish(self, slot: Slot, finish: Finish, message: str = "") -> None:
+        self._slots.remove(slot)
+        self.counts.finished += 1
+        self.counts.cancelled += finish == "cancelled"
+        if slot.past:
+            self._keep(slot)
+        self._release(slot)
+        end = End(finish, len(slot.work.tokens), slot.written, message, slot.reused)
+        self._emit(slot.work.id, end)
+
+    def _release(self, slot: Slot) -> None:
+        if slot.node:
+            self._prefixes.unpin(slot.node)
+        self._core.remove(slot.sequence, 0)
+        self._free.append(slot.sequence)
+        slot.sampler.close()
+
+    def _fail(self, message: str) -> None:
+        slots, self._slots = self._slots, []
+        for slot in slots:
+            slot.sampler.close()
+            self._free.append(slot.sequence)
+        self._core.clear()
+        self._prefixes.clear()
+        for slot in slots:
+            self._emit(slot.work.id, End("error", len(slot.work.tokens), slot.written, message))
+
+    # --- drafts: what follows where the same words stood before ---------------------
+
+    def _index(self, slot: Slot, start: int) -> None:
+        """Remember where each run of tokens was last seen. The end of `known` has no next yet."""
+        known = slot.known
+        for end in range(max(start, 1), len(known)):
+            for size in DRAFT_GRAMS:
+                if end >= size:
+                    slot.grams[tuple(known[end - size : end])] = end
+
+    def _draft(self, slot: Slot) -> Sequence[int]:
+        room = min(DRAFT_TOKENS, slot.work.limit - slot.written - 1)
+        if slot.pause > 0 or room <= 0:
+            return ()
+        for size in DRAFT_GRAMS:
+            found = slot.grams.get(tuple(slot.known[-size:]))
+            if found is not None:
+                return slot.known[found : found + room]
+        return ()
 
 
-def _common(a: Sequence[int], b: Sequence[int]) -> int:
-    count = 0
-    for x, y in zip(a, b, strict=False):
-        if x != y:
-            break
-        count += 1
-    return count
-
-
-class _Text:
+class Text:
     """Bytes in, whole characters out, nothing from a stop string on."""
 
     def __init__(self, stop: Sequence[str]) -> None:

@@ -16,22 +16,23 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
 import uvicorn
 from fastapi import FastAPI, Request
+from fastapi.concurrency import run_in_threadpool
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from appliance.errors import ApplianceError, ModelBusy, Permanent, PromptTooLong, Transient
-from appliance.inference import engine, models
+from appliance.inference import host, local, models, prompts, work
 from appliance.inference.cores import Cores
 from appliance.ports import Embedder
 from appliance.settings import Settings
@@ -41,7 +42,7 @@ log = logging.getLogger("kura.infer")
 
 TEXTS = 256  # of one embeddings request
 TEXT_CHARS = 20_000
-STOPS = ("\n\n", "\n質問:", "\n資料[")  # where a plain model would go on to the next question
+SCHEMA_CHARS = 20_000  # of a JSON schema or a grammar
 EMBEDDINGS_WAITING = 16
 
 Text = Annotated[str, Field(max_length=200_000)]
@@ -56,6 +57,24 @@ class Message(Strict):
     content: Text
 
 
+class JsonSchema(Strict):
+    name: Text = ""
+    schema_: dict[str, Any] = Field({}, alias="schema")
+
+
+class ResponseFormat(Strict):
+    type: Literal["text", "json_object", "json_schema"] = "text"
+    json_schema: JsonSchema = JsonSchema()
+
+    @property
+    def text(self) -> str:
+        """The JSON schema an answer must follow; empty where any text will do."""
+        if self.type == "text":
+            return ""
+        wanted = self.json_schema.schema_ if self.type == "json_schema" else {"type": "object"}
+        return json.dumps(wanted, ensure_ascii=False)
+
+
 class ChatIn(Strict):
     model: Text = "kura-answer"
     messages: list[Message] = Field(min_length=1, max_length=200)
@@ -66,10 +85,41 @@ class ChatIn(Strict):
     top_k: int = Field(40, ge=0, le=1000)
     min_p: float = Field(0.0, ge=0, le=1)
     repeat_penalty: float = Field(1.0, ge=0.5, le=2)
+    frequency_penalty: float = Field(0.0, ge=-2, le=2)
+    presence_penalty: float = Field(0.0, ge=-2, le=2)
+    dry_multiplier: float = Field(0.0, ge=0, le=5)
+    dry_base: float = Field(1.75, ge=1, le=4)
+    dry_allowed_length: int = Field(2, ge=1, le=100)
     seed: int = Field(0, ge=0, le=2**31 - 1)
     n: int = Field(1, ge=1, le=1)
     stop: Text | Annotated[list[Text], Field(max_length=8)] | None = None
+    logit_bias: dict[int, Annotated[float, Field(ge=-100, le=100)]] = Field({}, max_length=300)
+    logprobs: bool = False
+    top_logprobs: int = Field(0, ge=0, le=20)
+    response_format: ResponseFormat = ResponseFormat()
+    grammar: str = Field("", max_length=SCHEMA_CHARS)
+    ignore_eos: bool = False
+    user: str = Field("", max_length=256)
     stream: bool = False
+
+    @property
+    def sampling(self) -> work.Sampling:
+        return work.Sampling(
+            temperature=self.temperature,
+            top_p=self.top_p,
+            top_k=self.top_k,
+            min_p=self.min_p,
+            repeat_penalty=self.repeat_penalty,
+            frequency_penalty=self.frequency_penalty,
+            presence_penalty=self.presence_penalty,
+            dry_multiplier=self.dry_multiplier,
+            dry_base=self.dry_base,
+            dry_allowed_length=self.dry_allowed_length,
+            seed=self.seed,
+            logit_bias=self.logit_bias,
+            logprobs=self.top_logprobs if self.logprobs else -1,
+            ignore_eos=self.ignore_eos,
+        )
 
 
 class EmbeddingsIn(Strict):
@@ -93,9 +143,10 @@ class TokenizeIn(Strict):
 class Models:
     """What one server serves."""
 
-    llm: engine.Engine
+    llm: host.Host
     llm_names: tuple[str, ...]  # the first is its own, the others are aliases
     embedder: Embedder
+    prompt_format: str = "plain"
 
 
 def create_app(served: Models) -> FastAPI:
@@ -121,7 +172,7 @@ def create_app(served: Models) -> FastAPI:
 
     @app.get("/health")
     def health() -> dict[str, Any]:
-        return {"status": "ok", "waiting": served.llm.waiting}
+        return {"status": "ok"} | served.llm.stats()
 
     @app.get("/v1/models")
     def list_models() -> dict[str, Any]:
@@ -136,7 +187,7 @@ def create_app(served: Models) -> FastAPI:
 
     @app.post("/tokenize")
     def tokenize(body: TokenizeIn) -> dict[str, Any]:
-        return {"count": max(len(served.llm.tokenize(body.content)) - 1, 0)}  # less the start token
+        return {"count": served.llm.count(body.content)}
 
     @app.post("/v1/embeddings")
     def embeddings(body: EmbeddingsIn) -> dict[str, Any]:
@@ -158,6 +209,7 @@ def create_app(served: Models) -> FastAPI:
     async def chat(body: ChatIn, request: Request) -> Response:
         check(body.model)
         answer = _Answer(served, body)
+        await answer.begin(served)
         if body.stream:
             return StreamingResponse(answer.lines(), media_type="text/event-stream")
         return await answer.whole(request)
@@ -188,57 +240,67 @@ def _encoded(row: np.ndarray[Any, Any], kind: str) -> list[float] | str:
 
 
 class _Answer:
-    """One completion: admitted to the queue on construction, cancelled when its reader leaves."""
+    """One completion: admitted by `begin`, cancelled when its reader leaves."""
 
     def __init__(self, served: Models, body: ChatIn) -> None:
         self._loop = asyncio.get_running_loop()
-        self._events: asyncio.Queue[engine.Piece | engine.End] = asyncio.Queue()
+        self._events: asyncio.Queue[work.Event] = asyncio.Queue()
         self._id = f"chatcmpl-{uuid.uuid4().hex}"
         self._created = int(time.time())
-        self._model = body.model
-        stop = (body.stop,) if isinstance(body.stop, str) else tuple(body.stop or ())
-        self._job = served.llm.submit(
-            engine.Request(
-                prompt="\n\n".join(m.content for m in body.messages),
-                limit=body.max_completion_tokens or body.max_tokens or 256,
-                shared=body.messages[0].content if body.messages[0].role == "system" else "",
-                stop=(*STOPS, *stop),
-                sampling=engine.Sampling(
-                    temperature=body.temperature,
-                    top_p=body.top_p,
-                    top_k=body.top_k,
-                    min_p=body.min_p,
-                    repeat_penalty=body.repeat_penalty,
-                    seed=body.seed,
-                ),
-            ),
-            self._emit,
-        )
+        self._body = body
+        self._job: host.Job | None = None
 
-    def _emit(self, event: engine.Piece | engine.End) -> None:
+    async def begin(self, served: Models) -> None:
+        """Raises what `Host.submit` raises. Not in the loop: a long prompt takes a while to count."""
+        body = self._body
+        messages = [
+            prompts.Message("system" if m.role == "developer" else m.role, m.content)
+            for m in body.messages
+        ]
+        request = host.Request(
+            prompts.FORMATS[served.prompt_format](messages),
+            limit=body.max_completion_tokens or body.max_tokens or 256,
+            owner=body.user,
+            stop=(body.stop,) if isinstance(body.stop, str) else tuple(body.stop or ()),
+            sampling=body.sampling,
+            schema=body.response_format.text,
+            grammar=body.grammar,
+        )
+        if body.ignore_eos:
+            request = replace(request, prompt=replace(request.prompt, stop=()))
+        self._job = await run_in_threadpool(served.llm.submit, request, self._hear)
+
+    def _hear(self, event: work.Event) -> None:
         with suppress(RuntimeError):  # the loop is gone: the server is stopping
             self._loop.call_soon_threadsafe(self._events.put_nowait, event)
+
+    def _leave(self) -> None:
+        if self._job:
+            self._job.cancel()
 
     async def lines(self) -> AsyncIterator[str]:
         try:
             yield self._chunk({"role": "assistant", "content": ""})
             while True:
                 event = await self._events.get()
-                if isinstance(event, engine.Piece):
-                    yield self._chunk({"content": event.text})
-                    continue
-                if event.finish == "error":
-                    error = {"message": event.message, "type": "ModelUnreachable"}
-                    yield f"data: {json.dumps({'error': error})}\n\n"
+                if isinstance(event, work.Waiting):
+                    yield self._waiting(event)
+                elif isinstance(event, work.Piece):
+                    yield self._chunk({"content": event.text}, logprobs=event.logprobs)
                 else:
-                    yield self._chunk({}, event)
-                yield "data: [DONE]\n\n"
-                return
+                    if event.finish == "error":
+                        error = {"message": event.message, "type": "ModelUnreachable"}
+                        yield f"data: {json.dumps({'error': error})}\n\n"
+                    else:
+                        yield self._chunk({}, event)
+                    yield "data: [DONE]\n\n"
+                    return
         finally:
-            self._job.cancel()
+            self._leave()
 
     async def whole(self, request: Request) -> Response:
         text = ""
+        details: list[Mapping[str, Any]] = []
         try:
             while True:
                 try:
@@ -247,38 +309,59 @@ class _Answer:
                     if await request.is_disconnected():
                         return Response(status_code=499)
                     continue
-                if isinstance(event, engine.End):
+                if isinstance(event, work.End):
                     break
-                text += event.text
+                if isinstance(event, work.Piece):
+                    text += event.text
+                    details += event.logprobs
         finally:
-            self._job.cancel()
+            self._leave()
         if event.finish == "error":
             error = {"message": event.message, "type": "ModelUnreachable"}
             return JSONResponse({"error": error}, 500)
-        choice = {
+        choice: dict[str, Any] = {
             "index": 0,
             "message": {"role": "assistant", "content": text},
             "finish_reason": event.finish,
         }
+        if self._body.logprobs:
+            choice["logprobs"] = {"content": details}
         return JSONResponse(self._envelope("chat.completion", choice) | {"usage": _usage(event)})
 
-    def _chunk(self, delta: dict[str, str], end: engine.End | None = None) -> str:
-        choice = {"index": 0, "delta": delta, "finish_reason": end.finish if end else None}
+    def _waiting(self, event: work.Waiting) -> str:
+        """A chunk without choices, which other clients pass over; `kura.waiting` 0: it starts."""
+        body = self._envelope("chat.completion.chunk", None) | {"kura": {"waiting": event.position}}
+        return f"data: {json.dumps(body)}\n\n"
+
+    def _chunk(
+        self,
+        delta: dict[str, str],
+        end: work.End | None = None,
+        logprobs: Sequence[Mapping[str, Any]] = (),
+    ) -> str:
+        choice: dict[str, Any] = {
+            "index": 0,
+            "delta": delta,
+            "finish_reason": end.finish if end else None,
+        }
+        if logprobs:
+            choice["logprobs"] = {"content": list(logprobs)}
         body = self._envelope("chat.completion.chunk", choice)
         if end:
             body["usage"] = _usage(end)
         return f"data: {json.dumps(body, ensure_ascii=False)}\n\n"
 
-    def _envelope(self, kind: str, choice: dict[str, Any]) -> dict[str, Any]:
-        head = {"id": self._id, "object": kind, "created": self._created, "model": self._model}
-        return head | {"choices": [choice]}
+    def _envelope(self, kind: str, choice: dict[str, Any] | None) -> dict[str, Any]:
+        head = {"id": self._id, "object": kind, "created": self._created}
+        return head | {"model": self._body.model, "choices": [choice] if choice else []}
 
 
-def _usage(end: engine.End) -> dict[str, int]:
+def _usage(end: work.End) -> dict[str, Any]:
     return {
         "prompt_tokens": end.prompt_tokens,
         "completion_tokens": end.tokens,
         "total_tokens": end.prompt_tokens + end.tokens,
+        "prompt_tokens_details": {"cached_tokens": end.reused},
     }
 
 
@@ -290,18 +373,18 @@ def load(settings: Settings) -> Models:
     llm = models.named(models.DEFAULT_LLM)
     embedder = models.named(models.DEFAULT_EMBEDDER)
     folder = models.verified(llm, settings.models)
-    adapter = None
+    adapters = []
     if llm.adapter:
         row = models.named(llm.adapter)
-        adapter = models.verified(row, settings.models) / next(iter(row.files))
+        adapters.append(models.verified(row, settings.models) / next(iter(row.files)))
     with ThreadPoolExecutor(1) as beside:  # reading the one while the other's libraries load
         loading = beside.submit(
-            engine.Engine,
+            local.Local,
             folder / next(iter(llm.files)),
-            adapter,
+            adapters,
+            cores,
             context_tokens=settings.context_tokens,
-            queue_size=settings.infer_queue,
-            cores=cores,
+            slots=settings.infer_slots,
             threads=settings.generator_threads,
         )
         vectors = LocalEmbedder(
@@ -310,7 +393,13 @@ def load(settings: Settings) -> Models:
             cores,
             settings.generator_threads,
         )
-        return Models(loading.result(), (llm.name, "kura-answer"), vectors)
+        answers = host.Host(
+            loading.result(),
+            context_tokens=settings.context_tokens,
+            queue_size=settings.infer_queue,
+            share_prefixes=settings.share_prefixes,
+        )
+        return Models(answers, (llm.name, "kura-answer"), vectors, llm.prompt_format)
 
 
 def serve(settings: Settings) -> None:

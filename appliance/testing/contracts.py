@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import threading
 import unicodedata
 from collections.abc import Callable, Iterable
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 from pyroaring import BitMap64
 
-from appliance.ports import Connector, Embedder, Generator, Index
+from appliance.ports import Connector, Embedder, Generator, Index, Reranker
 from appliance.testing.fakes import HashEmbedder
 from appliance.types import (
     NOBODY,
@@ -203,6 +204,39 @@ class EmbedderContract:
         assert embedder.embed([], "query").shape == (0, embedder.dim)
 
 
+class RerankerContract:
+    """Subclasses give `reranker`."""
+
+    QUESTION = "出張の宿泊費の上限はいくらですか"
+    TEXTS = (
+        "ポンプの定期点検は毎月行う。",
+        "国内出張の宿泊費は一泊12,000円を上限とする。",
+        "",
+        "旅費規程 " * 3000,
+        "就業規則",
+    )
+
+    def test_a_score_a_text_and_every_one_a_number(self, reranker: Reranker) -> None:
+        scores = reranker.scores(self.QUESTION, self.TEXTS)
+        assert len(scores) == len(self.TEXTS)
+        assert all(type(score) is float and math.isfinite(score) for score in scores)
+
+    def test_scores_follow_their_texts(self, reranker: Reranker) -> None:
+        forth = reranker.scores(self.QUESTION, self.TEXTS)
+        back = reranker.scores(self.QUESTION, self.TEXTS[::-1])
+        assert back[::-1] == pytest.approx(forth, abs=1e-3)
+
+    def test_the_same_text_twice_scores_the_same(self, reranker: Reranker) -> None:
+        one, _, other = reranker.scores(self.QUESTION, ["就業規則", "旅費", "就業規則"])
+        assert one == pytest.approx(other, abs=1e-3)
+
+    def test_the_question_counts(self, reranker: Reranker) -> None:
+        assert reranker.scores(self.QUESTION, self.TEXTS) != reranker.scores("有給", self.TEXTS)
+
+    def test_nothing_in_nothing_out(self, reranker: Reranker) -> None:
+        assert reranker.scores(self.QUESTION, []) == []
+
+
 class GeneratorContract:
     """Subclasses give `generator`: anything that answers with a few tokens."""
 
@@ -210,13 +244,17 @@ class GeneratorContract:
         "短く答える。", "資料[1] 献立\n今日の昼食はカレーです。\n\n質問: 昼食は何ですか\n答え:"
     )
 
+    def pieces(self, generator: Generator, limit: int) -> list[str]:
+        stream = generator.stream(self.PROMPT, limit, lambda: False, "sato")
+        return [piece for piece in stream if isinstance(piece, str)]
+
     def test_pieces_are_whole_characters(self, generator: Generator) -> None:
-        pieces = list(generator.stream(self.PROMPT, 24, lambda: False))
+        pieces = self.pieces(generator, 24)
         assert pieces
         assert all(piece and "\ufffd" not in piece for piece in pieces)
 
     def test_the_limit_holds(self, generator: Generator) -> None:
-        text = "".join(generator.stream(self.PROMPT, 2, lambda: False))
+        text = "".join(self.pieces(generator, 2))
         assert generator.count_tokens(text) <= 3  # a token more where the cut falls inside one
 
     def test_a_cancelled_stream_ends_quietly(self, generator: Generator) -> None:

@@ -35,6 +35,7 @@ from appliance.types import (
     Scope,
     Upsert,
     Vectors,
+    Waiting,
 )
 
 PUBLIC: Access = (Layer(frozenset({EVERYONE})),)
@@ -72,14 +73,15 @@ class ScriptedGenerator:
 
     def __init__(
         self,
-        *pieces: str,
-        script: Callable[[Prompt], Iterator[str]] | None = None,
+        *pieces: str | Waiting,
+        script: Callable[[Prompt], Iterator[str | Waiting]] | None = None,
         context_tokens: int = 4096,
     ) -> None:
         self._pieces = pieces
         self._script = script
         self._context_tokens = context_tokens
         self.prompts: list[Prompt] = []
+        self.askers: list[str] = []
 
     @property
     def context_tokens(self) -> int:
@@ -88,12 +90,18 @@ class ScriptedGenerator:
     def count_tokens(self, text: str) -> int:
         return len(text)
 
-    def stream(self, prompt: Prompt, limit: int, cancelled: Callable[[], bool]) -> Iterator[str]:
+    def stream(
+        self, prompt: Prompt, limit: int, cancelled: Callable[[], bool], asker: str = ""
+    ) -> Iterator[str | Waiting]:
         self.prompts.append(prompt)
+        self.askers.append(asker)
         left = limit
         for piece in self._script(prompt) if self._script else self._pieces:
             if cancelled() or left <= 0:
                 return
+            if isinstance(piece, Waiting):
+                yield piece
+                continue
             yield piece[:left]
             left -= len(piece)
 

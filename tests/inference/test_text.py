@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from appliance.inference.engine import _Text
+from appliance.inference.engine import Text
 
 
 def stream(data: bytes, stop: tuple[str, ...], step: int) -> tuple[list[str], bool]:
-    text, out = _Text(stop), []
+    text, out = Text(stop), []
     for at in range(0, len(data), step):
         out += text.add(data[at : at + step])
         if text.stopped:

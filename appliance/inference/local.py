@@ -1,0 +1,91 @@
+"""The engine in this process: the Backend that computes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from appliance.inference import llama
+from appliance.inference.cores import Cores
+from appliance.inference.engine import Engine
+from appliance.inference.prompts import Part
+from appliance.inference.work import DRAFT_TOKENS, End, Piece, Sampling, Work
+
+STEP_TOKENS = 128  # on CPU: a third of a second of other people's patience
+CACHED = 24  # prefixes held beside what runs; each sequence costs a row of logits
+
+
+class Local:
+    """Loads the model at construction. Raises SettingsError."""
+
+    def __init__(
+        self,
+        path: Path,
+        adapters: Sequence[Path],
+        cores: Cores,
+        *,
+        context_tokens: int,
+        slots: int,
+        threads: int = 0,
+    ) -> None:
+        self.slots = slots
+        self._cores = cores
+        self._core = llama.Llama(
+            path,
+            adapters,
+            context_tokens=context_tokens + slots * DRAFT_TOKENS,
+            sequences=slots + CACHED,
+            batch_tokens=STEP_TOKENS,
+            outputs=slots + CACHED,  # llama.cpp wants one for each sequence at least
+            threads=threads,
+        )
+        self._engine: Engine | None = None
+
+    def listen(self, emit: Callable[[int, Piece | End], None], wake: Callable[[], None]) -> None:
+        self._engine = Engine(self._core, emit, self._cores, slots=self.slots, cached=CACHED)
+
+    def tokenize(self, parts: Sequence[Part], *, begin: bool = True) -> list[int]:
+        tokens: list[int] = []
+        for n, part in enumerate(parts):
+            first = begin and n == 0
+            tokens += self._core.tokenize(part.text, begin=first, special=part.special)
+        return tokens
+
+    def grammar(self, source: str, schema: bool) -> str:
+        """A grammar that llama.cpp takes, from GBNF or a JSON schema. Raises BadRequest."""
+        grammar = llama.grammar_of(source) if schema else source
+        self._core.sampler(Sampling(grammar=grammar)).close()
+        return grammar
+
+    def start(self, work: Work) -> None:
+        self._running.start(work)
+
+    def cancel(self, id: int) -> None:
+        self._running.cancel(id)
+
+    def stats(self) -> dict[str, Any]:
+        owned, cached = self._running.used()
+        counts = {
+            "tokens_" + k if k in _TOKENS else k: v for k, v in asdict(self._running.counts).items()
+        }
+        return counts | {
+            "cells": self._core.context_tokens,
+            "cells_used": owned,
+            "cells_cached": cached,
+            "slots": self.slots,
+        }
+
+    def close(self) -> None:
+        if self._engine:
+            self._engine.close()
+        self._core.close()
+
+    @property
+    def _running(self) -> Engine:
+        assert self._engine, "listen() comes first"
+        return self._engine
+
+
+_TOKENS = {"read", "reused", "written", "drafted", "accepted"}

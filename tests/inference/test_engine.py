@@ -1,0 +1,254 @@
+"""Continuous batching, on a context that notices every mistake."""
+
+from __future__ import annotations
+
+import queue
+import random
+import threading
+import time
+from typing import Any
+
+import pytest
+
+from appliance.inference.cores import Cores
+from appliance.inference.engine import Engine
+from appliance.inference.work import DRAFT_TOKENS, End, Piece, Work
+from tests.inference.fake_core import FakeCore, answer
+
+WAIT_S = 20
+
+
+class Running:
+    """An engine on a fake context; what each request said."""
+
+    def __init__(self, core: FakeCore, slots: int = 4, cached: int = 4) -> None:
+        self.core = core
+        self.slots = slots
+        self.engine = Engine(core, self.emit, Cores(), slots=slots, cached=cached)
+        self.said: dict[int, list[Piece]] = {}
+        self.ends: dict[int, End] = {}
+        self.order: queue.Queue[int] = queue.Queue()
+        self._ids = iter(range(10**9))
+
+    def emit(self, id: int, event: Piece | End) -> None:
+        if isinstance(event, End):
+            assert id not in self.ends
+            self.ends[id] = event
+            self.order.put(id)
+        else:
+            assert id not in self.ends
+            self.said.setdefault(id, []).append(event)
+
+    def start(self, tokens: list[int], limit: int = 20, **more: Any) -> int:
+        id = next(self._ids)
+        self.engine.start(Work(id, tokens, limit, **more))
+        return id
+
+    def wait(self, id: int) -> str:
+        deadline = time.monotonic() + WAIT_S
+        while id not in self.ends:
+            assert time.monotonic() < deadline, f"{id} did not end"
+            time.sleep(0.001)
+        return "".join(p.text for p in self.said.get(id, ()))
+
+    def idle(self) -> None:
+        deadline = time.monotonic() + WAIT_S
+        while self.engine.running:
+            assert time.monotonic() < deadline
+            time.sleep(0.001)
+
+
+@pytest.fixture
+def running():
+    made: list[Running] = []
+
+    def make(*args: Any, **kwargs: Any) -> Running:
+        made.append(Running(*args, **kwargs))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.engine.close()
+
+
+def text(tokens: list[int], limit: int) -> str:
+    return "".join(f"<{t}>" for t in answer(tokens, limit))
+
+
+def prompt(dice: random.Random, length: int) -> list[int]:
+    return [dice.randrange(96) for _ in range(length)]
+
+
+def test_alone_and_in_company_a_request_gets_the_same(running) -> None:
+    dice = random.Random(1)
+    one = running(FakeCore())
+    prompts = [prompt(dice, dice.randrange(1, 100)) for _ in range(4)]
+    ids = [one.start(p) for p in prompts]
+    assert [one.wait(i) for i in ids] == [text(p, 20) for p in prompts]
+    assert [one.wait(one.start(p)) for p in prompts] == [text(p, 20) for p in prompts]
+
+
+def test_a_long_prompt_stalls_nobody_for_more_than_a_step(running) -> None:
+    core = FakeCore(context_tokens=4096)
+    one = running(core)
+    short = one.start([1, 2, 3], limit=60)
+    while not one.said.get(short):
+        time.sleep(0.001)
+    first = len(core.batches)
+    long = one.start(prompt(random.Random(2), 1000), limit=1)
+    one.wait(long)
+    one.wait(short)
+    mixed = [b for b in core.batches[first:] if len({e.sequence for e in b}) > 1]
+    assert mixed  # both in one batch
+    assert all(len(b) <= core.batch_tokens for b in core.batches)
+
+
+def test_a_prefix_is_computed_once(running) -> None:
+    one = running(FakeCore())
+    shared = prompt(random.Random(3), 100)
+    first, second = [*shared, 1, 2], [*shared, 3, 4]
+    assert one.wait(one.start(first)) == text(first, 20)
+    again = one.start(second)
+    assert one.wait(again) == text(second, 20)
+    assert one.ends[again].reused == 100
+
+
+def test_requests_that_come_together_share_too(running) -> None:
+    one = running(FakeCore(context_tokens=2048))
+    shared = prompt(random.Random(3), 100)
+    prompts = [[*shared, n] for n in range(4)]
+    ids = [one.start(p) for p in prompts]
+    assert [one.wait(i) for i in ids] == [text(p, 20) for p in prompts]
+    assert one.engine.counts.read < 4 * 100
+
+
+def test_what_one_person_asked_makes_nothing_faster_for_another(running) -> None:
+    one = running(FakeCore(context_tokens=2048))
+    system, secret = prompt(random.Random(4), 30), prompt(random.Random(5), 100)
+    asked = [*system, *secret]
+
+    def reused(owner: str) -> int:
+        id = one.start([*asked, 7], owner=owner, shared=30)
+        assert one.wait(id) == text([*asked, 7], 20)
+        return one.ends[id].reused
+
+    assert reused("sato") == 0
+    assert reused("suzuki") == 30  # the system prompt, which is everybody's
+    assert reused("suzuki") == 130
+    assert reused("*") == 30
+
+
+def test_more_than_fits_is_forgotten_oldest_first(running) -> None:
+    core = FakeCore(context_tokens=400)
+    one = running(core, slots=2)
+    dice = random.Random(6)
+    prompts = [prompt(dice, 100) for _ in range(8)]
+    for p in prompts:
+        assert one.wait(one.start(p, limit=5)) == text(p, 5)
+    last, first = one.start([*prompts[-1], 5], limit=5), one.start([*prompts[0], 5], limit=5)
+    one.wait(last), one.wait(first)
+    assert one.ends[last].reused == 100
+    assert one.ends[first].reused == 0
+    assert core.most_cells <= 400
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_storm_of_requests_and_cancels(running, seed: int) -> None:
+    """Random prompts with common beginnings, random cancels: every whole answer is right."""
+    dice = random.Random(seed)
+    core = FakeCore(context_tokens=600, batch_tokens=24)
+    one = running(core, slots=5, cached=3)
+    fits = core.context_tokens - 5 * DRAFT_TOKENS
+    roots = [prompt(dice, dice.randrange(1, 60)) for _ in range(4)]
+    asked: dict[int, tuple[list[int], int]] = {}
+    cancelled: set[int] = set()
+    waiting: dict[int, int] = {}
+    for _ in range(250):
+        tokens = [
+            *dice.choice(roots)[: dice.randrange(1, 61)],
+            *prompt(dice, dice.randrange(1, 40)),
+        ]
+        work = Work(0, tokens, dice.randrange(1, 30))
+        while len(waiting) >= 5 or sum(waiting.values()) + work.reserved > fits:
+            waiting.pop(one.order.get(timeout=WAIT_S), None)
+        owner = dice.choice(["*", "a", "b"])
+        id = one.start(tokens, work.limit, owner=owner, shared=dice.randrange(len(tokens)))
+        asked[id], waiting[id] = (tokens, work.limit), work.reserved
+        if dice.random() < 0.3:
+            cancelled.add(id)
+            threading.Timer(dice.random() / 200, one.engine.cancel, (id,)).start()
+    for id, (tokens, limit) in asked.items():
+        said, wanted = one.wait(id), text(tokens, limit)
+        if one.ends[id].finish == "cancelled":
+            assert id in cancelled and wanted.startswith(said)
+        else:
+            assert one.ends[id].finish in ("stop", "length")
+            assert said == wanted
+    one.idle()
+    owned, cached = one.engine.used()
+    assert owned == 0 and cached == core.cells()
+
+
+def test_guesses_change_nothing_but_the_number_of_steps(running, monkeypatch) -> None:
+    repeating = FakeCore(context_tokens=2048)
+    monkeypatch.setattr(
+        "tests.inference.fake_core.following", lambda known, ending=0: (known[-1] + 1) % 9
+    )
+    one = running(repeating)
+    tokens = [n % 9 for n in range(40)]
+    said = one.wait(one.start(tokens, limit=50))
+    assert said == "".join(f"<{(40 + n) % 9}>" for n in range(50))
+    assert one.engine.counts.accepted > 25
+    assert len(repeating.batches) < 30
+
+
+def test_wrong_guesses_leave_no_trace(running) -> None:
+    """The prompt repeats itself, the answer does not: every guess is wrong."""
+    one = running(FakeCore())
+    dice = random.Random(9)
+    tokens = [1, 2, 3, 4, 5, 6] * 8
+    for n in range(30):
+        p = [*tokens, dice.randrange(96), n]
+        assert one.wait(one.start(p)) == text(p, 20)
+
+
+def test_cancelled_before_it_began_and_twice(running) -> None:
+    one = running(FakeCore(pause_s=0.01))
+    id = one.start(prompt(random.Random(1), 200))
+    one.engine.cancel(id)
+    one.engine.cancel(id)
+    one.engine.cancel(999)
+    one.wait(id)
+    assert one.ends[id].finish == "cancelled"
+    one.idle()
+
+
+def test_a_failed_step_ends_what_ran_and_harms_no_later_request(running) -> None:
+    core = FakeCore()
+    core.break_at = 3
+    one = running(core)
+    ids = [one.start(prompt(random.Random(n), 60)) for n in range(3)]
+    for id in ids:
+        one.wait(id)
+    assert all("bus" in one.ends[id].message for id in ids if one.ends[id].finish == "error")
+    assert any(one.ends[id].finish == "error" for id in ids)
+    tokens = prompt(random.Random(1), 60)
+    assert one.wait(one.start(tokens)) == text(tokens, 20)
+
+
+def test_closing_ends_every_request(running) -> None:
+    one = running(FakeCore(pause_s=0.01))
+    ids = [one.start(prompt(random.Random(n), 100)) for n in range(4)]
+    time.sleep(0.05)
+    one.engine.close()
+    assert {one.ends[id].finish for id in ids} == {"cancelled"}
+
+
+def test_a_stop_string_across_tokens(running) -> None:
+    one = running(FakeCore())
+    tokens = next(t for n in range(200) if len(answer(t := [n, 1, 2], 20)) > 6)
+    whole = text(tokens, 20)
+    stop = whole[8:13]
+    id = one.start(tokens, stop=(stop,))
+    assert one.wait(id) == whole[: whole.index(stop)]
+    assert one.ends[id].finish == "stop"
