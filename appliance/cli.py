@@ -127,15 +127,36 @@ def work(supervised: Supervised = 0) -> None:
 
 
 @app.command()
-def infer(supervised: Supervised = 0) -> None:
+def infer(
+    supervised: Supervised = 0,
+    plan: Annotated[bool, typer.Option("--plan", help="必要なメモリを示して終わる。")] = False,
+    as_json: AsJson = False,
+) -> None:
     """モデルを動かす。"""
     from appliance import up
 
     settings = _begin(supervised)
+    if plan:
+        _show_plan(settings, as_json)
+        return
     with up.held(settings.data, "infer"):
         from appliance.inference import server
 
         server.serve(settings)
+
+
+def _show_plan(settings: Settings, as_json: bool) -> None:
+    from appliance.inference import server
+    from appliance.inference.plan import as_json as in_json
+    from appliance.inference.plan import render
+
+    planned = server.budget(settings)
+    if as_json:
+        _print_json(in_json(planned))
+    else:
+        _print(render(planned))
+    if planned.refusal:
+        raise typer.Exit(1)
 
 
 # --- asking -----------------------------------------------------------------------

@@ -16,6 +16,7 @@
     - PromptTooLong      the question does not fit the model
     - BadRequest         the caller sent something the service does not take
     - DigestMismatch     a file is not the one whose digest we know
+    - ModelFileInvalid   a model file is damaged, or not of a kind we load
     - SettingsError      a setting cannot be used; the message names it
   x NotVisible           absent, or hidden from this viewer: the same answer for both
   x NotSignedIn          no valid session, key or password
@@ -89,6 +90,9 @@ class BadRequest(Permanent): ...
 
 
 class DigestMismatch(Permanent): ...
+
+
+class ModelFileInvalid(Permanent): ...
 
 
 class SettingsError(Permanent): ...

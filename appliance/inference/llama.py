@@ -39,6 +39,7 @@ class Llama:
         batch_tokens: int,
         outputs: int,
         threads: int = 0,
+        gpu_layers: int = 0,
     ) -> None:
         import llama_cpp
 
@@ -47,7 +48,7 @@ class Llama:
         llama_cpp.llama_log_set(self._quiet, ctypes.c_void_p(0))
         llama_cpp.llama_backend_init()
         model_params = llama_cpp.llama_model_default_params()
-        model_params.n_gpu_layers = -1
+        model_params.n_gpu_layers = gpu_layers
         self._model = llama_cpp.llama_model_load_from_file(str(path).encode(), model_params)
         if not self._model:
             raise SettingsError(f"llama.cpp cannot load {path.name}")

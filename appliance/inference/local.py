@@ -29,6 +29,7 @@ class Local:
         context_tokens: int,
         slots: int,
         threads: int = 0,
+        gpu_layers: int = 0,
     ) -> None:
         self.slots = slots
         self._cores = cores
@@ -40,6 +41,7 @@ class Local:
             batch_tokens=STEP_TOKENS,
             outputs=slots + CACHED,  # llama.cpp wants one for each sequence at least
             threads=threads,
+            gpu_layers=gpu_layers,
         )
         self._engine: Engine | None = None
 

@@ -17,7 +17,6 @@ import threading
 import time
 import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,9 +30,15 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from appliance.errors import ApplianceError, ModelBusy, Permanent, PromptTooLong, Transient
-from appliance.inference import host, local, models, prompts, work
-from appliance.inference.cores import Cores
+from appliance.errors import (
+    ApplianceError,
+    ModelBusy,
+    Permanent,
+    PromptTooLong,
+    SettingsError,
+    Transient,
+)
+from appliance.inference import gguf, host, local, models, native, plan, prompts, work
 from appliance.ports import Embedder
 from appliance.settings import Settings
 from appliance.types import Role
@@ -44,6 +49,7 @@ TEXTS = 256  # of one embeddings request
 TEXT_CHARS = 20_000
 SCHEMA_CHARS = 20_000  # of a JSON schema or a grammar
 EMBEDDINGS_WAITING = 16
+LOADING_S = 300.0
 
 Text = Annotated[str, Field(max_length=200_000)]
 
@@ -365,11 +371,18 @@ def _usage(end: work.End) -> dict[str, Any]:
     }
 
 
-def load(settings: Settings) -> Models:
-    """Load the default models. Raises DigestMismatch when a file is not what it should be."""
-    from appliance.inference.embed import LocalEmbedder
+def budget(settings: Settings) -> plan.Plan:
+    """What the models will need of this machine's memory. Raises DigestMismatch, ModelFileInvalid."""
+    sequences = settings.infer_slots + local.CACHED
+    return plan.plan(settings, slots=settings.infer_slots, sequences=sequences, outputs=sequences)
 
-    cores = Cores()
+
+def load(settings: Settings) -> Models:
+    """The default models, in a child. Returns when both can be used.
+
+    Raises DigestMismatch or ModelFileInvalid when a file is not what it should be, SettingsError
+    when the machine is too small, ModelUnreachable.
+    """
     llm = models.named(models.DEFAULT_LLM)
     embedder = models.named(models.DEFAULT_EMBEDDER)
     folder = models.verified(llm, settings.models)
@@ -377,34 +390,46 @@ def load(settings: Settings) -> Models:
     if llm.adapter:
         row = models.named(llm.adapter)
         adapters.append(models.verified(row, settings.models) / next(iter(row.files)))
-    with ThreadPoolExecutor(1) as beside:  # reading the one while the other's libraries load
-        loading = beside.submit(
-            local.Local,
+    for file in (folder / next(iter(llm.files)), *adapters):
+        gguf.read(file)  # before native code sees it
+    planned = budget(settings)
+    if planned.refusal:
+        raise SettingsError(planned.refusal)
+    child = native.Native(
+        native.spec(
             folder / next(iter(llm.files)),
             adapters,
-            cores,
+            models.verified(embedder, settings.models),
+            embedder.name,
             context_tokens=settings.context_tokens,
             slots=settings.infer_slots,
             threads=settings.generator_threads,
+            gpu_layers=planned.gpu_layers,
         )
-        vectors = LocalEmbedder(
-            models.verified(embedder, settings.models),
-            embedder.name,
-            cores,
-            settings.generator_threads,
-        )
-        answers = host.Host(
-            loading.result(),
-            context_tokens=settings.context_tokens,
-            queue_size=settings.infer_queue,
-            share_prefixes=settings.share_prefixes,
-        )
-        return Models(answers, (llm.name, "kura-answer"), vectors, llm.prompt_format)
+    )
+    try:
+        child.wait_ready(LOADING_S)
+        vectors = native.ChildEmbedder(child, embedder.name, embedder.dim)
+        vectors.embed(["準備"], "query")
+    except ApplianceError:
+        child.close()
+        raise
+    answers = host.Host(
+        child,
+        context_tokens=settings.context_tokens,
+        queue_size=settings.infer_queue,
+        share_prefixes=settings.share_prefixes,
+    )
+    return Models(answers, (llm.name, "kura-answer"), vectors, llm.prompt_format)
 
 
 def serve(settings: Settings) -> None:
     """Serve on the socket until SIGTERM or SIGINT."""
-    run(create_app(load(settings)), settings.infer_socket)
+    served = load(settings)
+    try:
+        run(create_app(served), settings.infer_socket)
+    finally:
+        served.llm.close()
 
 
 def run(app: FastAPI, path: Path) -> None:

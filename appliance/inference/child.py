@@ -1,0 +1,164 @@
+"""The native child of `kura infer`: llama.cpp and torch live here, and may die here.
+
+    python -m appliance.inference.child FD
+
+One line of JSON each way on a socket. The parent says first what to load, then starts and cancels
+requests and calls functions; the child answers, streams pieces, and says every half second how it
+is. When the parent goes, the socket ends, and so does the child.
+"""
+
+from __future__ import annotations
+
+import base64
+import ctypes
+import json
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from appliance.errors import ApplianceError, ModelUnreachable
+from appliance.inference.cores import Cores
+from appliance.inference.local import Local
+from appliance.inference.prompts import Part
+from appliance.inference.work import End, Piece, Sampling, Work
+
+BEAT_S = 0.5
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+
+class Child:
+    def __init__(self, wire: socket.socket) -> None:
+        self._lines = wire.makefile("r", encoding="utf-8")
+        self._wire = wire
+        self._sending = threading.Lock()
+        self._cores = Cores()
+        self._calls = ThreadPoolExecutor(8, "call")
+        self._embedder: Any = None
+        self._embedder_error = ""
+        self._embedder_loaded = threading.Event()
+
+    def run(self) -> None:
+        """Until the parent hangs up."""
+        spec = json.loads(self._lines.readline())
+        threading.Thread(target=self._load_embedder, args=(spec["embedder"],), daemon=True).start()
+        try:
+            self._local = Local(
+                Path(spec["path"]),
+                [Path(p) for p in spec["adapters"]],
+                self._cores,
+                context_tokens=spec["context_tokens"],
+                slots=spec["slots"],
+                threads=spec["threads"],
+                gpu_layers=spec["gpu_layers"],
+            )
+        except ApplianceError as error:
+            self._send({"failed": _said(error)})
+            return
+        self._local.listen(self._hear, lambda: None)
+        self._send({"ready": True})
+        threading.Thread(target=self._beat, daemon=True).start()
+        for line in self._lines:
+            self._take(json.loads(line))
+
+    def _take(self, message: dict[str, Any]) -> None:
+        match message:
+            case {"start": work}:
+                sampling = Sampling(**work.pop("sampling"))
+                biases = {int(t): b for t, b in sampling.logit_bias.items()}
+                object.__setattr__(sampling, "logit_bias", biases)  # JSON has no numbers for keys
+                stop = tuple(work.pop("stop"))
+                self._local.start(Work(**work, stop=stop, sampling=sampling))
+            case {"cancel": id}:
+                self._local.cancel(id)
+            case {"call": name, "id": id, "with": arguments}:
+                self._calls.submit(self._call, id, _CALLS[name], arguments)
+
+    def _call(self, id: int, function: Callable[..., Any], arguments: Mapping[str, Any]) -> None:
+        try:
+            self._send({"id": id, "result": function(self, **arguments)})
+        except ApplianceError as error:
+            self._send({"id": id, "error": _said(error)})
+        except Exception as error:
+            self._send(
+                {"id": id, "error": {"type": "", "message": f"{type(error).__name__}: {error}"}}
+            )
+            raise
+
+    def tokenize(self, parts: list[tuple[str, bool]], begin: bool) -> list[int]:
+        return self._local.tokenize([Part(text, special) for text, special in parts], begin=begin)
+
+    def grammar(self, source: str, schema: bool) -> str:
+        return self._local.grammar(source, schema)
+
+    def embed(self, texts: list[str], role: Any) -> dict[str, Any]:
+        self._embedder_loaded.wait()
+        if not self._embedder:
+            raise ModelUnreachable(self._embedder_error)
+        rows = self._embedder.embed(texts, role)
+        return {"dim": self._embedder.dim, "rows": base64.b64encode(_little(rows)).decode()}
+
+    def _load_embedder(self, spec: Mapping[str, Any]) -> None:
+        from appliance.inference.embed import LocalEmbedder
+
+        try:
+            self._embedder = LocalEmbedder(
+                Path(spec["folder"]), spec["name"], self._cores, spec["threads"]
+            )
+        except Exception as error:
+            self._embedder_error = f"the embedder cannot be loaded: {error}"
+            raise
+        finally:
+            self._embedder_loaded.set()
+
+    def _hear(self, id: int, event: Piece | End) -> None:
+        kind = "piece" if isinstance(event, Piece) else "end"
+        self._send({"id": id, kind: asdict(event)})
+
+    def _beat(self) -> None:
+        while True:
+            self._send({"stats": self._local.stats()})
+            threading.Event().wait(BEAT_S)
+
+    def _send(self, message: dict[str, Any]) -> None:
+        data = json.dumps(message, ensure_ascii=False).encode() + b"\n"
+        with self._sending:
+            try:
+                self._wire.sendall(data)
+            except OSError:
+                os._exit(0)  # the parent is gone
+
+
+_CALLS: dict[str, Callable[..., Any]] = {
+    "tokenize": Child.tokenize,
+    "grammar": Child.grammar,
+    "embed": Child.embed,
+}
+
+
+def _little(rows: np.ndarray[Any, Any]) -> bytes:
+    return np.ascontiguousarray(rows, "<f4").tobytes()
+
+
+def _said(error: ApplianceError) -> dict[str, str]:
+    return {"type": type(error).__name__, "message": str(error)}
+
+
+def main() -> None:
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent says when to stop
+    wire = socket.socket(fileno=int(sys.argv[1]))
+    Child(wire).run()
+    os._exit(0)  # native threads may still be in the middle of something
+
+
+if __name__ == "__main__":
+    main()
