@@ -68,9 +68,12 @@ def measure(company: Company, rounds: int) -> list[tuple[str, str]]:
 
 
 def resident_mb(pid: int) -> float:
+    """Of a process and its children."""
     for row in Path(f"/proc/{pid}/status").read_text().splitlines():
         if row.startswith("VmRSS"):
-            return int(row.split()[1]) / 1024
+            threads = Path(f"/proc/{pid}/task").iterdir()
+            children = [c for t in threads for c in (t / "children").read_text().split()]
+            return int(row.split()[1]) / 1024 + sum(resident_mb(int(c)) for c in children)
     raise AssertionError(f"no such process: {pid}")
 
 
