@@ -129,6 +129,6 @@ def test_a_model_that_cannot_be_loaded_is_named_at_start(tmp_path: Path) -> None
     broken = tmp_path / "broken.gguf"
     broken.write_bytes(b"GGUF" + bytes(100))
     child = Native(spec(broken, [], tmp_path, "none", context_tokens=512, slots=2, threads=1))
-    with pytest.raises(SettingsError, match="broken.gguf"):
+    with pytest.raises(SettingsError, match=r"broken\.gguf"):
         child.wait_ready(60)
     child.close()
