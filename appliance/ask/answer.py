@@ -2,7 +2,8 @@
 
 The events of one answer come in this order: `Stage("searching")`, `Found`, `Stage("answering")`,
 `Piece` …, `Answer`. The pieces joined are the answer's text, except where the model went
-round in circles (then the text is their beginning), refused late, or was not to be trusted.
+round in circles (then the text is their beginning), miscounted its marker, refused late, or was
+not to be trusted.
 """
 
 from __future__ import annotations

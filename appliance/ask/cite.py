@@ -72,9 +72,12 @@ def cite(text: str, passages: Sequence[Passage]) -> Cited:
     """The answer's citations, one for each passage it names, in the order of the first marker.
 
     An answer without any marker gets one if it stands word for word in exactly one passage;
-    the marker is added to the text. A citation is supported if every claim it follows is.
+    the marker is added to the text. If its only marker names a passage that does not say so, while
+    exactly one other does word for word, the marker names that one: small models copy well and
+    count badly. A citation is supported if every claim it follows is.
     """
     text, dangling = clean(text, len(passages))
+    text = _recounted(text, passages)
     claims: dict[int, list[str]] = {}
     for claim, numbers in _claims(text):
         for n in numbers:
@@ -128,6 +131,16 @@ def _claims(text: str) -> Iterator[tuple[str, list[int]]]:
 def _sentences(text: str) -> list[str]:
     found = (text[a:b].strip() for a, b in split.sentences(text))
     return [s for s in found if _SILENT.sub("", s)]
+
+
+def _recounted(text: str, passages: Sequence[Passage]) -> str:
+    markers = list(_OURS.finditer(text))
+    if len(markers) != 1 or text[markers[0].end() :].strip(" 。．.\n"):
+        return text
+    claim, named = text[: markers[0].start()], int(markers[0].group(1))
+    if check(claim, passages[named - 1])[1] or not (n := _only_source(claim, passages)):
+        return text
+    return f"{claim}[{n}]{text[markers[0].end() :]}"
 
 
 def _only_source(text: str, passages: Sequence[Passage]) -> int:

@@ -135,6 +135,27 @@ def test_no_marker_but_the_words_of_exactly_one_passage():
     assert cite.cite("", passages).citations == ()
 
 
+def test_a_miscounted_marker_names_the_passage_that_says_so():
+    passages = [passage("手数料は500円。"), passage("再発行は1,500円。"), passage("会費は800円。")]
+    cited = cite.cite("1,500円[3]。", passages)
+    assert cited.text == "1,500円[2]。"
+    assert [(c.marker, c.supported) for c in cited.citations] == [(2, True)]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "1,500円[1]",  # right as it is
+        "9,999円[3]",  # nobody says so
+        "1,500円[3]、期限は5日[3]",  # more than one claim
+        "6日[3]",  # two others say so
+    ],
+)
+def test_other_markers_are_left_as_they_are(said):
+    passages = [passage("再発行は1,500円、6日。"), passage("6日。"), passage("会費は800円。")]
+    assert cite.cite(said, passages).text == said
+
+
 def test_spans_survive_characters_that_change_length_when_folded():
     text = "㍿カブラギの資本金は㍑換算でﾊﾞﾙﾌﾞ１０，０００個。髙﨑工場の定員は①２０名。"
     found = only("バルブ10000個[1]", passage(text, 7))
