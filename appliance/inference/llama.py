@@ -52,12 +52,16 @@ class Llama:
         self._model = llama_cpp.llama_model_load_from_file(str(path).encode(), model_params)
         if not self._model:
             raise SettingsError(f"llama.cpp cannot load {path.name}")
+        # In a model with a sliding window llama.cpp takes back, unasked, what one sequence alone
+        # holds and no longer sees; a prefix would lose its middle. So two hold every cell.
+        windowed = llama_cpp.llama_model_n_swa(self._model) > 0
+        self._twin = sequences if windowed else 0
         count = threads or os.cpu_count() or 1
         params = llama_cpp.llama_context_default_params()
         params.n_ctx = context_tokens
         params.n_batch = params.n_ubatch = batch_tokens
-        params.n_seq_max = sequences
-        params.n_outputs_max = outputs
+        params.n_seq_max = sequences + self._twin
+        params.n_outputs_max = max(outputs, params.n_seq_max)  # or llama.cpp gives up
         params.n_threads = params.n_threads_batch = count
         params.kv_unified = True
         params.swa_full = True  # a window that forgets cannot share prefixes
@@ -73,7 +77,7 @@ class Llama:
         self.context_tokens = int(llama_cpp.llama_n_ctx(self._context))
         self.batch_tokens = batch_tokens
         self._lend(adapters)
-        self._batch = _Batch(llama_cpp, batch_tokens)
+        self._batch = _Batch(llama_cpp, batch_tokens, self._twin)
         self._ends = [t for t in range(self.words) if llama_cpp.llama_vocab_is_eog(self.vocab, t)]
         self._end_set = frozenset(self._ends)
 
@@ -121,10 +125,15 @@ class Llama:
     # --- sequences -------------------------------------------------------------
 
     def copy(self, source: int, target: int, start: int, end: int) -> None:
-        self._api.llama_memory_seq_cp(self._memory, source, target, start, end)
+        for held in self._holders(target):
+            self._api.llama_memory_seq_cp(self._memory, source, held, start, end)
 
     def remove(self, sequence: int, start: int) -> None:
-        self._api.llama_memory_seq_rm(self._memory, sequence, start, -1)
+        for held in self._holders(sequence):
+            self._api.llama_memory_seq_rm(self._memory, held, start, -1)
+
+    def _holders(self, sequence: int) -> tuple[int, ...]:
+        return (sequence, sequence + self._twin) if self._twin else (sequence,)
 
     def clear(self) -> None:
         self._api.llama_memory_clear(self._memory, False)
@@ -158,17 +167,20 @@ class Llama:
 
 
 class _Batch:
-    """The arrays of a llama_batch, made once and filled by slices."""
+    """The arrays of a llama_batch, made once and filled by slices. Each token goes to its sequence
+    and, with `twin`, to the one that many numbers further on."""
 
-    def __init__(self, api: Any, size: int) -> None:
+    def __init__(self, api: Any, size: int, twin: int) -> None:
+        holders = 2 if twin else 1
         self._tokens = np.zeros(size, np.int32)
         self._positions = np.zeros(size, np.int32)
-        self._counts = np.ones(size, np.int32)
-        self._sequences = np.zeros(size, np.int32)
+        self._counts = np.full(size, holders, np.int32)
+        self._sequences = np.zeros((size, holders), np.int32)
+        self._offsets = np.array([0, twin], np.int32)[:holders]
         self._wanted = np.zeros(size, np.int8)
         int32 = ctypes.POINTER(ctypes.c_int32)
-        base = self._sequences.ctypes.data
-        self._rows = (int32 * size)(*[ctypes.cast(base + 4 * n, int32) for n in range(size)])
+        base, row = self._sequences.ctypes.data, self._sequences.strides[0]
+        self._rows = (int32 * size)(*[ctypes.cast(base + row * n, int32) for n in range(size)])
         self.struct = api.llama_batch()
         self.struct.token = self._tokens.ctypes.data_as(int32)
         self.struct.pos = self._positions.ctypes.data_as(int32)
@@ -180,7 +192,8 @@ class _Batch:
         n = len(entries)
         self._tokens[:n] = [e.token for e in entries]
         self._positions[:n] = [e.position for e in entries]
-        self._sequences[:n] = [e.sequence for e in entries]
+        sequences = np.array([e.sequence for e in entries], np.int32)
+        self._sequences[:n] = sequences[:, None] + self._offsets
         self._wanted[:n] = [e.wanted for e in entries]
         self.struct.n_tokens = n
 

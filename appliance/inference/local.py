@@ -14,7 +14,7 @@ from appliance.inference.prompts import Part
 from appliance.inference.work import DRAFT_TOKENS, End, Piece, Sampling, Work
 
 STEP_TOKENS = 128  # on CPU: a third of a second of other people's patience
-CACHED = 24  # prefixes held beside what runs; each sequence costs a row of logits
+CACHED = 16  # prefixes held beside what runs; each sequence costs a row of logits
 
 
 class Local:
@@ -39,7 +39,7 @@ class Local:
             context_tokens=context_tokens + slots * DRAFT_TOKENS,
             sequences=slots + CACHED,
             batch_tokens=STEP_TOKENS,
-            outputs=slots + CACHED,  # llama.cpp wants one for each sequence at least
+            outputs=slots + 2 * DRAFT_TOKENS,
             threads=threads,
             gpu_layers=gpu_layers,
         )

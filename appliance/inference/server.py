@@ -373,7 +373,7 @@ def _usage(end: work.End) -> dict[str, Any]:
 
 def budget(settings: Settings) -> plan.Plan:
     """What the models will need of this machine's memory. Raises DigestMismatch, ModelFileInvalid."""
-    sequences = settings.infer_slots + local.CACHED
+    sequences = 2 * (settings.infer_slots + local.CACHED)  # a sliding window wants two of each
     return plan.plan(settings, slots=settings.infer_slots, sequences=sequences, outputs=sequences)
 
 
