@@ -4,7 +4,7 @@ SHELL := /bin/bash
 BIN := .venv/bin
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: help preflight install install-dev models ui demo test check lint bench quality lock sample clean
+.PHONY: help preflight install install-dev models ui demo test check lint bench bench-serve quality lock sample clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -39,6 +39,9 @@ lint:
 
 bench: install ## speed on this machine, written to docs/en/bench.md
 	@$(BIN)/python -m tests.bench
+
+bench-serve: install ## the engine beside llama-server, written to docs/en/serve.md
+	@$(BIN)/python -m tests.bench.serve
 
 quality: install ## the golden questions, written to docs/en/quality.md
 	@$(BIN)/python -m tests.quality

@@ -72,7 +72,7 @@ class InferClient:
                 for line in response.iter_lines():
                     if not line.startswith("data: "):
                         continue
-                    if (data := line.removeprefix("data: ")) == "[DONE]":
+                    if (data := line.removeprefix("data: ")) == "[DONE]" or cancelled():
                         return
                     yield json.loads(data)
                 if not hung_up.is_set():

@@ -1,8 +1,8 @@
 """The queue before the model: bounded, and fair between people.
 
-Start-time fair queuing (Goyal, Vin and Cheng 1996) with a cost of one a request: everybody's next
-request gets the same place in the round, so ten tabs of one person wait for each other and not
-before everyone else. Requests of one person keep their order.
+Requests are served in the order they came, but each further one that a person has waiting counts
+as having come `SPACING` arrivals later. So ten tabs of one person wait for each other and not
+before everyone else; and nobody is overtaken for ever, however many newcomers there are.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
+SPACING = 8  # arrivals that may overtake a person's second request, twice as many the third
 
 
 class Full(Exception):
@@ -27,13 +28,13 @@ class Full(Exception):
 
 @dataclass(frozen=True)
 class _Place(Generic[T]):
-    round: int
+    turn: int
     arrived: int
     owner: str
     item: T
 
     def key(self) -> tuple[int, int]:
-        return self.round, self.arrived
+        return self.turn, self.arrived
 
 
 class FairQueue(Generic[T]):
@@ -44,8 +45,6 @@ class FairQueue(Generic[T]):
         self._share = max(1, (size + 1) // 2)
         self._places: list[_Place[T]] = []
         self._waiting: Counter[str] = Counter()
-        self._last: dict[str, int] = {}
-        self._round = 0
         self._arrivals = itertools.count()
 
     def __len__(self) -> int:
@@ -55,19 +54,17 @@ class FairQueue(Generic[T]):
         """Raises Full."""
         if len(self._places) >= self._size or self._waiting[owner] >= self._share:
             raise Full(len(self._places), len(self._places) < self._size)
-        turn = max(self._round, self._last.get(owner, -1) + 1)
-        self._last[owner] = turn
+        arrived = next(self._arrivals)
+        place = _Place(arrived + SPACING * self._waiting[owner], arrived, owner, item)
         self._waiting[owner] += 1
-        bisect.insort(self._places, _Place(turn, next(self._arrivals), owner, item), key=_Place.key)
+        bisect.insort(self._places, place, key=_Place.key)
 
     def first(self) -> T | None:
         return self._places[0].item if self._places else None
 
     def pop(self) -> T:
         place = self._places.pop(0)
-        self._round = max(self._round, place.round)
         self._gone(place)
-        self._last = {o: r for o, r in self._last.items() if r >= self._round or self._waiting[o]}
         return place.item
 
     def remove(self, item: T) -> bool:

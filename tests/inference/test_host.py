@@ -223,6 +223,26 @@ def test_many_threads_at_once(backend: ByHand) -> None:
     assert all(sum(isinstance(e, End) for e in mine) == 1 for mine in heard)
 
 
+def test_newcomers_do_not_overtake_a_second_question_for_ever() -> None:
+    queue: FairQueue[str] = FairQueue(100)
+    queue.put("a1", "a")
+    queue.put("a2", "a")
+    served = []
+    for n in range(30):
+        queue.put(f"new{n}", f"new{n}")
+        served.append(queue.pop())
+    assert served.index("a2") <= 10
+
+
+def test_who_was_just_served_waits_no_longer_than_a_newcomer() -> None:
+    queue: FairQueue[str] = FairQueue(100)
+    queue.put("a1", "a")
+    assert queue.pop() == "a1"
+    queue.put("a2", "a")
+    queue.put("b1", "b")
+    assert queue.pop() == "a2"
+
+
 def test_the_queue_serves_in_rounds() -> None:
     queue: FairQueue[str] = FairQueue(10)
     for name in ("a1", "a2", "a3", "b1", "c1", "b2"):
