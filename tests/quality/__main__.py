@@ -101,7 +101,7 @@ def report(results: Sequence[Result], status: dict[str, Any]) -> str:
     return f"""# The golden questions, asked
 
 Written by `make quality` on {datetime.now(UTC):%Y-%m-%d}, on {cores()} cores ({processor()}).
-{status["documents"]} documents, {status["chunks"]} chunks; {llm.name} with {llm.adapter}, {status["embedder"]}.
+{status["documents"]} documents, {status["chunks"]} chunks; {llm.name}, {status["embedder"]}.
 Every question goes through the door people use: signed in, over HTTP. Answers are the model's own.
 
 {figures(results)}
