@@ -190,8 +190,9 @@ def working(machine: Appliance) -> Iterator[None]:
     assert not thread.is_alive()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def chromium() -> Iterator[Browser]:
+    """For these tests alone: playwright leaves a running event loop behind it while it is open."""
     path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
     if path is None:
         pytest.fail("chromium is not installed; `make test` installs it")
