@@ -25,6 +25,7 @@ from appliance.inference.work import DRAFT_TOKENS, End, Entry, Finish, Piece, Sa
 
 log = logging.getLogger("kura.infer")
 
+STALL_TOKENS = 128  # most of a step that streams wait for: a third of a second on two cores
 DRAFT_STREAMS = 2  # with more streams a batch is full enough without guesses
 DRAFT_GRAMS = (4, 3)  # lengths of what must repeat before the rest is guessed
 DRAFT_PAUSE = 6  # tokens without a draft after one that was wholly wrong
@@ -198,9 +199,11 @@ class Engine:
 
     def _plan(self) -> list[tuple[Slot, list[Entry]]]:
         """Who gives which tokens to this step."""
-        room = self._core.batch_tokens
         writing = [s for s in self._slots if s.writing]
         reading = [s for s in self._slots if not s.writing]
+        room = self._core.batch_tokens
+        if writing:
+            room = min(room, STALL_TOKENS)
         plan: list[tuple[Slot, list[Entry]]] = []
         guess = not reading and len(writing) <= DRAFT_STREAMS
         for slot in writing[:room]:

@@ -11,9 +11,8 @@ from appliance.inference import llama
 from appliance.inference.cores import Cores
 from appliance.inference.engine import Engine
 from appliance.inference.prompts import Part
-from appliance.inference.work import DRAFT_TOKENS, End, Piece, Sampling, Work
+from appliance.inference.work import BATCH_TOKENS, DRAFT_TOKENS, End, Piece, Sampling, Work
 
-STEP_TOKENS = 128  # on CPU: a third of a second of other people's patience
 CACHED = 16  # prefixes held beside what runs; each sequence costs a row of logits
 
 
@@ -38,7 +37,7 @@ class Local:
             adapters,
             context_tokens=context_tokens + slots * DRAFT_TOKENS,
             sequences=slots + CACHED,
-            batch_tokens=STEP_TOKENS,
+            batch_tokens=BATCH_TOKENS,
             outputs=slots + 2 * DRAFT_TOKENS,
             threads=threads,
             gpu_layers=gpu_layers,

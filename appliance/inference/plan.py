@@ -24,12 +24,12 @@ from typing import Any
 from appliance.errors import ModelFileInvalid
 from appliance.inference import gguf, models
 from appliance.inference.gguf import Header
+from appliance.inference.work import BATCH_TOKENS
 from appliance.settings import Settings
 
 MIB = 1 << 20
 CELLS = 256  # llama.cpp makes the context a multiple of this
 CHUNKS = 100_000  # that the index should have room for
-BATCH_TOKENS = 256  # of one step of the engine
 EMBEDDING_TOKENS = 4096  # of one batch of an encoder on the host: 8 texts of 512
 GPU_EMBEDDING_TOKENS = 65_536  # and on a GPU: embed.GPU_CHARS, at a token for each character
 

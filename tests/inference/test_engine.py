@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from appliance.inference.cores import Cores
-from appliance.inference.engine import Engine
+from appliance.inference.engine import STALL_TOKENS, Engine
 from appliance.inference.work import DRAFT_TOKENS, End, Piece, Work
 from tests.inference.fake_core import FakeCore, answer
 
@@ -89,7 +89,7 @@ def test_alone_and_in_company_a_request_gets_the_same(running) -> None:
 
 
 def test_a_long_prompt_stalls_nobody_for_more_than_a_step(running) -> None:
-    core = FakeCore(context_tokens=4096)
+    core = FakeCore(context_tokens=4096, batch_tokens=4 * STALL_TOKENS)
     one = running(core)
     short = one.start([1, 2, 3], limit=60)
     while not one.said.get(short):
@@ -100,7 +100,14 @@ def test_a_long_prompt_stalls_nobody_for_more_than_a_step(running) -> None:
     one.wait(short)
     mixed = [b for b in core.batches[first:] if len({e.sequence for e in b}) > 1]
     assert mixed  # both in one batch
-    assert all(len(b) <= core.batch_tokens for b in core.batches)
+    assert all(len(b) <= STALL_TOKENS for b in mixed)
+
+
+def test_a_prompt_that_nobody_waits_for_is_read_in_large_steps(running) -> None:
+    core = FakeCore(context_tokens=4096, batch_tokens=4 * STALL_TOKENS)
+    one = running(core)
+    one.wait(one.start(prompt(random.Random(2), 1000), limit=1))
+    assert len(core.batches) == 2
 
 
 def test_a_prefix_is_computed_once(running) -> None:

@@ -125,7 +125,8 @@ class Company:
                         self.ready_s = time.monotonic() - began
                         return
                 except (httpx2.HTTPError, ValueError):
-                    time.sleep(0.1)
+                    pass  # it does not listen yet
+                time.sleep(0.1)  # both cores are wanted elsewhere
         raise AssertionError("kura up is not ready; see its log")
 
     def wait_loaded(self) -> float:
