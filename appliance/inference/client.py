@@ -199,9 +199,7 @@ class RemoteGenerator:
             "temperature": 0,
             "stream": True,
         }
-        if (
-            asker
-        ):  # opaque: the model's server learns that two questions are of one person, not whose
+        if asker:  # the server learns that two questions are of one person, not whose they are
             mark = hashlib.blake2b(asker.encode(), key=self._secret, digest_size=16)
             body["user"] = mark.hexdigest()
         for event in self._client.events("/v1/chat/completions", body, cancelled):

@@ -29,6 +29,7 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.types import Receive, Scope, Send
 
 from appliance.errors import (
     ApplianceError,
@@ -217,7 +218,7 @@ def create_app(served: Models) -> FastAPI:
         answer = _Answer(served, body)
         await answer.begin(served)
         if body.stream:
-            return StreamingResponse(answer.lines(), media_type="text/event-stream")
+            return _Stream(answer)
         return await answer.whole(request)
 
     return app
@@ -280,29 +281,27 @@ class _Answer:
         with suppress(RuntimeError):  # the loop is gone: the server is stopping
             self._loop.call_soon_threadsafe(self._events.put_nowait, event)
 
-    def _leave(self) -> None:
+    def leave(self) -> None:
+        """Nobody listens any more. An answer that has ended is not disturbed."""
         if self._job:
             self._job.cancel()
 
     async def lines(self) -> AsyncIterator[str]:
-        try:
-            yield self._chunk({"role": "assistant", "content": ""})
-            while True:
-                event = await self._events.get()
-                if isinstance(event, work.Waiting):
-                    yield self._waiting(event)
-                elif isinstance(event, work.Piece):
-                    yield self._chunk({"content": event.text}, logprobs=event.logprobs)
+        yield self._chunk({"role": "assistant", "content": ""})
+        while True:
+            event = await self._events.get()
+            if isinstance(event, work.Waiting):
+                yield self._waiting(event)
+            elif isinstance(event, work.Piece):
+                yield self._chunk({"content": event.text}, logprobs=event.logprobs)
+            else:
+                if event.finish == "error":
+                    error = {"message": event.message, "type": "ModelUnreachable"}
+                    yield f"data: {json.dumps({'error': error})}\n\n"
                 else:
-                    if event.finish == "error":
-                        error = {"message": event.message, "type": "ModelUnreachable"}
-                        yield f"data: {json.dumps({'error': error})}\n\n"
-                    else:
-                        yield self._chunk({}, event)
-                    yield "data: [DONE]\n\n"
-                    return
-        finally:
-            self._leave()
+                    yield self._chunk({}, event)
+                yield "data: [DONE]\n\n"
+                return
 
     async def whole(self, request: Request) -> Response:
         text = ""
@@ -321,7 +320,7 @@ class _Answer:
                     text += event.text
                     details += event.logprobs
         finally:
-            self._leave()
+            self.leave()
         if event.finish == "error":
             error = {"message": event.message, "type": "ModelUnreachable"}
             return JSONResponse({"error": error}, 500)
@@ -360,6 +359,20 @@ class _Answer:
     def _envelope(self, kind: str, choice: dict[str, Any] | None) -> dict[str, Any]:
         head = {"id": self._id, "object": kind, "created": self._created}
         return head | {"model": self._body.model, "choices": [choice] if choice else []}
+
+
+class _Stream(StreamingResponse):
+    """Lets go of the answer however it ends, also where the reader left before the first line."""
+
+    def __init__(self, answer: _Answer) -> None:
+        super().__init__(answer.lines(), media_type="text/event-stream")
+        self._answer = answer
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._answer.leave()
 
 
 def _usage(end: work.End) -> dict[str, Any]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
+import json
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +14,7 @@ from typing import Any
 import httpx2
 import numpy as np
 import pytest
+from starlette.requests import ClientDisconnect
 
 from appliance.errors import BadRequest, ModelBusy, ModelUnreachable, PromptTooLong
 from appliance.inference import server
@@ -142,6 +145,29 @@ def test_a_reader_who_leaves_does_not_disturb_the_next(at: Path, client: InferCl
         with http.stream("POST", "/v1/chat/completions", json=body) as response:
             next(response.iter_lines())
     assert client.post("/v1/chat/completions", question("一", max_tokens=2))["choices"]
+
+
+def test_a_reader_who_left_before_the_first_line_holds_no_slot(served: server.Models) -> None:
+    async def receive() -> dict[str, Any]:
+        body = json.dumps(question("日本の首都は", stream=True, max_tokens=1000)).encode()
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def send(message: Any) -> None:
+        raise OSError("the reader is gone")
+
+    scope: dict[str, Any] = {"type": "http", "method": "POST", "path": "/v1/chat/completions"}
+    scope |= {"headers": [(b"content-type", b"application/json")], "query_string": b""}
+    scope |= {"http_version": "1.1", "asgi": {"spec_version": "2.4"}}
+
+    async def ask() -> None:
+        with pytest.raises(ClientDisconnect):
+            await server.create_app(served)(scope, receive, send)
+
+    asyncio.run(ask())
+    left = time.monotonic()
+    while served.llm.stats()["running"]:
+        assert time.monotonic() - left < 2
+        time.sleep(0.02)
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
