@@ -65,6 +65,7 @@ def web(
     engine = engine or store(settings)
     embedder = embedder or remote_embedder(settings)
     answers = probe(settings) if generator is None else (lambda: True)
+    measured = (lambda: model_metrics(settings)) if generator is None else (lambda: "")
     own = generator is None and not settings.generator_url
     caution = models.named(models.DEFAULT_LLM).caution if own else 0.0
     generator = generator or remote_generator(settings)
@@ -90,6 +91,7 @@ def web(
         door=Door.of(settings),
         connectors=kinds,
         model_answers=answers,
+        model_metrics=measured,
     )
 
 
@@ -145,6 +147,17 @@ def probe(settings: Settings) -> Callable[[], bool]:
             return well
 
     return answers
+
+
+def model_metrics(settings: Settings) -> str:
+    """What `kura infer` says of itself; empty while it is away."""
+    client = InferClient(settings.infer_socket, timeout_s=2.0)
+    try:
+        return client.text("/metrics")
+    except ApplianceError:
+        return ""
+    finally:
+        client.close()
 
 
 def _uploads_source(

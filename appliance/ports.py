@@ -54,6 +54,9 @@ class Embedder(Protocol):
 
 
 class Reranker(Protocol):
+    @property
+    def name(self) -> str: ...
+
     def scores(self, question: str, texts: Sequence[str]) -> list[float]:
         """One score a text, higher is better; comparable within one call only."""
 

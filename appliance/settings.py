@@ -55,6 +55,10 @@ class Settings:
         False, "Reuse what the model has read for one person also for others; the clock shows it."
     )
 
+    reranker: str = setting(
+        "", "Folder of a cross-encoder for `/v1/rerank`, in safetensors; empty: there is none."
+    )
+
     passages: int = setting(5, "Passages shown to the model and the reader.", "passages")
     candidates: int = setting(50, "Candidates taken from each index before fusion.", "chunks")
     dense_weight: float = setting(0.6, "Weight of dense scores in fusion, 0 to 1.")

@@ -46,6 +46,7 @@ class Appliance:
     door: Door
     connectors: Mapping[str, type[Connector]] = field(default_factory=dict)
     model_answers: Callable[[], bool] = lambda: True  # quick, and asked often
+    model_metrics: Callable[[], str] = lambda: ""  # of `kura infer`, in Prometheus' text format
 
     @property
     def uploads(self) -> Path:

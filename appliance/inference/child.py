@@ -42,14 +42,14 @@ class Child:
         self._sending = threading.Lock()
         self._cores = Cores()
         self._calls = ThreadPoolExecutor(8, "call")
-        self._embedder: Any = None
-        self._embedder_error = ""
-        self._embedder_loaded = threading.Event()
+        self._encoders: dict[str, Any] = {}  # by what they do
+        self._encoders_error = ""
+        self._encoders_loaded = threading.Event()
 
     def run(self) -> None:
         """Until the parent hangs up."""
         spec = json.loads(self._lines.readline())
-        threading.Thread(target=self._load_embedder, args=(spec["embedder"],), daemon=True).start()
+        threading.Thread(target=self._load_encoders, args=(spec,), daemon=True).start()
         try:
             self._local = Local(
                 Path(spec["path"]),
@@ -100,24 +100,34 @@ class Child:
         return self._local.grammar(source, schema)
 
     def embed(self, texts: list[str], role: Any) -> dict[str, Any]:
-        self._embedder_loaded.wait()
-        if not self._embedder:
-            raise ModelUnreachable(self._embedder_error)
-        rows = self._embedder.embed(texts, role)
-        return {"dim": self._embedder.dim, "rows": base64.b64encode(_little(rows)).decode()}
+        embedder = self._encoder("embedder")
+        rows = embedder.embed(texts, role)
+        return {"dim": embedder.dim, "rows": base64.b64encode(_little(rows)).decode()}
 
-    def _load_embedder(self, spec: Mapping[str, Any]) -> None:
+    def rerank(self, question: str, texts: list[str]) -> list[float]:
+        return list(self._encoder("reranker").scores(question, texts))
+
+    def _encoder(self, role: str) -> Any:
+        self._encoders_loaded.wait()
+        if role not in self._encoders:
+            raise ModelUnreachable(self._encoders_error)
+        return self._encoders[role]
+
+    def _load_encoders(self, spec: Mapping[str, Any]) -> None:
         from appliance.inference.embed import LocalEmbedder
+        from appliance.inference.rerank import LocalReranker
 
+        kinds = {"embedder": LocalEmbedder, "reranker": LocalReranker}
         try:
-            self._embedder = LocalEmbedder(
-                Path(spec["folder"]), spec["name"], self._cores, spec["threads"]
-            )
+            for role, kind in kinds.items():
+                if (wanted := spec[role])["folder"]:
+                    folder, name, threads = wanted["folder"], wanted["name"], wanted["threads"]
+                    self._encoders[role] = kind(Path(folder), name, self._cores, threads)
         except Exception as error:
-            self._embedder_error = f"the embedder cannot be loaded: {error}"
+            self._encoders_error = f"the {role} cannot be loaded: {error}"
             raise
         finally:
-            self._embedder_loaded.set()
+            self._encoders_loaded.set()
 
     def _hear(self, id: int, event: Piece | End) -> None:
         kind = "piece" if isinstance(event, Piece) else "end"
@@ -141,6 +151,7 @@ _CALLS: dict[str, Callable[..., Any]] = {
     "tokenize": Child.tokenize,
     "grammar": Child.grammar,
     "embed": Child.embed,
+    "rerank": Child.rerank,
 }
 
 

@@ -50,6 +50,10 @@ class InferClient:
         with _errors(self.at):
             return _checked(self._http.get(path)).json()
 
+    def text(self, path: str) -> str:
+        with _errors(self.at):
+            return _checked(self._http.get(path)).text
+
     def post(self, path: str, body: dict[str, Any]) -> Any:
         with _errors(self.at):
             return _checked(self._http.post(path, json=body)).json()

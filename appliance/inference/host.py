@@ -17,6 +17,7 @@ from typing import Any, Protocol
 
 from appliance.errors import ModelBusy, PromptTooLong
 from appliance.inference import fair
+from appliance.inference.metrics import Meter
 from appliance.inference.prompts import Part, Rendered
 from appliance.inference.work import EVERYBODY, End, Event, Piece, Sampling, Waiting, Work
 
@@ -86,8 +87,10 @@ class Host:
         context_tokens: int,
         queue_size: int,
         share_prefixes: bool = False,
+        model: str = "",
     ) -> None:
         self._backend = backend
+        self.meter = Meter(model, self.stats)
         self.context_tokens = context_tokens
         self._share = share_prefixes
         self._lock = threading.Lock()
@@ -139,6 +142,7 @@ class Host:
                 self._dispatch()
             running = job.work.id in self._running
         if waited:
+            self.meter.ended("cancelled", time.monotonic() - job.arrived)
             job.listener(End("cancelled", len(job.work.tokens)))
         elif running:
             self._backend.cancel(job.work.id)
@@ -175,6 +179,7 @@ class Host:
             self._running[job.work.id] = job
             self._reserved = need
             job.started = time.monotonic()
+            self.meter.waited(job.started - job.arrived)
             if job.place:
                 job.listener(Waiting(0))
             self._backend.start(job.work)
@@ -184,16 +189,21 @@ class Host:
                 job.listener(Waiting(place))
 
     def _hear(self, id: int, event: Piece | End) -> None:
+        now = time.monotonic()
         if isinstance(event, Piece):
             job = self._running.get(id)
+            if job:
+                self.meter.spoke(now - (job.spoke or job.arrived), first=not job.spoke)
+                job.spoke = now
         else:
             with self._lock:
                 job = self._running.pop(id, None)
                 if job:
                     self._reserved -= job.work.reserved
-                    spent = time.monotonic() - job.started
-                    self._seconds += 0.2 * (spent - self._seconds)
+                    self._seconds += 0.2 * (now - job.started - self._seconds)
                     self._dispatch()
+            if job:
+                self.meter.ended(event.finish, now - job.arrived)
         if job:
             job.listener(event)
 

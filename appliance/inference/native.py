@@ -300,6 +300,17 @@ class ChildEmbedder:
         return rows.reshape(len(texts), found["dim"]).astype(np.float32)
 
 
+class ChildReranker:
+    """The Reranker port over the child."""
+
+    def __init__(self, native: Native, name: str) -> None:
+        self._native = native
+        self.name = name
+
+    def scores(self, question: str, texts: Sequence[str]) -> list[float]:
+        return list(self._native.call("rerank", question=question, texts=list(texts)))
+
+
 def spec(
     path: Path,
     adapters: Sequence[Path],
@@ -310,8 +321,9 @@ def spec(
     slots: int,
     threads: int,
     gpu_layers: int = 0,
+    reranker: str = "",
 ) -> dict[str, Any]:
-    """What a child loads. Every path was verified."""
+    """What a child loads. Every path was verified, but for the reranker's, which the site names."""
     return {
         "path": str(path),
         "adapters": [str(a) for a in adapters],
@@ -320,4 +332,5 @@ def spec(
         "threads": threads,
         "gpu_layers": gpu_layers,
         "embedder": {"folder": str(embedder), "name": embedder_name, "threads": threads},
+        "reranker": {"folder": reranker, "name": Path(reranker).name, "threads": threads},
     }

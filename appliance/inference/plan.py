@@ -132,7 +132,6 @@ def plan(
     outputs: int = 0,
     host: int | None = None,
     gpu: int | None = None,
-    reranker: Path | None = None,
     chunks: int = CHUNKS,
     torch_on_gpu: bool | None = None,
 ) -> Plan:
@@ -150,7 +149,7 @@ def plan(
         least_context=_cells(settings.prompt_tokens + settings.answer_tokens + 512),
     )
     return fit(
-        parts(settings, reranker),
+        parts(settings),
         sizes,
         host=host_memory() if host is None else host,
         gpu=(gpu_memory() or 0) if gpu is None else gpu,
@@ -158,8 +157,8 @@ def plan(
     )
 
 
-def parts(settings: Settings, reranker: Path | None = None) -> Parts:
-    """The default models, verified and read. Raises DigestMismatch, ModelFileInvalid."""
+def parts(settings: Settings) -> Parts:
+    """The default models, verified and read, and the site's reranker. Raises DigestMismatch, ModelFileInvalid."""
     llm = models.named(models.DEFAULT_LLM)
     embedder = models.named(models.DEFAULT_EMBEDDER)
     adapter = None
@@ -171,7 +170,7 @@ def parts(settings: Settings, reranker: Path | None = None) -> Parts:
         gguf.read(models.verified(llm, settings.models) / next(iter(llm.files))),
         adapter,
         encoder(models.verified(embedder, settings.models)),
-        encoder(reranker) if reranker else None,
+        encoder(Path(settings.reranker)) if settings.reranker else None,
     )
 
 

@@ -1,7 +1,7 @@
-"""`kura infer`: chat, embeddings and the model list, OpenAI-compatible, over a Unix socket.
+"""`kura infer`: chat, embeddings, reranking and the model list, OpenAI-compatible, over a Unix socket.
 
 Beside the protocol: `input_type` on /v1/embeddings ("query" or "passage", for
-models that tell them apart) and `POST /tokenize` (counts tokens).
+models that tell them apart), `POST /tokenize` (counts tokens), `GET /metrics` (Prometheus).
 """
 
 from __future__ import annotations
@@ -39,8 +39,19 @@ from appliance.errors import (
     SettingsError,
     Transient,
 )
-from appliance.inference import gguf, host, local, models, native, plan, prompts, work
-from appliance.ports import Embedder
+from appliance.inference import (
+    gguf,
+    host,
+    local,
+    metrics,
+    models,
+    native,
+    plan,
+    prompts,
+    rerank,
+    work,
+)
+from appliance.ports import Embedder, Reranker
 from appliance.settings import Settings
 from appliance.types import Role
 
@@ -49,7 +60,7 @@ log = logging.getLogger("kura.infer")
 TEXTS = 256  # of one embeddings request
 TEXT_CHARS = 20_000
 SCHEMA_CHARS = 20_000  # of a JSON schema or a grammar
-EMBEDDINGS_WAITING = 16
+ENCODINGS_WAITING = 16  # requests for vectors and for scores, together
 LOADING_S = 300.0
 
 Text = Annotated[str, Field(max_length=200_000)]
@@ -153,13 +164,15 @@ class Models:
     llm: host.Host
     llm_names: tuple[str, ...]  # the first is its own, the others are aliases
     embedder: Embedder
+    reranker: Reranker | None = None
     prompt_format: str = "plain"
 
 
 def create_app(served: Models) -> FastAPI:
     app = FastAPI(title="kura infer", openapi_url=None, docs_url=None, redoc_url=None)
-    embedding = threading.BoundedSemaphore(EMBEDDINGS_WAITING)
-    known = {*served.llm_names, served.embedder.name, ""}
+    encoding = threading.BoundedSemaphore(ENCODINGS_WAITING)
+    reranker = served.reranker
+    known = {*served.llm_names, served.embedder.name, ""} | ({reranker.name} if reranker else set())
 
     @app.exception_handler(ApplianceError)
     def failed(_: Request, error: ApplianceError) -> JSONResponse:
@@ -181,6 +194,10 @@ def create_app(served: Models) -> FastAPI:
     def health() -> dict[str, Any]:
         return {"status": "ok"} | served.llm.stats()
 
+    @app.get("/metrics")
+    def metered() -> Response:
+        return Response(served.llm.meter.text(), media_type=metrics.CONTENT_TYPE)
+
     @app.get("/v1/models")
     def list_models() -> dict[str, Any]:
         rows: list[dict[str, Any]] = [
@@ -190,6 +207,9 @@ def create_app(served: Models) -> FastAPI:
         ]
         embedder = {"id": served.embedder.name, "object": "model", "owned_by": "kura"}
         rows.append(embedder | {"kind": "embedder", "dim": served.embedder.dim})
+        if reranker:
+            row = {"id": reranker.name, "object": "model", "owned_by": "kura"}
+            rows.append(row | {"kind": "reranker"})
         return {"object": "list", "data": rows}
 
     @app.post("/tokenize")
@@ -200,17 +220,31 @@ def create_app(served: Models) -> FastAPI:
     def embeddings(body: EmbeddingsIn) -> dict[str, Any]:
         check(body.model)
         texts = [body.input] if isinstance(body.input, str) else body.input
-        if not embedding.acquire(blocking=False):
-            raise ModelBusy(f"{EMBEDDINGS_WAITING} requests for vectors are already under way")
+        if not encoding.acquire(blocking=False):
+            raise ModelBusy(f"{ENCODINGS_WAITING} requests for vectors are already under way")
+        began = time.monotonic()
         try:
             vectors = served.embedder.embed(texts, body.input_type)
         finally:
-            embedding.release()
+            encoding.release()
+        served.llm.meter.embedded(len(texts), time.monotonic() - began)
         rows = [
             {"object": "embedding", "index": i, "embedding": _encoded(row, body.encoding_format)}
             for i, row in enumerate(vectors)
         ]
         return {"object": "list", "model": served.embedder.name, "data": rows}
+
+    @app.post("/v1/rerank")
+    def reranked(body: rerank.RerankIn) -> dict[str, Any]:
+        check(body.model)
+        if not reranker:
+            raise _NoSuchModel("no reranker is loaded; KURA_RERANKER names its folder")
+        if not encoding.acquire(blocking=False):
+            raise ModelBusy(f"{ENCODINGS_WAITING} requests for vectors are already under way")
+        try:
+            return rerank.answer(reranker, body)
+        finally:
+            encoding.release()
 
     @app.post("/v1/chat/completions")
     async def chat(body: ChatIn, request: Request) -> Response:
@@ -418,12 +452,17 @@ def load(settings: Settings) -> Models:
             slots=settings.infer_slots,
             threads=settings.generator_threads,
             gpu_layers=planned.gpu_layers,
+            reranker=settings.reranker,
         )
     )
     try:
         child.wait_ready(LOADING_S)
         vectors = native.ChildEmbedder(child, embedder.name, embedder.dim)
         vectors.embed(["準備"], "query")
+        scores = None
+        if settings.reranker:
+            scores = native.ChildReranker(child, Path(settings.reranker).name)
+            scores.scores("準備", ["準備"])
     except ApplianceError:
         child.close()
         raise
@@ -432,8 +471,9 @@ def load(settings: Settings) -> Models:
         context_tokens=settings.context_tokens,
         queue_size=settings.infer_queue,
         share_prefixes=settings.share_prefixes,
+        model=llm.name,
     )
-    return Models(answers, (llm.name, "kura-answer"), vectors, llm.prompt_format)
+    return Models(answers, (llm.name, "kura-answer"), vectors, scores, llm.prompt_format)
 
 
 def serve(settings: Settings) -> None:

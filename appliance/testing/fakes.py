@@ -109,6 +109,8 @@ class ScriptedGenerator:
 class OverlapReranker:
     """Scores by the share of the question's bigrams that a text has."""
 
+    name = "overlap"
+
     def scores(self, question: str, texts: Sequence[str]) -> list[float]:
         wanted = set(itertools.pairwise(question))
         return [len(wanted & set(itertools.pairwise(text))) / max(len(wanted), 1) for text in texts]

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import math
+import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
-from appliance.errors import BadRequest, ModelUnreachable, SettingsError
-from appliance.inference import rerank
+from appliance.errors import ApplianceError, BadRequest, ModelUnreachable, SettingsError
+from appliance.inference import rerank, server
 from appliance.inference.client import InferClient
 from appliance.inference.cores import Cores
 from appliance.inference.rerank import LocalReranker, RemoteReranker, RerankIn, answer
+from appliance.settings import Settings
 from appliance.testing.contracts import RerankerContract
 from appliance.testing.fakes import OverlapReranker
 
@@ -182,6 +186,8 @@ class TestOverlapReranker(RerankerContract):
 class Given:
     """A reranker that says what it was told."""
 
+    name = "given"
+
     def __init__(self, *scores: float) -> None:
         self._scores = list(scores)
 
@@ -226,8 +232,6 @@ def test_bad_bodies_are_refused(bad: dict[str, Any]) -> None:
 @pytest.fixture
 def serving(tmp_path: Path) -> Iterator[Callable[[Callable[[RerankIn], Any]], InferClient]]:
     """A server on a socket with this one route."""
-    import threading
-
     from fastapi import FastAPI
 
     from appliance.inference.server import SocketServer
@@ -279,3 +283,55 @@ def test_a_server_that_leaves_texts_out_is_not_believed(
     reranker = RemoteReranker(serving(lambda body: {"results": results}), "other")
     with pytest.raises(ModelUnreachable, match="of 2 texts"):
         reranker.scores("q", ["a", "b"])
+
+
+@pytest.fixture(scope="module")
+def serving_models(model_settings: Settings, folder: Path) -> Iterator[server.Models]:
+    loaded = server.load(replace(model_settings, reranker=str(folder)))
+    yield loaded
+    loaded.llm.close()
+
+
+@pytest.mark.models
+class TestTheWholeServer(RerankerContract):
+    """`kura infer` with a reranker of the site's own, through its child and its route."""
+
+    TOLERANCE = 0.01
+
+    @pytest.fixture
+    def reranker(self, serving_models: server.Models, tmp_path: Path) -> Iterator[RemoteReranker]:
+        running = server.SocketServer(server.create_app(serving_models), tmp_path / "infer.sock")
+        thread = threading.Thread(target=running.run, daemon=True)
+        thread.start()
+        while not running.started:
+            time.sleep(0.01)
+        client = InferClient(tmp_path / "infer.sock")
+        yield RemoteReranker(client, serving_models.reranker.name)
+        client.close()
+        running.should_exit = True
+        thread.join(15)
+
+    def test_the_model_is_listed(self, reranker: RemoteReranker) -> None:
+        rows = {row["id"]: row["kind"] for row in reranker._client.get("/v1/models")["data"]}
+        assert rows[reranker.name] == "reranker"
+
+    def test_scores_are_those_of_the_model(
+        self, reranker: RemoteReranker, local: LocalReranker
+    ) -> None:
+        wanted = local.scores(self.QUESTION, self.TEXTS)
+        assert reranker.scores(self.QUESTION, self.TEXTS) == pytest.approx(wanted, abs=0.02)
+
+
+@pytest.mark.models
+def test_without_a_reranker_the_route_says_what_is_missing(client: InferClient) -> None:
+    with pytest.raises(BadRequest, match="KURA_RERANKER"):
+        client.post("/v1/rerank", {"query": "旅費", "documents": ["宿泊費"]})
+
+
+@pytest.mark.models
+def test_a_folder_that_is_no_reranker_is_refused_at_start(
+    model_settings: Settings, tmp_path: Path
+) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(ApplianceError, match=r"model\.safetensors|reranker"):
+        server.load(replace(model_settings, reranker=str(tmp_path)))

@@ -14,6 +14,7 @@ from typing import Any
 import httpx2
 import numpy as np
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 from starlette.requests import ClientDisconnect
 
 from appliance.errors import BadRequest, ModelBusy, ModelUnreachable, PromptTooLong
@@ -196,3 +197,33 @@ def test_answers_and_vectors_at_the_same_time(client: InferClient) -> None:
     finally:
         done.set()
         thread.join(30)
+
+
+def test_what_was_done_can_be_read_by_prometheus(client: InferClient) -> None:
+    def read() -> dict[tuple[str, ...], float]:
+        return {
+            (
+                sample.name,
+                *(v for k, v in sample.labels.items() if k in ("end", "le")),
+            ): sample.value
+            for family in text_string_to_metric_families(client.text("/metrics"))
+            for sample in family.samples
+        }
+
+    before = read()
+    client.post("/v1/chat/completions", question("日本の首都は", max_tokens=5, ignore_eos=True))
+    client.post("/v1/embeddings", {"input": ["一", "二"]})
+    deadline = time.monotonic() + 5
+    while read()["kura_generated_tokens_total",] < before["kura_generated_tokens_total",] + 5:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)  # the child tells its figures twice a second
+    grown = {k: v - before[k] for k, v in read().items()}
+    assert grown["kura_requests_total", "length"] == 1
+    assert grown["kura_requests_total", "error"] == 0
+    assert grown["kura_time_to_first_token_seconds_count",] == 1
+    assert grown["kura_inter_token_seconds_count",] >= 1
+    assert grown["kura_queue_seconds_count",] == 1
+    assert grown["kura_embedded_texts_total",] == 2
+    assert grown["kura_prompt_read_tokens_total",] + grown["kura_prompt_reused_tokens_total",] > 3
+    assert read()["kura_slots",] == 8
+    assert read()["kura_kv_cells",] >= 2048
