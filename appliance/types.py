@@ -252,10 +252,11 @@ class Citation:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One exchange of a conversation, oldest first."""
+    """One exchange of a conversation, oldest first. `passages`: what its prompt began with."""
 
     question: str
     answer: str
+    passages: tuple[Passage, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,11 +10,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import itertools
 import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -256,4 +257,14 @@ class Asking:
 def turns(conversation: conversations.Conversation) -> list[Turn]:
     """The last exchanges. An answer whose sources may no longer be read is not repeated."""
     kept = conversation.messages[-TURNS:]
-    return [Turn(m.searched, "" if m.lost else m.answer) for m in kept if m.answer]
+    return [
+        Turn(m.searched, "" if m.lost else m.answer, _beginning(m.passages))
+        for m in kept
+        if m.answer
+    ]
+
+
+def _beginning(passages: Mapping[int, Passage]) -> tuple[Passage, ...]:
+    """Those from the first on, up to one that may no longer be read or has changed."""
+    whole = itertools.takewhile(lambda n: n in passages, itertools.count(1))
+    return tuple(passages[n] for n in whole)

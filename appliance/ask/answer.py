@@ -90,7 +90,9 @@ class Answerer:
         asked = converse.standalone(question, history)
         yield Stage("searching")
         found = self.retriever.retrieve(asked, viewer).passages
-        passages = self._allowed(viewer, budget.fit(asked, found, self.generator, self.settings))
+        before = history[-1].passages if history else ()
+        fitted = budget.fit(asked, found, self.generator, self.settings, before)
+        passages = self._allowed(viewer, fitted)
         yield Found(passages)
         if not passages:
             yield Piece(NOT_FOUND)

@@ -1,6 +1,10 @@
 """What of the passages fits into the prompt: whole sentences around what was found.
 
 A shortened passage is still a passage: its text is exactly the document's [start, end).
+
+What a prompt begins with like the one before it, the model need not read again. So a follow-up
+begins with the passages of the turn before, in their order and cut as they were, for as long as
+they are among what was found now and show what was found in them.
 """
 
 from __future__ import annotations
@@ -16,7 +20,7 @@ from appliance.errors import PromptTooLong
 from appliance.ports import Generator
 from appliance.settings import Settings
 from appliance.text import segment, split
-from appliance.types import Passage
+from appliance.types import Passage, Span
 
 _SPARE_TOKENS = 16  # what a server adds around the prompt
 _SMALLEST_CHARS = 80  # a shorter window says nothing
@@ -27,11 +31,15 @@ _JOINERS = "\u200d\ufe0e\ufe0f"
 
 
 def fit(
-    question: str, passages: Sequence[Passage], generator: Generator, settings: Settings
+    question: str,
+    passages: Sequence[Passage],
+    generator: Generator,
+    settings: Settings,
+    before: Sequence[Passage] = (),
 ) -> list[Passage]:
     """The passages, best first, cut so that the prompt fits. Some may be left out at the end.
 
-    Passages take at most `settings.prompt_tokens`; prompt and answer together no more than
+    Those that `before` begins with, the passages of the turn before, come first. Passages take at most `settings.prompt_tokens`; prompt and answer together no more than
     the generator reads. Raises PromptTooLong if the question alone is too long.
     """
     bare = generator.count_tokens(prompt.build(question, ()).plain()) + _SPARE_TOKENS
@@ -39,6 +47,48 @@ def fit(
     if bare + _SMALLEST_CHARS > room:
         raise PromptTooLong(bare, room)
     most = min(settings.prompt_tokens, room - bare)
+    shown = _within(most, question, passages, generator)
+    again = _again(before, shown)
+    while again:
+        tokens = _tokens([old for old, _ in again], generator)
+        if tokens <= most * min(1.0, _FIRST_SHARE * len(again) / len(shown)):
+            break
+        again.pop()  # or little would be left for the others
+    if not again:
+        return shown
+    known = [new.chunk_id for _, new in again]
+    rest = [p for p in passages if p.chunk_id not in known]
+    begun = [replace(old, hit=new.hit, score=new.score) for old, new in again]
+    return begun + _within(most - tokens, question, rest, generator)
+
+
+def _again(before: Sequence[Passage], shown: Sequence[Passage]) -> list[tuple[Passage, Passage]]:
+    """What `before` begins with and is shown again: the old cut, and the new one."""
+    found, rest = list[tuple[Passage, Passage]](), list(shown)
+    for old in before:
+        new = next((p for p in rest if _shows(old, p)), None)
+        if new is None:
+            break
+        rest.remove(new)
+        found.append((old, new))
+    return found
+
+
+def _shows(old: Passage, new: Passage) -> bool:
+    """Whether the old cut shows what the new one shows of what was found."""
+    hit = new.hit or Span(new.start, new.end)
+    start, end = max(hit.start, new.start), min(hit.end, new.end)
+    return (
+        old.document_id == new.document_id
+        and old.start <= start < end <= old.end
+        and old.text[start - old.start : end - old.start]
+        == new.text[start - new.start : end - new.start]
+    )
+
+
+def _within(
+    most: int, question: str, passages: Sequence[Passage], generator: Generator
+) -> list[Passage]:
     tokens = _tokens(passages, generator)
     if tokens <= most:
         return list(passages)

@@ -36,8 +36,7 @@ STALL_S = 120.0
 BACK_S = 20.0  # a call waits so long for the child to be back
 CALL_S = 120.0
 CALL_TRIES = 3
-PAUSES_S = (0.0, 0.2, 1.0, 3.0, 10.0)  # before each start after the last that failed at once
-LASTING_S = 30.0  # a child that lived so long did not fail at once
+PAUSES_S = (0.0, 0.2, 1.0, 3.0, 10.0)  # before each start, by how many failed before it in a row
 
 _ERRORS: dict[str, type[ApplianceError]] = {
     kind.__name__: kind for kind in (BadRequest, ModelUnreachable, SettingsError)
@@ -164,21 +163,18 @@ class Native:
         failures = 0
         while not self._closing:
             time.sleep(PAUSES_S[min(failures, len(PAUSES_S) - 1)])
-            began = time.monotonic()
-            self._live()
-            lived = time.monotonic() - began
-            failures = 0 if lived > LASTING_S else failures + 1
+            failures = 0 if self._live() else failures + 1
             if self._failed and self._restarts == 0:
                 return  # it never worked: a person must mend it
 
-    def _live(self) -> None:
-        """One child from its start to its end."""
+    def _live(self) -> bool:
+        """One child from its start to its end. Whether it ever got ready."""
         ours, theirs = socket.socketpair()
         environment = os.environ | {"OMP_WAIT_POLICY": "passive", "TOKENIZERS_PARALLELISM": "false"}
         command = [sys.executable, "-m", "appliance.inference.child", str(theirs.fileno())]
         with self._lock:
             if self._closing:
-                return
+                return False
             self._restarts += 1
             self._wire = ours
             self._process = subprocess.Popen(
@@ -195,8 +191,10 @@ class Native:
                 log.debug("the child went in the middle of a line")
         self._process.kill()
         status = self._process.wait()
+        worked = self._ready
         self._gone(status)
         ours.close()
+        return worked
 
     def _take(self, message: dict[str, Any], watch: _Watch) -> None:
         match message:

@@ -106,6 +106,16 @@ def test_a_question_of_the_ui_belongs_to_a_conversation(ito: Person, model: Mode
     assert shown["citations"] == first["citations"] and shown["passages"] == first["passages"]
 
 
+def test_a_follow_up_begins_its_prompt_as_the_turn_before(sato: Person, model: Model) -> None:
+    first = sato.ask("出張の宿泊費はいくらですか").json()
+    sato.ask("役員報酬は年いくらですか", conversation_id=first["conversation_id"])
+    sato.ask("役員報酬は年いくらですか")
+    before, again, alone = (prompt.user.split("\n\n") for prompt in model.prompts)
+    assert len(before) == len(again) == 3  # two passages and the question
+    assert again[:2] == before[:2] != alone[:2]
+    assert "役員報酬.txt" in alone[0] and "旅費規程.txt" in again[0]
+
+
 def test_a_question_with_a_key_belongs_to_none(
     client: TestClient, key_for: Callable[..., dict[str, str]]
 ) -> None:

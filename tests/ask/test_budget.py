@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from appliance.ask import budget, prompt
@@ -30,9 +32,9 @@ def passage(text=TEXT, n=1, hit=None):
     )
 
 
-def fit(passages, question=QUESTION, context=4096, **settings):
+def fit(passages, question=QUESTION, context=4096, before=(), **settings):
     generator = ScriptedGenerator(context_tokens=context)
-    return budget.fit(question, passages, generator, Settings(**settings))
+    return budget.fit(question, passages, generator, Settings(**settings), before)
 
 
 def test_what_fits_is_left_alone():
@@ -85,3 +87,52 @@ def test_the_last_are_left_out_when_nothing_of_them_would_be_said():
 def test_a_question_longer_than_the_model_is_refused():
     with pytest.raises(PromptTooLong):
         fit([passage()], question="長い" * 3000)
+
+
+def found(n: int, at: int, size: int = 60) -> Passage:
+    """A document in which the chunk at `at` was found."""
+    return passage(n=n, hit=(at, at + size))
+
+
+def test_a_follow_up_begins_as_the_turn_before_did():
+    before = fit([found(1, 100), found(2, 300), found(3, 500)], prompt_tokens=500)
+    plain = fit([found(3, 510, 40), found(4, 0), found(1, 110, 40)], "日当は？", prompt_tokens=600)
+    again = fit(
+        [found(3, 510, 40), found(4, 0), found(1, 110, 40)],
+        "日当は？",
+        before=before,
+        prompt_tokens=600,
+    )
+    assert [p.document_id for p in plain] == ["d3", "d4", "d1"]
+    assert [p.document_id for p in again] == ["d1", "d3", "d4"]
+    assert again[0].text == before[0].text
+    assert again[0].hit == Span(50 + 110, 50 + 150)  # what was found now
+
+
+def test_what_was_not_found_again_ends_the_common_beginning():
+    before = fit([found(1, 100), found(2, 300), found(3, 500)], prompt_tokens=500)
+    again = fit([found(3, 510, 40), found(1, 110, 40)], before=before, prompt_tokens=500)
+    assert [p.document_id for p in again] == ["d1", "d3"]
+    assert again[1].text != before[2].text  # it has its own cut: nothing would be saved
+
+
+def test_a_cut_that_hides_what_was_found_is_not_used_again():
+    before = fit([found(1, 100), found(2, 300)], prompt_tokens=300)
+    now = [found(1, 700), found(2, 310, 40)]
+    assert fit(now, before=before, prompt_tokens=300) == fit(now, prompt_tokens=300)
+
+
+def test_a_text_that_has_changed_is_not_used_again():
+    before = fit([found(1, 100), found(2, 300)], prompt_tokens=300)
+    changed = [replace(p, text=p.text.replace("説明", "記述")) for p in (found(1, 100),)]
+    assert fit(changed, before=before, prompt_tokens=300) == fit(changed, prompt_tokens=300)
+
+
+def test_a_longer_cut_of_the_turn_before_does_not_break_the_budget():
+    before = fit([found(1, 100)], prompt_tokens=700)
+    now = [found(1, 110, 40), found(2, 310, 40)]
+    assert fit(now, before=before, prompt_tokens=300) == fit(now, prompt_tokens=300)
+    again = fit(now, before=before, prompt_tokens=1000)
+    blocks = [prompt.block(n, p.title, p.label, p.text) for n, p in enumerate(again, 1)]
+    assert again[0].text == before[0].text
+    assert 700 < sum(map(len, blocks)) <= 1000

@@ -1,7 +1,8 @@
-"""Many readers at once: the client of the serving benchmark, and two scenarios against any server.
+"""Many readers at once: the client of the serving benchmark, and three scenarios against a server.
 
 python -m tests.bench.load disconnects --at SOCKET-OR-URL [-n 500]
 python -m tests.bench.load crowd --at SOCKET-OR-URL [--users 200] [--seconds 600] [--pid PID]
+python -m tests.bench.load kills --at SOCKET [-n 1000]
 
 `--start` instead of `--at` starts a `kura infer` with four slots for the run. The exit
 status is 1 when the scenario shows a fault.
@@ -14,6 +15,7 @@ import asyncio
 import json
 import os
 import random
+import signal
 import statistics
 import sys
 import time
@@ -31,6 +33,7 @@ Wire = Literal["kura", "llama-server", "llama_cpp.server"]
 ANSWER_S = 900.0  # a request deep in a queue waits long on two cores
 FREE_S = 2.0  # a server whose readers left has its slots back within this
 SLOW_COHORT = 2.0  # the worst wait against the median of its arrival cohort
+BACK_S = 10.0  # a killed child is replaced within this
 FLAT = 1.05  # memory at the end against memory at the beginning
 USED = ("running", "waiting", "cells_used")  # what /health counts, and an idle server has none of
 PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -483,6 +486,73 @@ def worst_in_cohort(waits: Sequence[tuple[float, float]], neighbours: int = 5) -
     return worst
 
 
+# --- a child that is killed -----------------------------------------------------------
+
+
+@dataclass
+class Kills:
+    """What a load run saw of a `kura infer` whose native child was killed again and again."""
+
+    back_s: list[float] = field(default_factory=list)  # from each kill until a model was there
+    words_s: list[float] = field(default_factory=list)  # until a new question had its first words
+    answered: int = 0
+    told: Counter[str] = field(default_factory=Counter)  # what those heard whose answer broke
+    refused: Counter[int] = field(default_factory=Counter)
+
+    def faults(self) -> list[str]:
+        found = [f"a child was away for {s:.1f} s" for s in self.back_s if s > BACK_S]
+        found += [f"an answer broke without a word of why: {why}" for why in self.told if not why]
+        if unclean := sorted(set(self.refused) - {429, 503}):
+            found.append(f"refused with {unclean}")
+        if not self.answered:
+            found.append("nobody was answered")
+        return found
+
+
+async def kills(
+    target: Target, asked: Sequence[Asked], n: int, *, readers: int = 6, seed: int = 0
+) -> Kills:
+    """`readers` ask on and on, while the child is killed `n` times, each at a random moment."""
+    dice = random.Random(seed)
+    found = Kills()
+    over = asyncio.Event()
+    async with Client(target) as client:
+
+        async def reader(number: int) -> None:
+            while not over.is_set():
+                one = dice.choice(asked)
+                heard = await client.ask(Asked(one.system, one.user, one.limit, f"user{number}"))
+                found.answered += heard.complete
+                if heard.status not in (0, 200):
+                    found.refused[heard.status] += 1
+                    await asyncio.sleep(heard.retry_after_s or 1.0)
+                elif not heard.complete:
+                    found.told[heard.error] += 1
+
+        async def kill() -> None:
+            health = await client.health()
+            os.kill(health["child"], signal.SIGKILL)
+            gone = time.perf_counter()
+            while True:
+                now = await client.health()
+                if now["ready"] and now["child"] != health["child"]:
+                    break
+                await asyncio.sleep(0.02)
+            found.back_s.append(time.perf_counter() - gone)
+            heard = await client.ask(Asked("", "日本の首都は", 1, "the one who comes now"))
+            if heard.pieces:
+                found.words_s.append(heard.pieces[0] - gone)
+
+        async with asyncio.TaskGroup() as group:
+            for number in range(readers):
+                group.create_task(reader(number))
+            for _ in range(n):
+                await asyncio.sleep(dice.uniform(0, 4))
+                await kill()
+            over.set()
+    return found
+
+
 # --- processes ------------------------------------------------------------------------
 
 
@@ -513,14 +583,17 @@ def resident(pid: int) -> int:
     return total * PAGE
 
 
+Found = Disconnects | Crowd | Kills
+
+
 # --- the command line -----------------------------------------------------------------
 
 
 def main() -> None:
     from tests.bench import serve
 
-    parser = argparse.ArgumentParser(description="Readers who leave, or more people than slots.")
-    parser.add_argument("scenario", choices=["disconnects", "crowd"])
+    parser = argparse.ArgumentParser(description="Readers who leave, a crowd, a killed child.")
+    parser.add_argument("scenario", choices=["disconnects", "crowd", "kills"])
     at = parser.add_mutually_exclusive_group(required=True)
     at.add_argument("--at", help="socket, or http://…")
     at.add_argument("--start", action="store_true", help="start a `kura infer` with four slots")
@@ -543,17 +616,24 @@ def main() -> None:
         sys.exit(1)
 
 
-def _run(options: argparse.Namespace, target: Target, pid: int | None) -> Disconnects | Crowd:
+def _run(options: argparse.Namespace, target: Target, pid: int | None) -> Found:
     from tests.bench import serve
 
     if options.scenario == "disconnects":
         asked = serve.Prompts().some(64, chars=300, limit=48)
         return asyncio.run(disconnects(target, asked, options.n))
     asked = serve.Prompts().some(200, chars=150, limit=32)
+    if options.scenario == "kills":
+        return asyncio.run(kills(target, asked, options.n))
     return asyncio.run(crowd(target, asked, options.users, options.seconds, pid=pid))
 
 
-def summary(found: Disconnects | Crowd) -> dict[str, Any]:
+def summary(found: Found) -> dict[str, Any]:
+    if isinstance(found, Kills):
+        shown = {"kills": len(found.back_s), "answered": found.answered, "told": found.told}
+        for name, seconds in (("back_s", found.back_s), ("words_s", found.words_s)):
+            shown[name] = {"p50": quantile(seconds, 0.5), "max": max(seconds)}
+        return shown | {"refused": found.refused}
     if isinstance(found, Disconnects):
         shown = {"left": found.left, "steady": found.steady, "shortened": len(found.shortened)}
         shown |= {"different": found.different, "refused": found.refused, "health": found.health}

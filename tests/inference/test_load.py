@@ -7,9 +7,10 @@ import io
 import json
 import os
 import tarfile
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -389,3 +390,13 @@ def test_the_page_has_a_row_for_each_server_and_counts_what_was_not_answered() -
     )
     assert "| 4 | llama-server | 0 of 1 | – |" in page
     assert "A note." in page
+
+
+def test_slow_returns_and_silent_breaks_are_found() -> None:
+    sound = load.Kills(back_s=[3.0, 4.0], words_s=[5.0], answered=3)
+    sound.told["the model's process ended in mid-answer; ask again"] = 2
+    assert sound.faults() == []
+    assert len(replace(sound, back_s=[3.0, 11.0]).faults()) == 1
+    assert len(replace(sound, told=Counter({"": 1})).faults()) == 1
+    assert len(replace(sound, refused=Counter({500: 1, 429: 2})).faults()) == 1
+    assert len(replace(sound, answered=0).faults()) == 1
