@@ -25,7 +25,6 @@ from appliance.inference.work import DRAFT_TOKENS, End, Entry, Finish, Piece, Sa
 
 log = logging.getLogger("kura.infer")
 
-STALL_TOKENS = 128  # most of a step that streams wait for: a third of a second on two cores
 DRAFT_STREAMS = 2  # with more streams a batch is full enough without guesses
 DRAFT_GRAMS = (4, 3)  # lengths of what must repeat before the rest is guessed
 DRAFT_PAUSE = 6  # tokens without a draft after one that was wholly wrong
@@ -48,6 +47,7 @@ class Core(prefix.Cells, Protocol):
 
     context_tokens: int
     batch_tokens: int
+    apart: bool  # whether writing and reading tokens are computed quicker one after the other
 
     def decode(self, entries: Sequence[Entry]) -> None: ...
     def logits(self, entry: int) -> Any: ...
@@ -88,6 +88,9 @@ class Slot:
         return prefix.path(tokens, shared, self.work.owner) if end > shared else tokens
 
 
+Plan = list[tuple[Slot, list[Entry]]]
+
+
 @dataclass
 class Counts:
     """Since the start."""
@@ -103,14 +106,27 @@ class Counts:
 
 
 class Engine:
-    """Starts its thread at construction. `slots` sequences run, `cached` more hold prefixes."""
+    """Starts its thread at construction. `slots` sequences run, `cached` more hold prefixes.
 
-    def __init__(self, core: Core, emit: Emit, cores: Cores, *, slots: int, cached: int) -> None:
+    Prefixes that nobody runs on keep at most `idle` cells; None: whatever nobody else wants.
+    """
+
+    def __init__(
+        self,
+        core: Core,
+        emit: Emit,
+        cores: Cores,
+        *,
+        slots: int,
+        cached: int,
+        idle: int | None = None,
+    ) -> None:
         self._core = core
         self._emit = emit
         self._cores = cores
         self._free = list(range(slots))
         self._prefixes = prefix.Prefixes(core, range(slots, slots + cached))
+        self._idle = core.context_tokens if idle is None else idle
         self._slots: list[Slot] = []  # in order of arrival
         self._inbox: queue.SimpleQueue[Work | int | None] = queue.SimpleQueue()
         self._closing = False
@@ -180,36 +196,38 @@ class Engine:
         for slot in [s for s in self._slots if s.cancelled]:
             self._finish(slot, "cancelled")
         try:
-            plan = self._plan()
-            if not plan:
-                return
-            entries = [entry for _, part in plan for entry in part]
-            self._make_room(len(entries))
-            with self._cores.turn():
-                self._core.decode(entries)
+            writing, reading = self._plan()
+            for plan in (writing, reading) if self._core.apart else (writing + reading,):
+                if plan:
+                    self._compute(plan)
             self.counts.steps += 1
-            at = 0
-            for slot, part in plan:
-                self._take(slot, part, at)
-                at += len(part)
         except Exception as error:
             # The context is in doubt: whoever runs is told, whoever comes finds it clean.
             log.exception("a step failed")
             self._fail(f"{type(error).__name__}: {error}")
 
-    def _plan(self) -> list[tuple[Slot, list[Entry]]]:
-        """Who gives which tokens to this step."""
+    def _compute(self, plan: Plan) -> None:
+        entries = [entry for _, part in plan for entry in part]
+        self._make_room(len(entries))
+        with self._cores.turn():
+            self._core.decode(entries)
+        at = 0
+        for slot, part in plan:
+            self._take(slot, part, at)
+            at += len(part)
+
+    def _plan(self) -> tuple[Plan, Plan]:
+        """Who gives which tokens to this step: those who write, and those whose prompt is read."""
         writing = [s for s in self._slots if s.writing]
         reading = [s for s in self._slots if not s.writing]
         room = self._core.batch_tokens
-        if writing:
-            room = min(room, STALL_TOKENS)
-        plan: list[tuple[Slot, list[Entry]]] = []
+        plan: Plan = []
         guess = not reading and len(writing) <= DRAFT_STREAMS
         for slot in writing[:room]:
             tokens = [slot.chosen, *(self._draft(slot) if guess else ())]
             plan.append((slot, self._entries(slot, [t for t in tokens if t is not None], -1)))
             room -= len(plan[-1][1])
+        prompts: Plan = []
         for slot in reading:
             if room <= 0:
                 break
@@ -217,9 +235,9 @@ class Engine:
                 self._borrow(slot)
             part = slot.work.tokens[slot.past : slot.past + room]
             last = slot.past + len(part) == len(slot.work.tokens)
-            plan.append((slot, self._entries(slot, part, len(part) - 1 if last else len(part))))
+            prompts.append((slot, self._entries(slot, part, len(part) - 1 if last else len(part))))
             room -= len(part)
-        return plan
+        return plan, prompts
 
     def _entries(self, slot: Slot, tokens: Sequence[int], wanted_from: int) -> list[Entry]:
         return [
@@ -338,6 +356,7 @@ class Engine:
         if slot.past:
             self._keep(slot)
         self._release(slot)
+        self._prefixes.give_way(self._prefixes.idle - self._idle)
         end = End(finish, len(slot.work.tokens), slot.written, message, slot.reused)
         self._emit(slot.work.id, end)
 

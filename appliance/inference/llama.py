@@ -76,6 +76,10 @@ class Llama:
         self.words = int(llama_cpp.llama_vocab_n_tokens(self.vocab))
         self.context_tokens = int(llama_cpp.llama_n_ctx(self._context))
         self.batch_tokens = batch_tokens
+        # On a CPU llama.cpp's attention works on tiles of 64 tokens, and computes for each what any
+        # sequence in it holds. In one batch with eight streams, 128 tokens of a prompt took .8 s
+        # instead of .3.
+        self.apart = not gpu_layers
         self._lend(adapters)
         self._batch = _Batch(llama_cpp, batch_tokens, self._twin)
         self._ends = [t for t in range(self.words) if llama_cpp.llama_vocab_is_eog(self.vocab, t)]

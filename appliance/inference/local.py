@@ -14,6 +14,7 @@ from appliance.inference.prompts import Part
 from appliance.inference.work import BATCH_TOKENS, DRAFT_TOKENS, End, Piece, Sampling, Work
 
 CACHED = 16  # prefixes held beside what runs; each sequence costs a row of logits
+IDLE = 4  # one in so many cells may hold what nobody runs on: a CPU looks at every cell in use
 
 
 class Local:
@@ -32,6 +33,7 @@ class Local:
     ) -> None:
         self.slots = slots
         self._cores = cores
+        self._idle = None if gpu_layers else context_tokens // IDLE
         self._core = llama.Llama(
             path,
             adapters,
@@ -45,7 +47,9 @@ class Local:
         self._engine: Engine | None = None
 
     def listen(self, emit: Callable[[int, Piece | End], None], wake: Callable[[], None]) -> None:
-        self._engine = Engine(self._core, emit, self._cores, slots=self.slots, cached=CACHED)
+        self._engine = Engine(
+            self._core, emit, self._cores, slots=self.slots, cached=CACHED, idle=self._idle
+        )
 
     def tokenize(self, parts: Sequence[Part], *, begin: bool = True) -> list[int]:
         tokens: list[int] = []

@@ -122,6 +122,17 @@ class Prefixes:
     def unpin(self, node: Node) -> None:
         node.pins -= 1
 
+    @property
+    def idle(self) -> int:
+        """Cells that nobody runs on."""
+        held = set[Node]()
+        for node in self.nodes():
+            step: Node | None = node if node.pins else None
+            while step and step not in held:
+                held.add(step)
+                step = step.parent
+        return self.cells - sum(node.size for node in held)
+
     def give_way(self, wanted: int) -> int:
         """Drop leaves, the least recently used first, until `wanted` cells are freed. Returns how many were."""
         freed = 0

@@ -44,7 +44,14 @@ class Chosen:
 
 
 class FakeCore:
-    def __init__(self, context_tokens: int = 512, batch_tokens: int = 32, pause_s: float = 0.0):
+    def __init__(
+        self,
+        context_tokens: int = 512,
+        batch_tokens: int = 32,
+        pause_s: float = 0.0,
+        apart: bool = False,
+    ):
+        self.apart = apart
         self.context_tokens = context_tokens
         self.batch_tokens = batch_tokens
         self.pause_s = pause_s

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import queue
 import random
 import threading
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 
 from appliance.inference.cores import Cores
-from appliance.inference.engine import STALL_TOKENS, Engine
+from appliance.inference.engine import Engine
 from appliance.inference.work import DRAFT_TOKENS, End, Piece, Work
 from tests.inference.fake_core import FakeCore, answer
 
@@ -21,10 +22,10 @@ WAIT_S = 20
 class Running:
     """An engine on a fake context; what each request said."""
 
-    def __init__(self, core: FakeCore, slots: int = 4, cached: int = 4) -> None:
+    def __init__(self, core: FakeCore, slots: int = 4, cached: int = 4, **more: Any) -> None:
         self.core = core
         self.slots = slots
-        self.engine = Engine(core, self.emit, Cores(), slots=slots, cached=cached)
+        self.engine = Engine(core, self.emit, Cores(), slots=slots, cached=cached, **more)
         self.said: dict[int, list[Piece]] = {}
         self.ends: dict[int, End] = {}
         self.order: queue.Queue[int] = queue.Queue()
@@ -89,7 +90,7 @@ def test_alone_and_in_company_a_request_gets_the_same(running) -> None:
 
 
 def test_a_long_prompt_stalls_nobody_for_more_than_a_step(running) -> None:
-    core = FakeCore(context_tokens=4096, batch_tokens=4 * STALL_TOKENS)
+    core = FakeCore(context_tokens=4096, batch_tokens=128)
     one = running(core)
     short = one.start([1, 2, 3], limit=60)
     while not one.said.get(short):
@@ -100,14 +101,26 @@ def test_a_long_prompt_stalls_nobody_for_more_than_a_step(running) -> None:
     one.wait(short)
     mixed = [b for b in core.batches[first:] if len({e.sequence for e in b}) > 1]
     assert mixed  # both in one batch
-    assert all(len(b) <= STALL_TOKENS for b in mixed)
+    assert all(len(b) <= core.batch_tokens for b in core.batches)
 
 
-def test_a_prompt_that_nobody_waits_for_is_read_in_large_steps(running) -> None:
-    core = FakeCore(context_tokens=4096, batch_tokens=4 * STALL_TOKENS)
+def test_where_they_are_computed_apart_streams_and_prompts_take_turns(running) -> None:
+    core = FakeCore(context_tokens=4096, batch_tokens=128, apart=True)
     one = running(core)
-    one.wait(one.start(prompt(random.Random(2), 1000), limit=1))
-    assert len(core.batches) == 2
+    short = one.start([1, 2, 3], limit=60)
+    while not one.said.get(short):
+        time.sleep(0.001)
+    first = len(core.batches)
+    tokens = prompt(random.Random(2), 1000)
+    long = one.start(tokens, limit=1)
+    assert one.wait(long) == text(tokens, 1)
+    assert one.wait(short) == text([1, 2, 3], 60)
+    owners = [{e.sequence for e in b} for b in core.batches[first:]]
+    assert all(len(o) == 1 for o in owners)
+    sizes = [len(b) for b in core.batches[first:] if len(b) > DRAFT_TOKENS + 1]
+    assert max(sizes) < 128 and sum(sizes) == 1000
+    reading = [n for n, b in enumerate(core.batches) if len(b) > DRAFT_TOKENS + 1 and n >= first]
+    assert all(b - a == 2 for a, b in itertools.pairwise(reading))  # one stream's step between
 
 
 def test_a_prefix_is_computed_once(running) -> None:
@@ -159,11 +172,28 @@ def test_more_than_fits_is_forgotten_oldest_first(running) -> None:
     assert core.most_cells <= 400
 
 
+def test_what_nobody_runs_on_keeps_no_more_than_its_share(running) -> None:
+    core = FakeCore(context_tokens=2048)
+    one = running(core, slots=2, cached=8, idle=250)
+    dice = random.Random(6)
+    system = prompt(dice, 40)
+    prompts = [[*system, *prompt(dice, 60)] for _ in range(8)]
+    for p in prompts:
+        assert one.wait(one.start(p, limit=5)) == text(p, 5)
+        assert core.cells() <= 250
+    newest = one.start([*prompts[-1], 5], limit=5)
+    oldest = one.start([*prompts[0], 5], limit=5)
+    one.wait(newest), one.wait(oldest)
+    assert one.ends[newest].reused == 100
+    assert one.ends[oldest].reused == 40  # the system prompt outlives what was asked after it
+
+
+@pytest.mark.parametrize("apart", [False, True])
 @pytest.mark.parametrize("seed", range(6))
-def test_a_storm_of_requests_and_cancels(running, seed: int) -> None:
+def test_a_storm_of_requests_and_cancels(running, seed: int, apart: bool) -> None:
     """Random prompts with common beginnings, random cancels: every whole answer is right."""
     dice = random.Random(seed)
-    core = FakeCore(context_tokens=600, batch_tokens=24)
+    core = FakeCore(context_tokens=600, batch_tokens=24, apart=apart)
     one = running(core, slots=5, cached=3)
     fits = core.context_tokens - 5 * DRAFT_TOKENS
     roots = [prompt(dice, dice.randrange(1, 60)) for _ in range(4)]

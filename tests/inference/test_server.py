@@ -113,9 +113,8 @@ def test_cancelling_frees_the_model_within_a_second(client: InferClient) -> None
     list(generator.stream(LONG, 256, lambda: time.monotonic() - started > 0.2))
     hung_up = time.monotonic()
     list(generator.stream(Prompt("", "一"), 1, lambda: False))
-    assert (
-        time.monotonic() - hung_up < 5
-    )  # generous: the machine may be busy; a whole run is longer
+    # Generous: the machine may be busy, and a whole run is longer.
+    assert time.monotonic() - hung_up < 5
 
 
 def test_beyond_the_queue_there_is_a_429_that_says_when(at: Path) -> None:
@@ -150,8 +149,8 @@ def test_a_reader_who_leaves_does_not_disturb_the_next(at: Path, client: InferCl
 
 def test_a_reader_who_left_before_the_first_line_holds_no_slot(served: server.Models) -> None:
     async def receive() -> dict[str, Any]:
-        body = json.dumps(question("日本の首都は", stream=True, max_tokens=1000)).encode()
-        return {"type": "http.request", "body": body, "more_body": False}
+        asked = question("日本の首都は", stream=True, max_tokens=1000, ignore_eos=True)
+        return {"type": "http.request", "body": json.dumps(asked).encode(), "more_body": False}
 
     async def send(message: Any) -> None:
         raise OSError("the reader is gone")
@@ -167,7 +166,7 @@ def test_a_reader_who_left_before_the_first_line_holds_no_slot(served: server.Mo
     asyncio.run(ask())
     left = time.monotonic()
     while served.llm.stats()["running"]:
-        assert time.monotonic() - left < 2
+        assert time.monotonic() - left < 5  # a whole run takes over twenty
         time.sleep(0.02)
 
 
