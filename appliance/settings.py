@@ -49,7 +49,7 @@ class Settings:
     )
     infer_slots: int = setting(8, "Answers written at the same time.", "answers")
     answer_tokens: int = setting(256, "Longest answer.", "tokens")
-    prompt_tokens: int = setting(850, "Most that passages may take of the prompt.", "tokens")
+    prompt_tokens: int = setting(1000, "Most that passages may take of the prompt.", "tokens")
     infer_queue: int = setting(32, "Requests that may wait for the model before 429.", "requests")
     share_prefixes: bool = setting(
         False, "Reuse what the model has read for one person also for others; the clock shows it."
