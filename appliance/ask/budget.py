@@ -39,8 +39,9 @@ def fit(
 ) -> list[Passage]:
     """The passages, best first, cut so that the prompt fits. Some may be left out at the end.
 
-    Those that `before` begins with, the passages of the turn before, come first. Passages take at most `settings.prompt_tokens`; prompt and answer together no more than
-    the generator reads. Raises PromptTooLong if the question alone is too long.
+    Those that `before` begins with, the passages of the turn before, come first. Passages take
+    at most `settings.prompt_tokens`; prompt and answer together no more than the generator
+    reads. Raises PromptTooLong if the question alone is too long.
     """
     bare = generator.count_tokens(prompt.build(question, ()).plain()) + _SPARE_TOKENS
     room = generator.context_tokens - settings.answer_tokens

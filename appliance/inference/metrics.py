@@ -32,7 +32,7 @@ _COUNTED = {
     "tokens_drafted": ("kura_drafted_tokens", "Tokens guessed from the prompt"),
     "tokens_accepted": ("kura_accepted_tokens", "Guesses that were right"),
     "refused": ("kura_refused_requests", "Requests told to come back later"),
-    "steps": ("kura_steps", "Batches computed"),
+    "steps": ("kura_steps", "Steps computed, of one batch or two"),
     "restarts": ("kura_restarts", "Times the native child was started again"),
 }
 _MEASURED = {

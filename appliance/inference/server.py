@@ -240,7 +240,7 @@ def create_app(served: Models) -> FastAPI:
         if not reranker:
             raise _NoSuchModel("no reranker is loaded; KURA_RERANKER names its folder")
         if not encoding.acquire(blocking=False):
-            raise ModelBusy(f"{ENCODINGS_WAITING} requests for vectors are already under way")
+            raise ModelBusy(f"{ENCODINGS_WAITING} requests for scores or vectors are under way")
         try:
             return rerank.answer(reranker, body)
         finally:

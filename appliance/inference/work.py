@@ -99,4 +99,4 @@ class NoRoom(Exception):
 
 
 DRAFT_TOKENS = 6  # looked ahead at once
-BATCH_TOKENS = 256  # most of one step: up to .8 s on two cores, while streams and cancels wait
+BATCH_TOKENS = 256  # most of one step: up to .9 s on two cores, while streams and cancels wait
