@@ -11,7 +11,7 @@ from appliance.inference import llama
 from appliance.inference.cores import Cores
 from appliance.inference.engine import Engine
 from appliance.inference.prompts import Part
-from appliance.inference.work import BATCH_TOKENS, DRAFT_TOKENS, End, Piece, Sampling, Work
+from appliance.inference.work import BATCH_TOKENS, DRAFT_TOKENS, GUESSES, End, Piece, Sampling, Work
 
 CACHED = 16  # prefixes held beside what runs; each sequence costs a row of logits
 IDLE = 4  # one in so many cells may hold what nobody runs on: a CPU looks at every cell in use
@@ -40,7 +40,7 @@ class Local:
             context_tokens=context_tokens + slots * DRAFT_TOKENS,
             sequences=slots + CACHED,
             batch_tokens=BATCH_TOKENS,
-            outputs=slots + 2 * DRAFT_TOKENS,
+            outputs=slots + GUESSES,
             threads=threads,
             gpu_layers=gpu_layers,
         )

@@ -43,6 +43,11 @@ def cells(key: Sequence[int]) -> int:
     return sum(1 for token in key if token >= 0)
 
 
+def common(one: Path, other: Path) -> int:
+    """The cells of their common beginning."""
+    return cells(one[: _common(one, other, 0)])
+
+
 @dataclass(eq=False)
 class Node:
     key: Path  # from the parent's end

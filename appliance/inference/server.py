@@ -421,7 +421,8 @@ def _usage(end: work.End) -> dict[str, Any]:
 def budget(settings: Settings) -> plan.Plan:
     """What the models will need of this machine's memory. Raises DigestMismatch, ModelFileInvalid."""
     sequences = 2 * (settings.infer_slots + local.CACHED)  # a sliding window wants two of each
-    return plan.plan(settings, slots=settings.infer_slots, sequences=sequences, outputs=sequences)
+    outputs = max(sequences, settings.infer_slots + work.GUESSES)
+    return plan.plan(settings, slots=settings.infer_slots, sequences=sequences, outputs=outputs)
 
 
 def load(settings: Settings) -> Models:

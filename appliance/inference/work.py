@@ -98,5 +98,6 @@ class NoRoom(Exception):
     """The context has no cells for the batch: an error in the accounting."""
 
 
-DRAFT_TOKENS = 6  # looked ahead at once
+DRAFT_TOKENS = 6  # looked ahead at once, in one stream
+GUESSES = 24  # in one step, of all streams: each costs a row of logits
 BATCH_TOKENS = 256  # most of one step: up to .9 s on two cores, while streams and cancels wait

@@ -52,6 +52,7 @@ class FakeCore:
         apart: bool = False,
     ):
         self.apart = apart
+        self.step_cost = 6.0
         self.context_tokens = context_tokens
         self.batch_tokens = batch_tokens
         self.pause_s = pause_s

@@ -133,13 +133,60 @@ def test_a_prefix_is_computed_once(running) -> None:
     assert one.ends[again].reused == 100
 
 
-def test_requests_that_come_together_share_too(running) -> None:
-    one = running(FakeCore(context_tokens=2048))
+@pytest.mark.parametrize("apart", [False, True])
+def test_requests_that_come_together_share_too(running, apart: bool) -> None:
+    one = running(FakeCore(context_tokens=2048, apart=apart))
     shared = prompt(random.Random(3), 100)
     prompts = [[*shared, n] for n in range(4)]
     ids = [one.start(p) for p in prompts]
     assert [one.wait(i) for i in ids] == [text(p, 20) for p in prompts]
-    assert one.engine.counts.read < 4 * 100
+    assert one.engine.counts.read == 100 + 4  # who came later waited until it was read
+
+
+def test_people_who_come_together_share_the_system_prompt_alone(running) -> None:
+    one = running(FakeCore(context_tokens=2048))
+    system, secret = prompt(random.Random(4), 50), prompt(random.Random(5), 100)
+    prompts = [[*system, *secret, n] for n in range(2)]
+    ids = [one.start(p, owner=o, shared=50) for p, o in zip(prompts, "ab", strict=True)]
+    assert [one.wait(i) for i in ids] == [text(p, 20) for p in prompts]
+    assert one.engine.counts.read == 50 + 2 * 101
+
+
+def test_where_they_are_computed_apart_who_comes_together_starts_together(running) -> None:
+    core = FakeCore(context_tokens=2048, pause_s=0.01, apart=True)
+    one = running(core)
+    prompts = [prompt(random.Random(n), 70) for n in range(4)]
+    ids = [one.start(p) for p in prompts]
+    assert [one.wait(i) for i in ids] == [text(p, 20) for p in prompts]
+    wanted = [{e.sequence for e in b if e.wanted} for b in core.batches]
+    began = [next(n for n, w in enumerate(wanted) if sequence in w) for sequence in range(4)]
+    assert max(began) - min(began) <= 1  # the last one has its first word with its prompt
+
+
+def test_nobody_waits_long_for_those_who_came_together(running, monkeypatch) -> None:
+    monkeypatch.setattr("appliance.inference.engine.TOGETHER_S", 0.05)
+    core = FakeCore(context_tokens=2048, pause_s=0.01, apart=True)
+    one = running(core)
+    short, long = prompt(random.Random(1), 10), prompt(random.Random(2), 1500)
+    ids = [one.start(p) for p in (short, long)]
+    assert [one.wait(i) for i in ids] == [text(p, 20) for p in (short, long)]
+    first = next(n for n, b in enumerate(core.batches) if any(e.wanted for e in b))
+    assert 3 < first < 30  # of 48 steps that read the long prompt
+
+
+def test_cancelled_while_it_waits_for_those_who_came_together(running) -> None:
+    core = FakeCore(context_tokens=2048, pause_s=0.01, apart=True)
+    one = running(core)
+    short, long = prompt(random.Random(1), 10), prompt(random.Random(2), 1500)
+    gone, stays = one.start(short), one.start(long)
+    while len(core.batches) < 5:
+        time.sleep(0.001)
+    one.engine.cancel(gone)
+    assert one.wait(gone) == "" and one.ends[gone].finish == "cancelled"
+    assert len(core.batches) < 20
+    assert one.wait(stays) == text(long, 20)
+    one.idle()
+    assert one.engine.used() == (0, core.cells())
 
 
 def test_what_one_person_asked_makes_nothing_faster_for_another(running) -> None:
@@ -247,6 +294,38 @@ def test_wrong_guesses_leave_no_trace(running) -> None:
     for n in range(30):
         p = [*tokens, dice.randrange(96), n]
         assert one.wait(one.start(p)) == text(p, 20)
+
+
+def test_guesses_that_prove_wrong_are_made_no_more(running, monkeypatch) -> None:
+    """After 1, 2, 3 comes always something new."""
+
+    def changing(known: list[int], ending: int = 0) -> int:
+        at = len(known)
+        return 4 + at // 4 if at % 4 == 3 else at % 4 + 1
+
+    monkeypatch.setattr("tests.inference.fake_core.following", changing)
+    one = running(FakeCore(context_tokens=2048))
+    tokens: list[int] = []
+    while len(tokens) < 40:
+        tokens.append(changing(tokens))
+    one.wait(one.start(tokens, limit=80))
+    assert one.engine.counts.accepted == 0
+    assert 1 < one.engine.counts.drafted < 10
+
+
+@pytest.mark.parametrize(("streams", "guesses"), [(4, True), (6, False)])
+def test_many_streams_go_on_side_by_side_without_guesses(
+    running, monkeypatch, streams: int, guesses: bool
+) -> None:
+    monkeypatch.setattr(
+        "tests.inference.fake_core.following", lambda known, ending=0: (known[-1] + 1) % 9
+    )
+    core = FakeCore(context_tokens=2048, pause_s=0.005, apart=True)
+    one = running(core, slots=streams)
+    tokens = [[(n + k) % 9 for k in range(40)] for n in range(streams)]
+    for id in [one.start(t, limit=30) for t in tokens]:
+        one.wait(id)
+    assert bool(one.engine.counts.drafted) == guesses
 
 
 def test_cancelled_before_it_began_and_twice(running) -> None:
