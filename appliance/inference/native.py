@@ -36,11 +36,12 @@ STALL_S = 120.0
 BACK_S = 20.0  # a call waits so long for the child to be back
 CALL_S = 120.0
 CALL_TRIES = 3
-# A thread that waits for the other looks a thousand times before it sleeps: some microseconds. Eight
-# streams' step took 64 ms on two cores instead of 87 with threads that sleep at once; beside two
-# busy processes 149 instead of 196. Threads that spin for longer starve their neighbours.
+# A thread that waits for the other looks a thousand times before it sleeps: some microseconds. A step
+# of eight streams took 64 ms on two cores instead of 87 with threads that sleep at once; beside two
+# busy processes 153 instead of 197. Threads that spin for longer starve their neighbours. "passive"
+# would mean no look at all as soon as libgomp has more threads than there are cores: torch's count.
 ENVIRONMENT = {
-    "OMP_WAIT_POLICY": "passive",
+    "OMP_WAIT_POLICY": "active",
     "GOMP_SPINCOUNT": "1000",
     "TOKENIZERS_PARALLELISM": "false",
 }

@@ -62,7 +62,7 @@ VARIANTS: dict[str, tuple[tuple[str, ...], dict[str, str]]] = {
     "unified": (("--kv-unified",), {}),
     "unified, spinning threads": (
         ("--kv-unified",),
-        {"OMP_WAIT_POLICY": "active", "GOMP_SPINCOUNT": "infinite"},
+        {"GOMP_SPINCOUNT": "infinite"},
     ),
     "unified, sleeping threads": (("--kv-unified",), {"GOMP_SPINCOUNT": "0"}),
     "unified, batches of 512": (("--kv-unified", "-b", "512"), {}),
