@@ -14,7 +14,7 @@ from appliance.inference.prompts import Part
 from appliance.inference.work import BATCH_TOKENS, DRAFT_TOKENS, GUESSES, End, Piece, Sampling, Work
 
 CACHED = 16  # prefixes held beside what runs; each sequence costs a row of logits
-IDLE = 4  # one in so many cells may hold what nobody runs on: a CPU looks at every cell in use
+IDLE = 8  # one in so many cells may hold what nobody runs on: a CPU looks at every cell in use
 
 
 class Local:
