@@ -3,27 +3,36 @@
 Requests are served in the order they came, but each further one that a person has waiting counts
 as having come `SPACING` arrivals later. So ten tabs of one person wait for each other and not
 before everyone else; and nobody is overtaken for ever, however many newcomers there are.
+
+Who finds it full is told when to come back, and has a claim until then: whoever comes later is
+turned away while a place is free that an earlier claim is for. At most half of the places are
+held free like that, so the model never waits for people who do not come back.
 """
 
 from __future__ import annotations
 
 import bisect
 import itertools
+import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
 SPACING = 8  # arrivals that may overtake a person's second request, twice as many the third
+LATE_S = 10.0  # a claim outlives the time it was given by half of it and this
+CLAIMS = 16  # kept for each place of the queue
 
 
 class Full(Exception):
-    """`owner_full`: this person's share is full, not the queue."""
+    """`owner_full`: this person's share is full, not the queue. `retry_s`: when to come again."""
 
-    def __init__(self, waiting: int, owner_full: bool) -> None:
+    def __init__(self, waiting: int, owner_full: bool, retry_s: float) -> None:
         super().__init__(waiting)
         self.waiting = waiting
         self.owner_full = owner_full
+        self.retry_s = retry_s
 
 
 @dataclass(frozen=True)
@@ -40,8 +49,10 @@ class _Place(Generic[T]):
 class FairQueue(Generic[T]):
     """Not safe for threads: its owner locks. One person may hold at most half of it."""
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._size = size
+        self._clock = clock
+        self._claims: dict[str, float] = {}  # until when; the earliest refusal first
         self._share = max(1, (size + 1) // 2)
         self._places: list[_Place[T]] = []
         self._waiting: Counter[str] = Counter()
@@ -50,10 +61,20 @@ class FairQueue(Generic[T]):
     def __len__(self) -> int:
         return len(self._places)
 
-    def put(self, item: T, owner: str) -> None:
-        """Raises Full."""
-        if len(self._places) >= self._size or self._waiting[owner] >= self._share:
-            raise Full(len(self._places), len(self._places) < self._size)
+    def put(self, item: T, owner: str, *, place_s: float = 1.0, claims: bool = True) -> None:
+        """Raises Full. A place becomes free every `place_s` seconds.
+
+        `claims`: the owner can come back under the same name.
+        """
+        room, before = self._size - len(self._places), self._before(owner)
+        if self._waiting[owner] >= self._share:
+            raise Full(len(self._places), room > 0, place_s * len(self._places))
+        if room <= min(before, self._size // 2):
+            retry_s = max(1.0, place_s * (before + 1 - room))
+            if claims and (owner in self._claims or len(self._claims) < CLAIMS * self._size):
+                self._claims[owner] = self._clock() + 1.5 * retry_s + LATE_S
+            raise Full(len(self._places), False, retry_s)
+        self._claims.pop(owner, None)
         arrived = next(self._arrivals)
         place = _Place(arrived + SPACING * self._waiting[owner], arrived, owner, item)
         self._waiting[owner] += 1
@@ -79,6 +100,13 @@ class FairQueue(Generic[T]):
     def items(self) -> list[T]:
         """In the order in which they will be served if nobody else comes."""
         return [place.item for place in self._places]
+
+    def _before(self, owner: str) -> int:
+        """How many claims are earlier than this owner's, or his request."""
+        now = self._clock()
+        self._claims = {who: until for who, until in self._claims.items() if until >= now}
+        names = list(self._claims)
+        return names.index(owner) if owner in self._claims else len(names)
 
     def _gone(self, place: _Place[T]) -> None:
         self._waiting[place.owner] -= 1

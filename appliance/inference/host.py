@@ -128,10 +128,15 @@ class Host:
         job = Job(self, work, request.owner, listener)
         with self._lock:
             try:
-                self._queue.put(job, request.owner or f"request {id}")
+                self._queue.put(
+                    job,
+                    request.owner or f"request {id}",
+                    place_s=self._seconds / max(1, self._backend.slots),
+                    claims=bool(request.owner),
+                )
             except fair.Full as full:
                 self._refused += 1
-                raise ModelBusy(*self._busy(full)) from None
+                raise ModelBusy(_why(full), max(1.0, full.retry_s)) from None
             self._dispatch()
         return job
 
@@ -161,13 +166,6 @@ class Host:
                 "refused": self._refused,
             }
         return mine | self._backend.stats()
-
-    def _busy(self, full: fair.Full) -> tuple[str, float]:
-        slots = max(1, self._backend.slots)
-        wait = max(1.0, self._seconds * (full.waiting + 1) / slots)
-        if full.owner_full:
-            return "this person already has as many requests waiting as one may have", wait
-        return f"{full.waiting} requests are already waiting", wait
 
     def _dispatch(self) -> None:
         """Start who may start, and tell the others their place. Called with the lock held."""
@@ -212,3 +210,9 @@ def _common(a: Sequence[int], b: Sequence[int]) -> int:
     return next(
         (n for n, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b))
     )
+
+
+def _why(full: fair.Full) -> str:
+    if full.owner_full:
+        return "this person already has as many requests waiting as one may have"
+    return f"{full.waiting} requests are already waiting"

@@ -34,6 +34,8 @@ ANSWER_S = 900.0  # a request deep in a queue waits long on two cores
 FREE_S = 2.0  # a server whose readers left has its slots back within this
 SLOW_COHORT = 2.0  # the worst wait against the median of its arrival cohort
 BACK_S = 10.0  # a killed child is replaced within this
+KILL_S = 2.5  # a child that is back is killed again within this
+THINKS_S = 3.0  # a reader at most, before the next question
 FLAT = 1.05  # memory at the end against memory at the beginning
 USED = ("running", "waiting", "cells_used")  # what /health counts, and an idle server has none of
 PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -372,7 +374,8 @@ class Wait:
     person: str
     asked_s: float  # since the beginning: when the server took it
     wait_s: float  # from then to the first words
-    whole_s: float  # from the first time it was asked, refusals included
+    first_s: float  # since the beginning: when it was asked first
+    whole_s: float  # from then to the first words, refusals included
 
 
 @dataclass
@@ -380,6 +383,7 @@ class Crowd:
     users: int
     seconds: float
     waits: list[Wait] = field(default_factory=list)
+    kept: list[tuple[float, float]] = field(default_factory=list)  # asked first, refused so long
     refused: Counter[int] = field(default_factory=Counter)
     unclean: int = 0  # a refusal without Retry-After
     broken: list[str] = field(default_factory=list)
@@ -388,6 +392,11 @@ class Crowd:
     @property
     def worst(self) -> float:
         return worst_in_cohort([(w.asked_s, w.wait_s) for w in self.waits])
+
+    @property
+    def worst_whole(self) -> float:
+        """With refusals; who was still refused at the end counts with what he waited."""
+        return worst_in_cohort([*((w.first_s, w.whole_s) for w in self.waits), *self.kept])
 
     @property
     def growth(self) -> float | None:
@@ -402,6 +411,8 @@ class Crowd:
         found = [f"an answer broke: {why}" for why in self.broken]
         if self.worst > SLOW_COHORT:
             found.append(f"the worst wait was {self.worst:.2f} times its cohort's median")
+        if self.worst_whole > SLOW_COHORT:
+            found.append(f"with refusals it was {self.worst_whole:.2f} times its cohort's median")
         if unclean := sorted(set(self.refused) - {429}):
             found.append(f"refused with {unclean}")
         if self.unclean:
@@ -447,12 +458,16 @@ async def crowd(
                 found.unclean += heard.status == 429 and not heard.retry_after_s
                 await asyncio.sleep((heard.retry_after_s or 1.0) * dice.uniform(1, 1.5))
                 if since(time.perf_counter()) >= seconds:
+                    found.kept.append((since(first_asked), time.perf_counter() - first_asked))
                     return
             if not heard.complete:
                 found.broken.append(f"{person}: {heard.error}")
             elif heard.pieces:
                 whole_s = heard.pieces[0] - first_asked
-                found.waits.append(Wait(person, since(heard.began), heard.first_s, whole_s))
+                asked_s = since(heard.began)
+                found.waits.append(
+                    Wait(person, asked_s, heard.first_s, since(first_asked), whole_s)
+                )
             await asyncio.sleep(dice.expovariate(1 / think_s))
 
     async def watch(pid: int) -> None:
@@ -528,6 +543,7 @@ async def kills(
                     await asyncio.sleep(heard.retry_after_s or 1.0)
                 elif not heard.complete:
                     found.told[heard.error] += 1
+                await asyncio.sleep(dice.uniform(0, THINKS_S))
 
         async def kill() -> None:
             health = await client.health()
@@ -547,7 +563,7 @@ async def kills(
             for number in range(readers):
                 group.create_task(reader(number))
             for _ in range(n):
-                await asyncio.sleep(dice.uniform(0, 4))
+                await asyncio.sleep(dice.uniform(0, KILL_S))
                 await kill()
             over.set()
     return found
@@ -647,6 +663,7 @@ def summary(found: Found) -> dict[str, Any]:
         "wait_s": {"p50": quantile(waits, 0.5), "p99": quantile(waits, 0.99), "max": max(waits)},
         "with_refusals_s": {"p50": quantile(wholes, 0.5), "max": max(wholes)},
         "worst_against_cohort": found.worst,
+        "worst_with_refusals": found.worst_whole,
         "refused": found.refused,
         "broken": len(found.broken),
         "memory_growth": found.growth,

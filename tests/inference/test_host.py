@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import random
+import statistics
 import threading
 import time
 from collections.abc import Sequence
@@ -252,6 +254,80 @@ def test_the_queue_serves_in_rounds() -> None:
     with pytest.raises(Full):
         for n in range(6):
             queue.put(f"a{n}", "a")
+
+
+def test_who_was_turned_away_first_comes_in_first() -> None:
+    now = 0.0
+    queue: FairQueue[str] = FairQueue(4, lambda: now)
+    for n in range(4):
+        queue.put(f"early{n}", f"early{n}")
+    with pytest.raises(Full) as told:
+        queue.put("a", "a", place_s=2.0)
+    assert told.value.retry_s == 2.0
+    with pytest.raises(Full) as told:
+        queue.put("b", "b", place_s=2.0)
+    assert told.value.retry_s == 4.0  # after a
+    queue.pop()
+    with pytest.raises(Full):
+        queue.put("new", "new", place_s=2.0)  # the place is for a
+    with pytest.raises(Full):
+        queue.put("b", "b", place_s=2.0)
+    queue.put("a", "a", place_s=2.0)
+    queue.pop()
+    queue.put("b", "b", place_s=2.0)
+
+
+def test_places_are_not_held_for_people_who_do_not_come_back() -> None:
+    now = 0.0
+    queue: FairQueue[str] = FairQueue(4, lambda: now)
+    for n in range(4):
+        queue.put(f"early{n}", f"early{n}")
+    for n in range(50):
+        with pytest.raises(Full):
+            queue.put("gone", f"gone{n}")
+    for _ in range(3):
+        queue.pop()
+    queue.put("new", "new")  # half of them are for whoever comes
+    with pytest.raises(Full):
+        queue.put("newer", "newer")
+    now = 1000.0
+    queue.put("newer", "newer")
+
+
+def test_a_nameless_request_claims_nothing() -> None:
+    queue: FairQueue[str] = FairQueue(2)
+    queue.put("a", "a")
+    queue.put("b", "b")
+    with pytest.raises(Full):
+        queue.put("c", "request 3", claims=False)
+    queue.pop()
+    queue.put("d", "d")
+
+
+def test_nobody_is_refused_for_ever() -> None:
+    """More people than places: each asks, is served, thinks; the refused come back when told."""
+    now, size, place_s = 0.0, 16, 1.0
+    queue: FairQueue[int] = FairQueue(size, lambda: now)
+    dice = random.Random(3)
+    due = {person: dice.uniform(0, 20) for person in range(120)}
+    asked: dict[int, float] = {}
+    waits: list[tuple[float, float]] = []
+    while now < 1500:
+        for person in sorted((p for p in due if due[p] <= now), key=lambda p: due[p]):
+            asked.setdefault(person, now)
+            try:
+                queue.put(person, str(person), place_s=place_s)
+                del due[person]
+            except Full as full:
+                due[person] = now + full.retry_s * dice.uniform(1, 1.5)
+        if len(queue):
+            person = queue.pop()
+            waits.append((asked[person], now - asked.pop(person)))
+            due[person] = now + dice.expovariate(0.1)
+        now += place_s
+    waits += [(at, now - at) for at in asked.values()]
+    steady = [wait for at, wait in waits if 200 < at < 1200]
+    assert max(steady) < 2 * statistics.median(steady)
 
 
 @pytest.mark.parametrize("name", FORMATS)

@@ -301,8 +301,10 @@ def test_who_starves_among_neighbours_is_found() -> None:
     assert load.worst_in_cohort(queue) < 1.3
     queue[30] = (30.0, 130.0)
     assert load.worst_in_cohort(queue) > 3
-    starved = Crowd(2, 60.0, [load.Wait("a", at, wait, wait) for at, wait in queue])
+    starved = Crowd(2, 60.0, [load.Wait("a", at, wait, at, wait) for at, wait in queue])
     assert any("worst wait" in fault for fault in starved.faults())
+    refused = Crowd(2, 60.0, starved.waits[:30], kept=[(29.5, 400.0)])
+    assert any("with refusals" in fault for fault in refused.faults())
 
 
 def test_memory_that_grows_is_found() -> None:
