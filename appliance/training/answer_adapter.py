@@ -17,13 +17,8 @@ there when started again. Needed: torch 2.13, gguf and numpy.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
-import math
-import os
-import platform
 import random
-import re
 import tempfile
 import time
 from collections.abc import Sequence
@@ -32,7 +27,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from appliance.ask import prompt
-from appliance.training import company, examples, tokens
+from appliance.training import company, examples, run, tokens
 
 if TYPE_CHECKING:
     import torch
@@ -106,16 +101,6 @@ class State:
     spent_s: float = 0.0
 
 
-def rate_at(progress: float, plan: Plan) -> float:
-    """The learning rate after this part of the run: a short rise, then half a cosine."""
-    if progress < plan.warmup:
-        return plan.rate * max(progress, 0.002) / plan.warmup
-    fallen = min(1.0, (progress - plan.warmup) / (1 - plan.warmup))
-    return plan.rate * (
-        plan.last_rate + (1 - plan.last_rate) * (1 + math.cos(math.pi * fallen)) / 2
-    )
-
-
 def train(
     model: gemma.Gemma,
     learned: Sequence[examples.Case],
@@ -135,6 +120,7 @@ def train(
     saved = out / "state.pt"
     if saved.exists():
         state = _resume(saved, model, descent)
+    pace = run.Pace(plan.rate, plan.warmup, plan.last_rate)
     began = saved_at = time.monotonic() - state.spent_s
 
     def progress() -> float:
@@ -144,7 +130,7 @@ def train(
 
     with (out / "loss.jsonl").open("a", encoding="utf-8") as log:
         while progress() < 1 and state.used < len(learned) and not stop.exists():
-            rate = rate_at(progress(), plan)
+            rate = pace.at(progress())
             for group in descent.param_groups:
                 group["lr"] = rate
             rows: list[gemma.Row] = []
@@ -265,12 +251,12 @@ def _train(given: argparse.Namespace) -> None:
     base = given.model or installed()
     pace = f"--steps {plan.steps}" if plan.steps else f"--minutes {plan.minutes:g}"
     facts = {
-        "base": {"file": base.name, "sha256": sha256(base)},
+        "base": {"file": base.name, "sha256": run.sha256(base)},
         "commands": [
             "python -m appliance.training.answer_adapter train --data DIR --measured FILE"
             f" --out DIR {pace} --cases {plan.cases} --seed {plan.seed}"
         ],
-        "hardware": hardware(given.threads),
+        "hardware": run.hardware(given.threads),
         "plan": asdict(plan),
         "articles_read": len({p.article for p in read}),
         "articles_kept": len({p.article for p in kept}),
@@ -295,52 +281,20 @@ def _export(out: Path, adapter: Path, base: Path) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         merged = Path(scratch) / "merged.gguf"
         merge(base, adapter, merged, lambda share: None)
-        merged_sha256 = sha256(merged)
+        merged_sha256 = run.sha256(merged)
     card = {
         "file": adapter.name,
-        "sha256": sha256(adapter),
+        "sha256": run.sha256(adapter),
         "merged_sha256": merged_sha256,
         "size_bytes": adapter.stat().st_size,
         "rank": RANK,
         "alpha": ALPHA,
         **facts,
         "reached": kept["state"],
-        "loss": curve(log),
+        "loss": run.curve(log),
     }
     text = json.dumps(card, ensure_ascii=False, indent=1)
     adapter.with_suffix(".json").write_text(text + "\n", "utf-8")
-
-
-def curve(log: Sequence[dict[str, float]], width: int = 10) -> list[dict[str, float]]:
-    """The mean loss of every `width` steps, with the rate reached."""
-    return [
-        {
-            "step": part[-1]["step"],
-            "loss": round(sum(line["loss"] for line in part) / len(part), 4),
-            "rate": part[-1]["rate"],
-        }
-        for part in (log[i : i + width] for i in range(0, len(log), width))
-    ]
-
-
-def hardware(threads: int) -> dict[str, str | int]:
-    import torch
-
-    about = Path("/proc/cpuinfo")
-    names = re.findall(r"model name\s*: (.+)", about.read_text()) if about.exists() else []
-    return {
-        "processor": names[0] if names else platform.processor(),
-        "cores": os.cpu_count() or 0,
-        "threads": threads,
-        "instructions": str(torch.backends.cpu.get_cpu_capability()),
-        "numbers": "float32",
-        "torch": str(torch.__version__),
-        "python": platform.python_version(),
-    }
-
-
-def sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def installed() -> Path:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import math
 import os
 import random
 import signal
@@ -34,7 +35,8 @@ ANSWER_S = 900.0  # a request deep in a queue waits long on two cores
 FREE_S = 2.0  # a server whose readers left has its slots back within this
 SLOW_COHORT = 2.0  # the worst wait against the median of its arrival cohort
 BACK_S = 10.0  # a killed child is replaced within this
-KILL_S = 2.5  # a child that is back is killed again within this
+ASKS_EVERY = 10  # kills: who comes just then waits with everyone else for the first words
+KILL_S = 1.5  # a child that is back is killed again within this
 THINKS_S = 3.0  # a reader at most, before the next question
 FLAT = 1.05  # memory at the end against memory at the beginning
 USED = ("running", "waiting", "cells_used")  # what /health counts, and an idle server has none of
@@ -509,7 +511,7 @@ class Kills:
     """What a load run saw of a `kura infer` whose native child was killed again and again."""
 
     back_s: list[float] = field(default_factory=list)  # from each kill until a model was there
-    words_s: list[float] = field(default_factory=list)  # until a new question had its first words
+    words_s: list[float] = field(default_factory=list)  # until one who came had the first words
     answered: int = 0
     told: Counter[str] = field(default_factory=Counter)  # what those heard whose answer broke
     refused: Counter[int] = field(default_factory=Counter)
@@ -525,10 +527,20 @@ class Kills:
 
 
 async def kills(
-    target: Target, asked: Sequence[Asked], n: int, *, readers: int = 6, seed: int = 0
+    target: Target,
+    asked: Sequence[Asked],
+    n: int,
+    seconds: float = math.inf,
+    *,
+    readers: int = 6,
+    seed: int = 0,
 ) -> Kills:
-    """`readers` ask on and on, while the child is killed `n` times, each at a random moment."""
+    """`readers` ask on and on, while the child is killed `n` times, each at a random moment.
+
+    After `seconds` it is not killed again.
+    """
     dice = random.Random(seed)
+    began = time.perf_counter()
     found = Kills()
     over = asyncio.Event()
     async with Client(target) as client:
@@ -545,7 +557,7 @@ async def kills(
                     found.told[heard.error] += 1
                 await asyncio.sleep(dice.uniform(0, THINKS_S))
 
-        async def kill() -> None:
+        async def kill(then_ask: bool) -> None:
             health = await client.health()
             os.kill(health["child"], signal.SIGKILL)
             gone = time.perf_counter()
@@ -555,6 +567,8 @@ async def kills(
                     break
                 await asyncio.sleep(0.02)
             found.back_s.append(time.perf_counter() - gone)
+            if not then_ask:
+                return
             heard = await client.ask(Asked("", "日本の首都は", 1, "the one who comes now"))
             if heard.pieces:
                 found.words_s.append(heard.pieces[0] - gone)
@@ -562,9 +576,11 @@ async def kills(
         async with asyncio.TaskGroup() as group:
             for number in range(readers):
                 group.create_task(reader(number))
-            for _ in range(n):
+            for number in range(n):
+                if time.perf_counter() - began > seconds:
+                    break
                 await asyncio.sleep(dice.uniform(0, KILL_S))
-                await kill()
+                await kill(then_ask=number % ASKS_EVERY == 0)
             over.set()
     return found
 
@@ -616,7 +632,7 @@ def main() -> None:
     parser.add_argument("--wire", choices=["kura", "llama-server"], default="kura")
     parser.add_argument("-n", type=int, default=500)
     parser.add_argument("--users", type=int, default=200)
-    parser.add_argument("--seconds", type=float, default=600.0)
+    parser.add_argument("--seconds", type=float, help="crowd: 600; kills: until they are done")
     parser.add_argument("--pid", type=int, help="the server's process, to watch its memory")
     options = parser.parse_args()
     serve.end_cleanly()
@@ -640,8 +656,8 @@ def _run(options: argparse.Namespace, target: Target, pid: int | None) -> Found:
         return asyncio.run(disconnects(target, asked, options.n))
     asked = serve.Prompts().some(200, chars=150, limit=32)
     if options.scenario == "kills":
-        return asyncio.run(kills(target, asked, options.n))
-    return asyncio.run(crowd(target, asked, options.users, options.seconds, pid=pid))
+        return asyncio.run(kills(target, asked, options.n, options.seconds or math.inf))
+    return asyncio.run(crowd(target, asked, options.users, options.seconds or 600.0, pid=pid))
 
 
 def summary(found: Found) -> dict[str, Any]:
