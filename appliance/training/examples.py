@@ -289,8 +289,11 @@ def overlap(question: str, text: str) -> float:
     return len(asked & set(bigrams(text))) / max(1, len(asked))
 
 
-def window(p: Paragraph, around: Asked | None, dice: random.Random) -> Window:
-    """Whole sentences around an answer, or around a random place; mostly short."""
+def window(p: Paragraph, around: Asked | None, dice: random.Random, size: int = 0) -> Window:
+    """Whole sentences around an answer, or around a random place; mostly short.
+
+    At most `size` characters, if one sentence is not longer; 0 draws it.
+    """
     spans = [m.span() for m in _SENTENCE.finditer(p.text) if m.end() > m.start()]
     if around is None:
         first = last = dice.randrange(len(spans))
@@ -298,7 +301,7 @@ def window(p: Paragraph, around: Asked | None, dice: random.Random) -> Window:
         end = around.start + len(around.answers[0])
         first = next(i for i, s in enumerate(spans) if s[1] > around.start)
         last = next(i for i, s in enumerate(spans) if s[1] >= end)
-    size = dice.choice((90, 140, 180, 220, 260, 320, 420))
+    size = size or dice.choice((90, 140, 180, 220, 260, 320, 420))
     while True:
         sides = [
             (i, j)
