@@ -251,6 +251,16 @@ class Citation:
 
 
 @dataclass(frozen=True, slots=True)
+class Statement:
+    """A sentence of an answer, [start, end) of its text, and whether the sources say so."""
+
+    start: int
+    end: int
+    supported: bool  # by a passage it cites; where it cites none, by any
+    doubts: tuple[Span, ...] = ()  # numbers, part numbers and names that none of them has
+
+
+@dataclass(frozen=True, slots=True)
 class Turn:
     """One exchange of a conversation, oldest first. `passages`: what its prompt began with."""
 
@@ -278,3 +288,4 @@ class Answer:
     ended: Ended
     question: str = ""  # as searched: standalone
     dangling: int = 0  # markers that pointed nowhere and were taken out
+    statements: tuple[Statement, ...] = ()  # in order; sentences that state nothing are left out

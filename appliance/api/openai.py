@@ -77,6 +77,7 @@ class Extra(Shape):
     ended: shapes.Ended
     citations: list[shapes.AnyCitation]
     passages: list[shapes.AnyPassage]
+    statements: list[shapes.Statement]
 
 
 class ReplyMessage(Shape):
@@ -191,4 +192,5 @@ def _extra(answer: shapes.Answer) -> Extra:
         ended=answer.ended,
         citations=answer.citations,
         passages=answer.passages,
+        statements=answer.statements,
     )

@@ -38,6 +38,15 @@ def citation(c: types.Citation) -> shapes.Citation:
     )
 
 
+def statement(t: types.Statement) -> shapes.Statement:
+    return shapes.Statement(
+        start=t.start,
+        end=t.end,
+        supported=t.supported,
+        doubts=[shapes.Span(start=d.start, end=d.end) for d in t.doubts],
+    )
+
+
 def answer(
     a: types.Answer, *, id: str, question: str, conversation_id: str | None, audit_id: int
 ) -> shapes.Answer:
@@ -51,6 +60,7 @@ def answer(
         citations=[citation(c) for c in a.citations],
         passages=[passage(n, p) for n, p in enumerate(a.passages, 1)],
         dangling=a.dangling,
+        statements=[statement(t) for t in a.statements],
     )
 
 
@@ -74,6 +84,7 @@ def message(conversation_id: str, m: conversations.Message) -> shapes.Message:
             for n in range(1, last + 1)
         ],
         dangling=m.dangling,
+        statements=[statement(t) for t in m.statements],
         rating=m.rating,
         created_at=m.created_at,
     )

@@ -31,7 +31,7 @@ class Error(Shape):
 
 
 class Span(Shape):
-    """[start, end) of the document's text, in characters."""
+    """[start, end) of a text, in characters: of the document's, or of the answer's."""
 
     start: int
     end: int
@@ -64,6 +64,15 @@ class Citation(Shape):
     quote: str = Field(examples=["宿泊費は一泊一万円を上限とする。"])
     span: Span | None
     supported: bool = Field(description="Checked against the passage, not assumed.")
+
+
+class Statement(Shape):
+    """A sentence of the answer: [start, end) of its text, in characters."""
+
+    start: int
+    end: int
+    supported: bool = Field(description="A passage it cites says so; any, where it cites none.")
+    doubts: list[Span] = Field(description="Numbers and names in it that no such passage has.")
 
 
 class WithdrawnPassage(Shape):
@@ -107,6 +116,7 @@ class Answer(Shape):
                     ],
                     "passages": [],
                     "dangling": 0,
+                    "statements": [{"start": 0, "end": 13, "supported": True, "doubts": []}],
                 }
             ]
         }
@@ -120,6 +130,7 @@ class Answer(Shape):
     citations: list[AnyCitation]
     passages: list[AnyPassage]
     dangling: int = Field(description="Markers that pointed nowhere and were taken out.")
+    statements: list[Statement] = Field(description="Sentences that state something, in order.")
 
 
 class Message(Answer):

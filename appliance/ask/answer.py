@@ -20,6 +20,7 @@ from appliance.search import evidence
 from appliance.search.retrieve import Retriever
 from appliance.settings import Settings
 from appliance.store import access
+from appliance.text import split
 from appliance.types import Answer, Citation, Ended, Passage, Turn, Viewer, Waiting
 
 NOT_FOUND = "資料に見つかりません。"
@@ -143,7 +144,10 @@ class Answerer:
             yield Piece(added)
         ended: Ended = "cancelled" if cancelled else "cut" if self._cut(speech) else "complete"
         citations = self._placed(viewer, cited.citations)
-        yield Answer(cited.text, citations, passages, ended, asked, speech.dangling)
+        said = cited.statements
+        if ended != "complete" and said and not split.SENTENCE_END.search(cited.text[-4:]):
+            said = said[:-1]  # it broke off in the middle of it
+        yield Answer(cited.text, citations, passages, ended, asked, speech.dangling, said)
 
     def _trusted(self, asked: str, citations: Sequence[Citation]) -> bool:
         """Whether an answer of a cautious model may stand: some source says so, and of this.

@@ -1,8 +1,8 @@
 """Citations: the markers of an answer, each checked against its passage.
 
 A claim is the sentence, or the part of one, that a marker follows. It is supported when its
-numbers and part numbers stand in the passage and so do its words; the span is where. Nothing
-here asks a model, so what a document says cannot talk its way through.
+numbers, part numbers and names stand in the passage and so do its words; the span is where.
+Nothing here asks a model, so what a document says cannot talk its way through.
 """
 
 from __future__ import annotations
@@ -13,15 +13,37 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from appliance.ask import numerals
-from appliance.text import split
-from appliance.text.normalize import Normalized
-from appliance.types import Citation, Passage, Span
+from appliance.text import segment, split
+from appliance.text.normalize import Normalized, fold
+from appliance.types import Citation, Passage, Span, Statement
 
 COVERED = 0.6  # of a claim's pairs of characters that must stand in the span
 _WINDOW = 3  # sentences a span may have
 
 _GROUP = re.compile(r"\s*[\[［]\s{0,2}(\d{1,3}(?:\s{0,2}[,、，]\s{0,2}\d{1,3}){0,7})\s{0,2}[\]］]")
 _OURS = re.compile(r"\[(\d+)\]")
+_OPENING = re.compile(r"\s*(?:\[\d+\])+[。．.]*")  # of a sentence: it belongs to the one before
+_FRAME = frozenset(
+    [
+        "以下",
+        "次",
+        "通り",
+        "資料",
+        "下記",
+        "回答",
+        "答え",
+        "上記",
+        "為る",
+        "有る",
+        "成る",
+        "居る",
+        "御",
+        "様",
+        "事",
+        "物",
+        "又",
+    ]
+)
 _ENDING = re.compile(
     r"(?:(?:の|こと|もの)?(?:です|でした|である|であった|だった|だ|となります|となっています|となる|とする|になります)"
     r"|[。．.、，,！？!?\s])+$"
@@ -52,6 +74,7 @@ class Cited:
     text: str
     citations: tuple[Citation, ...]
     dangling: int
+    statements: tuple[Statement, ...] = ()
 
 
 def clean(text: str, count: int) -> tuple[str, int]:
@@ -85,7 +108,23 @@ def cite(text: str, passages: Sequence[Passage]) -> Cited:
     if not claims and (n := _only_source(text, passages)):
         text, claims = f"{text}[{n}]", {n: [text]}
     citations = tuple(_citation(n, passages[n - 1], said) for n, said in claims.items())
-    return Cited(text, citations, dangling)
+    return Cited(text, citations, dangling, tuple(statements(text, passages)))
+
+
+def statements(text: str, passages: Sequence[Passage]) -> Iterator[Statement]:
+    """Each sentence that states something, held against what it cites."""
+    for start, end in _with_markers(text):
+        said = text[start:end]
+        numbers = [int(n) for n in _OURS.findall(said)]
+        whole = _OURS.sub("", said)
+        if not numbers and not _content(whole):
+            continue
+        sources = [passages[n - 1] for n in dict.fromkeys(numbers)] or list(passages)
+        supported = any(check(whole, p)[1] for p in sources) or (
+            bool(numbers) and _in_parts(said, passages)
+        )
+        doubts = [] if supported else list(_doubts(said, start, sources))
+        yield Statement(start, end, supported, tuple(sorted(doubts, key=lambda d: d.start)))
 
 
 def check(claim: str, passage: Passage) -> tuple[Span | None, bool]:
@@ -97,14 +136,16 @@ def check(claim: str, passage: Passage) -> tuple[Span | None, bool]:
     if (found := _literal(wanted, source.text)) is not None:
         supported = not _denied(wanted, source.text, *found)
         return _span(passage, source, *found), supported
-    start, end, covered = _best_window(wanted, source.text)
+    place = numerals.normalize(f"{passage.title}\n{passage.label}").text
+    start, end, covered = _best_window(wanted, source.text, place)
     if start == end:
         return None, False
     window = source.text[start:end]
     supported = (
-        _facts(wanted) <= _holding(window)
+        _facts(wanted) <= _holding(window) | _holding(place)
         and covered >= COVERED
         and not _contradicts(wanted, window)
+        and not _strange(claim, passage)
     )
     # what shares next to nothing is not worth showing
     return (_span(passage, source, start, end) if covered >= COVERED / 2 else None), supported
@@ -131,6 +172,60 @@ def _claims(text: str) -> Iterator[tuple[str, list[int]]]:
 def _sentences(text: str) -> list[str]:
     found = (text[a:b].strip() for a, b in split.sentences(text))
     return [s for s in found if _SILENT.sub("", s)]
+
+
+def _with_markers(text: str) -> list[tuple[int, int]]:
+    """[start, end) of each sentence, with the markers that follow its full stop."""
+    found: list[tuple[int, int]] = []
+    for start, end in split.sentences(text):
+        if found and (opening := _OPENING.match(text, start, end)):
+            found[-1] = (found[-1][0], opening.end())
+            start = opening.end()
+        start, end = _trim_at(text, start, end)
+        if _SILENT.sub("", text[start:end]):
+            found.append((start, end))
+    return found
+
+
+def _trim_at(text: str, start: int, end: int) -> tuple[int, int]:
+    a, b = _trim(text, start, end)
+    return a, max(a, b)
+
+
+def _in_parts(said: str, passages: Sequence[Passage]) -> bool:
+    """Whether each part is supported by a passage it cites, and nothing follows the last one."""
+    parts = list(_claims(said))
+    rest = re.split(r"(?:\[\d+\])+", said)[-1]
+    return not _content(rest) and all(
+        any(check(claim, passages[n - 1])[1] for n in numbers) for claim, numbers in parts
+    )
+
+
+def _content(text: str) -> bool:
+    """Whether it says anything that a source could confirm."""
+    said = _bare(text)
+    return bool(_facts(said)) or bool(set(segment.words(said)) - _FRAME)
+
+
+def _doubts(said: str, start: int, sources: Sequence[Passage]) -> Iterator[Span]:
+    """The numbers, part numbers and names that no source has; offsets `start` further."""
+    shown = numerals.normalize(_OURS.sub(lambda m: " " * len(m.group()), said))
+    held: set[str] = set()
+    for p in sources:
+        held |= _holding(numerals.normalize(p.text).text)
+    for fact in _FACT.finditer(shown.text):
+        if fact.group().replace("-", "") not in held:
+            a, b = shown.span(*fact.span())
+            yield Span(start + a, start + b)
+    unknown = [set(_strange(said, p)) for p in sources]
+    for a, b in sorted(set.intersection(*unknown)) if unknown else ():
+        yield Span(start + a, start + b)
+
+
+def _strange(claim: str, passage: Passage) -> list[tuple[int, int]]:
+    """[start, end) of the claim's proper nouns that neither the passage nor its title has."""
+    there = fold(f"{passage.title}\n{passage.label}\n{passage.text}")
+    return [(a, b) for a, b in segment.names(claim) if fold(claim[a:b]) not in there]
 
 
 def _recounted(text: str, passages: Sequence[Passage]) -> str:
@@ -174,9 +269,13 @@ def _literal(wanted: str, text: str) -> tuple[int, int] | None:
     return match.span() if match else None
 
 
-def _best_window(wanted: str, text: str) -> tuple[int, int, float]:
-    """The fewest sentences that hold most of what is wanted: facts first, then words."""
-    pairs, facts = _pairs(wanted), _facts(wanted)
+def _best_window(wanted: str, text: str, place: str) -> tuple[int, int, float]:
+    """The fewest sentences that hold most of what is wanted: facts first, then words.
+
+    What the place says already, the title of the document, need not be said again.
+    """
+    pairs = _pairs(wanted) - _pairs(place) or _pairs(wanted)
+    facts = _facts(wanted) - _holding(place) or _facts(wanted)
     borders = split.sentences(text)
     best, found = (-1.0, -1.0), (0, 0, 0.0)
     for size in range(1, _WINDOW + 1):

@@ -21,7 +21,7 @@ from appliance.store.access import Reference
 from appliance.store.catalog import clean
 from appliance.store.database import reading, writing
 from appliance.store.tables import ConversationRow, MessageRow, now
-from appliance.types import Answer, Citation, Ended, Passage, Span, Turn, Viewer
+from appliance.types import Answer, Citation, Ended, Passage, Span, Statement, Turn, Viewer
 
 TITLE_CHARS = 40
 
@@ -51,6 +51,7 @@ class Message:
     passages: Mapping[int, Passage]
     lost: frozenset[int]
     dangling: int
+    statements: tuple[Statement, ...]
     audit_id: int | None
     rating: int
     comment: str | None
@@ -112,6 +113,10 @@ def append(
                     "supported": c.supported,
                 }
                 for c in answer.citations
+            ],
+            statements=[
+                [t.start, t.end, t.supported, [[d.start, d.end] for d in t.doubts]]
+                for t in answer.statements
             ],
             audit_id=audit_id,
         )
@@ -231,6 +236,10 @@ def _message(s: Session, viewer: Viewer, row: MessageRow) -> Message:
         passages=passages,
         lost=frozenset(lost),
         dangling=row.dangling,
+        statements=tuple(
+            Statement(start, end, supported, tuple(Span(*d) for d in doubts))
+            for start, end, supported, doubts in row.statements
+        ),
         audit_id=row.audit_id,
         rating=row.rating,
         comment=row.comment,

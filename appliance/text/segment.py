@@ -13,7 +13,7 @@ from typing import Any
 
 import sudachipy
 
-from appliance.text.normalize import fold, width
+from appliance.text.normalize import VARIANTS, fold, width
 
 _SILENT = {"助詞", "助動詞", "補助記号", "空白"}
 _PIECE_CHARS = 10_000  # Sudachi takes 49,149 bytes; a character is at most 4
@@ -33,6 +33,21 @@ def words(text: str) -> list[str]:
                 word = fold(morpheme.normalized_form()).strip()
                 if word:
                     found.append(word)
+    return found
+
+
+def names(text: str) -> list[tuple[int, int]]:
+    """[start, end) of each proper noun of the text: people, places, companies, products."""
+    found: list[tuple[int, int]] = []
+    start = 0
+    for piece in _pieces(text.translate(VARIANTS)):  # a character for a character
+        for m in _tokenizer().tokenize(piece):
+            if m.part_of_speech()[1] == "固有名詞":
+                begin, end = start + m.begin(), start + m.end()
+                if found and found[-1][1] == begin:
+                    begin = found.pop()[0]
+                found.append((begin, end))
+        start += len(piece)
     return found
 
 

@@ -183,3 +183,36 @@ def test_numbers_in_one_form(text, plain):
     assert found.text == plain
     assert len(found.offsets) == len(plain) + 1
     assert found.offsets[-1] == len(text)
+
+
+@pytest.mark.parametrize(
+    ("said", "wanted"),
+    [
+        ("一泊10,000円です[1]。海外出張は社長の承認が必要です。[1]", [True, True]),
+        ("以下のとおりです。一泊一万円です[1]。", [True]),  # the first states nothing
+        ("宿泊費は一泊につき一万円[1]、日当は三千円[1]です。", [True]),
+        ("一泊一万円を上限とする。", [True]),  # cites nothing, but is there
+        ("一泊九千円です[1]。日当は三千円とする[1]。", [False, True]),
+        ("京都の田中部長が承認する[1]。", [False]),
+        ("海外出張は会長の承認を要する[1]が、国内は自由だ。", [False]),
+    ],
+)
+def test_each_sentence_is_held_against_what_it_cites(said, wanted):
+    cited = cite.cite(said, (passage(), passage(PUMP, 500)))
+    assert [s.supported for s in cited.statements] == wanted
+    ends = [s.end for s in cited.statements]
+    assert ends == sorted(ends) and ends[-1] == len(cited.text)
+
+
+def test_what_no_source_has_is_pointed_at():
+    said = "𠮷野さんのKP-3300-Aは一泊九千円です[1]。"
+    (found,) = cite.cite(said, (passage(), passage(PUMP, 500))).statements
+    assert [said[d.start : d.end] for d in found.doubts] == ["𠮷野", "KP-3300-A", "九千"]
+
+
+def test_a_name_in_the_title_is_known():
+    named = Passage(1, "d1", "規程", "x", "白樺製作所との契約", "", "納期は30日である。", 0, 10)
+    (found,) = cite.cite("白樺製作所の納期は30日です[1]。", (named,)).statements
+    assert found.supported
+    (other,) = cite.cite("青嶺製作所の納期は30日です[1]。", (named,)).statements
+    assert not other.supported

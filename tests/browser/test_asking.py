@@ -41,6 +41,20 @@ def test_the_answer_streams_and_its_citation_opens_at_the_words(desk: Desk, mode
     expect(desk.answer.get_by_role("button", name=re.compile("^資料1"))).to_be_focused()
 
 
+def test_what_no_source_says_is_underlined_now_and_after_a_reload(desk: Desk, model: Model) -> None:
+    model.text = "宿泊費は一泊一万円が上限です[1]。𠮷野部長の日当は九千円です[1]。"
+    page = desk.sign_in("ito")
+    desk.ask()
+    for _ in range(2):
+        words = desk.answer.locator(".unbacked, .doubt").all_inner_texts()
+        assert "".join(words) == "𠮷野部長の日当は九千円です。"
+        doubts = desk.answer.locator("mark.doubt").all_inner_texts()
+        assert "九千" in "".join(doubts) and "部長" not in "".join(doubts)
+        expect(desk.answer.get_by_text("下線の文（1）は、資料の中に裏付けが")).to_be_visible()
+        page.reload()
+        expect(desk.answer.locator(".answerText")).to_be_visible()
+
+
 def test_reading_on_before_and_after_the_cited_place(desk: Desk) -> None:
     page = desk.sign_in("ito")
     desk.ask()

@@ -10,23 +10,23 @@ const known = new Set([1, 2]);
 describe("markers", () => {
   test("are taken out of the text in order, counted each", () => {
     expect(segments("あ[1]い[2][1]。", known)).toEqual([
-      { text: "あ" },
+      { text: "あ", from: 0 },
       { marker: 1, occurrence: 0 },
-      { text: "い" },
+      { text: "い", from: 4 },
       { marker: 2, occurrence: 0 },
       { marker: 1, occurrence: 1 },
-      { text: "。" },
+      { text: "。", from: 11 },
     ]);
   });
 
   test("that point nowhere stay text", () => {
-    expect(segments("配列[9]と[x]と[]", known)).toEqual([{ text: "配列[9]と[x]と[]" }]);
+    expect(segments("配列[9]と[x]と[]", known)).toEqual([{ text: "配列[9]と[x]と[]", from: 0 }]);
   });
 
   test("that have half arrived are held back while streaming, and only then", () => {
-    expect(segments("金額です[1", known, true)).toEqual([{ text: "金額です" }]);
-    expect(segments("金額です[", known, true)).toEqual([{ text: "金額です" }]);
-    expect(segments("金額です[1", known)).toEqual([{ text: "金額です[1" }]);
+    expect(segments("金額です[1", known, true)).toEqual([{ text: "金額です", from: 0 }]);
+    expect(segments("金額です[", known, true)).toEqual([{ text: "金額です", from: 0 }]);
+    expect(segments("金額です[1", known)).toEqual([{ text: "金額です[1", from: 0 }]);
   });
 
   test("streamed piece by piece never show less or other text than at the end", () => {
@@ -42,7 +42,7 @@ describe("markers", () => {
 
   test("HTML and Markdown come out as the text they are", () => {
     const hostile = "<img src=http://evil.example onerror=x>![a](http://evil.example)<script>1</script>";
-    expect(segments(hostile, known)).toEqual([{ text: hostile }]);
+    expect(segments(hostile, known)).toEqual([{ text: hostile, from: 0 }]);
   });
 });
 

@@ -672,7 +672,15 @@ export interface components {
          *       "ended": "complete",
          *       "id": "a1b2c3",
          *       "passages": [],
-         *       "question": "出張の宿泊費の上限は?"
+         *       "question": "出張の宿泊費の上限は?",
+         *       "statements": [
+         *         {
+         *           "doubts": [],
+         *           "end": 13,
+         *           "start": 0,
+         *           "supported": true
+         *         }
+         *       ]
          *     }
          */
         Answer: {
@@ -703,6 +711,11 @@ export interface components {
              * @description Markers that pointed nowhere and were taken out.
              */
             dangling: number;
+            /**
+             * Statements
+             * @description Sentences that state something, in order.
+             */
+            statements: components["schemas"]["Statement"][];
         };
         /** Ask */
         Ask: {
@@ -961,6 +974,8 @@ export interface components {
             citations: (components["schemas"]["Citation"] | components["schemas"]["WithdrawnCitation"])[];
             /** Passages */
             passages: (components["schemas"]["Passage"] | components["schemas"]["WithdrawnPassage"])[];
+            /** Statements */
+            statements: components["schemas"]["Statement"][];
         };
         /** Found */
         Found: {
@@ -1157,6 +1172,11 @@ export interface components {
              * @description Markers that pointed nowhere and were taken out.
              */
             dangling: number;
+            /**
+             * Statements
+             * @description Sentences that state something, in order.
+             */
+            statements: components["schemas"]["Statement"][];
             /**
              * Rating
              * @enum {integer}
@@ -1587,13 +1607,33 @@ export interface components {
         };
         /**
          * Span
-         * @description [start, end) of the document's text, in characters.
+         * @description [start, end) of a text, in characters: of the document's, or of the answer's.
          */
         Span: {
             /** Start */
             start: number;
             /** End */
             end: number;
+        };
+        /**
+         * Statement
+         * @description A sentence of the answer: [start, end) of its text, in characters.
+         */
+        Statement: {
+            /** Start */
+            start: number;
+            /** End */
+            end: number;
+            /**
+             * Supported
+             * @description A passage it cites says so; any, where it cites none.
+             */
+            supported: boolean;
+            /**
+             * Doubts
+             * @description Numbers and names in it that no such passage has.
+             */
+            doubts: components["schemas"]["Span"][];
         };
         /** Status */
         Status: {

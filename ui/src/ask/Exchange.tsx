@@ -1,6 +1,6 @@
 import { memo, useState } from "react";
 import { explain } from "../api/client";
-import type { AnyCitation, AnyPassage, Message } from "../api/types";
+import type { AnyCitation, AnyPassage, Message, Statement } from "../api/types";
 import { copyText } from "../shared/copy";
 import { Icon } from "../shared/Icon";
 import { useLanguage, useSay } from "../shared/language";
@@ -42,7 +42,8 @@ export const Exchange = memo(function Exchange({ message, opened, onOpen, onAgai
 
 function Ended({ message, opened, onOpen, onAgain }: Opening & { message: Message; onAgain: (question: string) => void }) {
   const say = useSay();
-  const { answer, citations, passages, ended } = message;
+  const { answer, citations, passages, statements, ended } = message;
+  const open = statements.filter((s) => !s.supported);
   if (ended === "no_evidence") {
     return (
       <>
@@ -56,7 +57,13 @@ function Ended({ message, opened, onOpen, onAgain }: Opening & { message: Messag
   }
   return (
     <>
-      {answer && <AnswerText text={answer} citations={citations} passages={passages} streaming={false} onOpen={onOpen} />}
+      {answer && <AnswerText text={answer} citations={citations} passages={passages} statements={statements} streaming={false} onOpen={onOpen} />}
+      {open.length > 0 && (
+        <p className="note">
+          {say("unbacked", { count: open.length })}
+          {open.some((s) => s.doubts.length > 0) && say("unbackedDoubts")}
+        </p>
+      )}
       {ended === "cancelled" && <Interrupted note={say("endedCancelled")} onAgain={() => onAgain(message.question)} />}
       {ended === "cut" && <Interrupted note={say("endedCut")} onAgain={() => onAgain(message.question)} />}
       {message.dangling > 0 && <p className="note">{say("dangling", { count: message.dangling })}</p>}
@@ -137,6 +144,7 @@ export function stageText(live: Live, say: Say): string {
 }
 
 const NONE: readonly AnyCitation[] = [];
+const NO_STATEMENTS: readonly Statement[] = [];
 
 /** The question being answered now, or one whose answer did not come. */
 export function LiveExchange({ live, opened, onOpen, onAgain }: Opening & { live: Live; onAgain: (question: string) => void }) {
@@ -156,7 +164,7 @@ export function LiveExchange({ live, opened, onOpen, onAgain }: Opening & { live
           </p>
         )}
         {live.text && (
-          <AnswerText text={live.text} citations={NONE} passages={passages} streaming={live.state === "running"} onOpen={onOpen} />
+          <AnswerText text={live.text} citations={NONE} passages={passages} statements={NO_STATEMENTS} streaming={live.state === "running"} onOpen={onOpen} />
         )}
         {live.state === "stopped" && <Interrupted note={say("endedCancelled")} onAgain={again} />}
         {live.state === "broken" && <Interrupted note={say("endedBroken")} onAgain={again} />}

@@ -1,6 +1,7 @@
 /** An answer is plain text; the only thing in it that is more than text is a marker such as `[2]`. */
 
-export type Segment = { text: string } | { marker: number; occurrence: number };
+/** `from`: where the text stands in the answer. */
+export type Segment = { text: string; from: number } | { marker: number; occurrence: number };
 
 const MARKER = /\[(\d{1,3})\]/g;
 const HALF = /\[\d{0,3}$/;
@@ -16,18 +17,20 @@ export function segments(answer: string, known: ReadonlySet<number>, streaming =
   const seen = new Map<number, number>();
   let text = "";
   let from = 0;
+  let textFrom = 0;
   for (const match of shown.matchAll(MARKER)) {
     const marker = Number(match[1]);
     if (!known.has(marker)) continue;
     text += shown.slice(from, match.index);
-    if (text) found.push({ text });
+    if (text) found.push({ text, from: textFrom });
     text = "";
+    textFrom = match.index + match[0].length;
     const occurrence = seen.get(marker) ?? 0;
     seen.set(marker, occurrence + 1);
     found.push({ marker, occurrence });
     from = match.index + match[0].length;
   }
   text += shown.slice(from);
-  if (text) found.push({ text });
+  if (text) found.push({ text, from: textFrom });
   return found;
 }

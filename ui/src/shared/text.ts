@@ -185,6 +185,14 @@ const TEXT = {
     "存在しない資料番号が{count}件あったため、取り除きました。",
     "{count} markers pointing nowhere were removed.",
   ],
+  unbacked: [
+    "下線の文（{count}）は、資料の中に裏付けが見つかりませんでした。資料を開いて確かめてください。",
+    "Underlined sentences ({count}): no source was found to say so. Open the sources and check.",
+  ],
+  unbackedDoubts: [
+    "色の付いた数字や名前は、引用した資料にありません。",
+    " The coloured numbers and names are not in the sources cited.",
+  ],
   citations: ["根拠の資料", "Sources"],
   citationOpen: ["資料{marker}を開く：{title}", "Open source {marker}: {title}"],
   markerUnknown: ["資料{marker}", "Source {marker}"],
