@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from typing import BinaryIO, Literal, NewType
 
 import numpy as np
@@ -215,6 +215,17 @@ class Waiting:
 
 
 @dataclass(frozen=True, slots=True)
+class Version:
+    """Why a document is not the one in force, and which is."""
+
+    document_id: str  # the one in force
+    title: str
+    since: date | None  # when it came into force
+    standing: Literal["superseded", "ahead"]  # of the document itself; ahead: not yet in force
+    own: date | None = None  # when the document itself came, or comes, into force
+
+
+@dataclass(frozen=True, slots=True)
 class Passage:
     """What a reader (and the model) is shown: a part of one document's text."""
 
@@ -230,6 +241,7 @@ class Passage:
     score: float = 0.0
     modified_at: datetime | None = None
     hit: Span | None = None  # the chunk that was found, inside [start, end)
+    version: Version | None = None  # where the document is not the one in force
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from appliance.errors import ApplianceError
 from appliance.formats.sandbox import Sandbox
 from appliance.ingest import schedule
 from appliance.ingest.sync import Parse
-from appliance.store import catalog
+from appliance.store import catalog, editions
 from appliance.system import Workshop
 
 log = logging.getLogger(__name__)
@@ -30,6 +30,8 @@ def run(workshop: Workshop, stop: threading.Event) -> None:
 
     Raises SettingsError where this machine cannot confine a parser.
     """
+    for looked_at in editions.fill(workshop.engine):
+        log.info("%d documents of an older release: looked for their versions", looked_at)
     with Sandbox(workshop.settings) as sandbox:
         lanes = [
             threading.Thread(

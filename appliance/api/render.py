@@ -21,7 +21,12 @@ def passage(n: int, p: types.Passage) -> shapes.Passage:
         end=p.end,
         score=round(p.score, 4),
         modified_at=p.modified_at,
+        version=version(p.version),
     )
+
+
+def version(v: types.Version | None) -> shapes.Version | None:
+    return shapes.Version.model_validate(v) if v else None
 
 
 def citation(c: types.Citation) -> shapes.Citation:
@@ -34,6 +39,7 @@ def citation(c: types.Citation) -> shapes.Citation:
         label=c.label or c.passage.label,
         quote=c.quote,
         span=shapes.Span(start=c.span.start, end=c.span.end) if c.span else None,
+        version=version(c.passage.version),
         supported=c.supported,
     )
 

@@ -6,7 +6,7 @@ A citation or passage whose document the reader may no longer open is only
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -37,6 +37,16 @@ class Span(Shape):
     end: int
 
 
+class Version(Shape):
+    """Why the document is not the one in force, and which one is."""
+
+    standing: Literal["superseded", "ahead"] = Field(description="ahead: not yet in force.")
+    own: date | None = Field(description="When this version came, or comes, into force.")
+    document_id: str = Field(description="The version in force.")
+    title: str
+    since: date | None
+
+
 class Passage(Shape):
     withdrawn: Literal[False] = False
     n: int = Field(description="The number the answer's [n] refers to.", examples=[1])
@@ -51,6 +61,7 @@ class Passage(Shape):
     end: int
     score: float
     modified_at: datetime | None
+    version: Version | None = Field(description="Set where another version is in force.")
 
 
 class Citation(Shape):
@@ -63,6 +74,7 @@ class Citation(Shape):
     label: str = Field(examples=["p. 3 · 第12条"])
     quote: str = Field(examples=["宿泊費は一泊一万円を上限とする。"])
     span: Span | None
+    version: Version | None
     supported: bool = Field(description="Checked against the passage, not assumed.")
 
 
@@ -111,6 +123,7 @@ class Answer(Shape):
                             "label": "p. 3 · 第12条",
                             "quote": "宿泊費は一泊一万円を上限とする。",
                             "span": {"start": 120, "end": 136},
+                            "version": None,
                             "supported": True,
                         }
                     ],

@@ -113,7 +113,7 @@ def _within(
 
 
 def _tokens(passages: Sequence[Passage], generator: Generator) -> int:
-    blocks = [prompt.block(n, p.title, p.label, p.text) for n, p in enumerate(passages, 1)]
+    blocks = [prompt.block(n, prompt.titled(p), p.label, p.text) for n, p in enumerate(passages, 1)]
     return generator.count_tokens("\n\n".join(blocks)) + len(blocks) if blocks else 0
 
 

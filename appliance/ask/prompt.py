@@ -18,6 +18,8 @@ SYSTEM = (
 )
 REFUSAL = "資料には記載がありません。"
 
+STANDING = {"superseded": "（旧版）", "ahead": "（施行前）"}
+
 _MARKER = re.compile(r"\[(\d+)\]")
 _STRUCTURE = re.compile(r"^(?=(?:資料|質問|答え)\s*[\[:：])", re.MULTILINE)
 _BLANK_LINES = re.compile(r"\s*\n\s*")
@@ -25,8 +27,13 @@ _BLANK_LINES = re.compile(r"\s*\n\s*")
 
 def build(question: str, passages: Sequence[Passage]) -> Prompt:
     """The prompt for a question over passages, numbered from 1 in the order given."""
-    blocks = [block(n, p.title, p.label, p.text) for n, p in enumerate(passages, 1)]
+    blocks = [block(n, titled(p), p.label, p.text) for n, p in enumerate(passages, 1)]
     return Prompt(SYSTEM, "\n\n".join([*blocks, f"質問: {one_line(question)}\n答え:"]))
+
+
+def titled(passage: Passage) -> str:
+    """The document's title, and whether it is another version than the one in force."""
+    return passage.title + (STANDING[passage.version.standing] if passage.version else "")
 
 
 def block(number: int, title: str, label: str, text: str) -> str:

@@ -7,8 +7,9 @@ nothing that was hidden meanwhile is shown.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Protocol
 
 import numpy as np
@@ -21,7 +22,8 @@ from appliance.ports import Embedder, Index
 from appliance.search import evidence
 from appliance.search.scope import ScopeMap
 from appliance.settings import Settings
-from appliance.store import access
+from appliance.store import access, editions
+from appliance.text import versions
 from appliance.types import Hit, Passage, Query, Scope, Viewer
 
 MOST_OF_A_DOCUMENT = 3  # passages; one long document must not crowd out the others
@@ -70,7 +72,7 @@ class Retriever:
             return Retrieval()
         query = Query(question, self.embedder.embed([question], "query"))
         candidates = self.candidates(query, max(self.settings.candidates, 4 * k), scope)
-        passages = self._passages(candidates, viewer, k)
+        passages = self._passages(question, candidates, viewer, k)
         relevance = self._relevance(question, candidates, passages)
         threshold = self.settings.evidence_threshold
         if relevance < (threshold or evidence.fit_for(self.embedder.name).threshold):
@@ -95,14 +97,17 @@ class Retriever:
         ]
         return sorted(scored, key=lambda c: (-c.score, c.chunk_id))
 
-    def _passages(self, candidates: Sequence[Candidate], viewer: Viewer, k: int) -> list[Passage]:
+    def _passages(
+        self, question: str, candidates: Sequence[Candidate], viewer: Viewer, k: int
+    ) -> list[Passage]:
         """One passage for each parent: its best child decides."""
         kept: list[Passage] = []
         seen: set[object] = set()
         of_document: Counter[str] = Counter()
         for start in range(0, len(candidates), 2 * k):
             wanted = [(c.chunk_id, c.score) for c in candidates[start : start + 2 * k]]
-            for passage in access.passages(self.engine, viewer, wanted):
+            found = access.passages(self.engine, viewer, wanted)
+            for passage in self._in_force(question, viewer, found):
                 place = (passage.document_id, passage.start, passage.end)
                 if place in seen or passage.text in seen:  # a copy adds nothing
                     continue
@@ -113,6 +118,22 @@ class Retriever:
                 if len(kept) == k:
                     return kept
         return kept
+
+    def _in_force(
+        self, question: str, viewer: Viewer, passages: Sequence[Passage]
+    ) -> Iterator[Passage]:
+        """Without those of versions that are not in force, unless such a one is asked for."""
+        today = datetime.now().astimezone().date()
+        ids = {p.document_id for p in passages}
+        outdated = editions.outdated(self.engine, viewer, ids, today)
+        meant = {
+            "superseded": versions.asks_past(question),
+            "ahead": versions.asks_ahead(question),
+        }
+        for passage in passages:
+            version = outdated.get(passage.document_id)
+            if version is None or meant[version.standing]:
+                yield replace(passage, version=version)
 
     def _relevance(
         self, question: str, candidates: Sequence[Candidate], passages: Sequence[Passage]

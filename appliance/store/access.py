@@ -99,8 +99,8 @@ def recalled(s: Session, viewer: Viewer, references: Sequence[Reference]) -> lis
 def labels(engine: Engine, viewer: Viewer, wanted: Sequence[tuple[str, int]]) -> list[str]:
     """The place of each (document id, offset); empty where the viewer may not read."""
     with reading(engine) as s:
-        visible = _visible(s, viewer, {document_id for document_id, _ in wanted})
-        return labelled(s, [(i, at) if i in visible else ("", 0) for i, at in wanted])
+        seen = visible(s, viewer, {document_id for document_id, _ in wanted})
+        return labelled(s, [(i, at) if i in seen else ("", 0) for i, at in wanted])
 
 
 def labelled(s: Session, wanted: Sequence[tuple[str, int]]) -> list[str]:
@@ -117,7 +117,7 @@ def labelled(s: Session, wanted: Sequence[tuple[str, int]]) -> list[str]:
 def document(engine: Engine, viewer: Viewer, document_id: str) -> DocumentView:
     """Raises NotVisible, whether it is absent or hidden."""
     with reading(engine) as s:
-        if document_id not in _visible(s, viewer, [document_id]):
+        if document_id not in visible(s, viewer, [document_id]):
             raise NotVisible("資料が見つかりません。")
         row, source = s.exec(
             select(DocumentRow, SourceRow.name)
@@ -140,7 +140,7 @@ def document(engine: Engine, viewer: Viewer, document_id: str) -> DocumentView:
 def visible_documents(engine: Engine, viewer: Viewer, ids: Collection[str]) -> set[str]:
     """Those of `ids` that exist and that the viewer may read now."""
     with reading(engine) as s:
-        return _visible(s, viewer, ids)
+        return visible(s, viewer, ids)
 
 
 # --- an access as it is kept ------------------------------------------------------
@@ -187,7 +187,8 @@ def mark_from_json(value: list[Any]) -> Mark:
 # --- below: helpers within one transaction ----------------------------------------
 
 
-def _visible(s: Session, viewer: Viewer, ids: Collection[str]) -> set[str]:
+def visible(s: Session, viewer: Viewer, ids: Collection[str]) -> set[str]:
+    """`visible_documents`, within a transaction."""
     rows: list[tuple[str, int]] = []
     for block in blocks(ids):
         rows += s.exec(

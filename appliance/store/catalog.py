@@ -21,6 +21,7 @@ from sqlmodel import Session, col, select
 
 from appliance.errors import Conflict
 from appliance.store import access as accesses
+from appliance.store import editions
 from appliance.store.access import blocks
 from appliance.store.database import CHANGE_LOCK, lock, reading, writing
 from appliance.store.tables import (
@@ -29,6 +30,7 @@ from appliance.store.tables import (
     ChangeRow,
     ChunkRow,
     DocumentRow,
+    EditionRow,
     SourceRow,
     now,
 )
@@ -164,6 +166,7 @@ def replace(
         s.add(body)
         s.flush()
         _add_chunks(s, row.id, document.marks, chunks, vectors)
+        editions.keep(s, row.id, row.title, text)
         _log(s, row.id, gone)
         return row.id
 
@@ -187,6 +190,8 @@ def renew(engine: Engine, source_id: int, file: RawFile, *, digest: str | None =
         s.flush()
         if changed := before != (row.access_id, row.title):
             _log(s, row.id)
+        if before[1] != row.title:
+            _look_again(s, row)
         return changed
 
 
@@ -218,6 +223,7 @@ def move(
         s.add(row)
         s.flush()
         _log(s, row.id)
+        _look_again(s, row)
         return True
 
 
@@ -510,6 +516,12 @@ def _is(source_id: int, uri: str) -> tuple[Any, Any]:
     )
 
 
+def _look_again(s: Session, row: DocumentRow) -> None:
+    """Another name may make it a version of other documents."""
+    if body := s.get(BodyRow, row.id):
+        editions.keep(s, row.id, row.title, body.text)
+
+
 def _row(s: Session, source_id: int, uri: str, lock: bool = False) -> DocumentRow | None:
     query = select(DocumentRow).where(*_is(source_id, uri))
     return s.exec(query.with_for_update() if lock else query).first()
@@ -598,7 +610,8 @@ def _drop_chunks(s: Session, document_id: str) -> bytes:
 
 def _forget(s: Session, row: DocumentRow) -> None:
     gone = _drop_chunks(s, row.id)
-    s.connection().execute(delete(BodyRow).where(col(BodyRow.document_id) == row.id))
+    for table in (BodyRow, EditionRow):
+        s.connection().execute(delete(table).where(col(table.document_id) == row.id))
     s.connection().execute(delete(DocumentRow).where(col(DocumentRow.id) == row.id))
     s.expunge(row)
     if gone:
@@ -619,7 +632,8 @@ def forget_some(s: Session, source_id: int, limit: int) -> int:
         for document_id, chunk_id in s.exec(select(ChunkRow.document_id, ChunkRow.id).where(mine)):
             removed.setdefault(document_id, []).append(chunk_id or 0)
         s.connection().execute(delete(ChunkRow).where(mine))
-        s.connection().execute(delete(BodyRow).where(col(BodyRow.document_id).in_(block)))
+        for table in (BodyRow, EditionRow):
+            s.connection().execute(delete(table).where(col(table.document_id).in_(block)))
         s.connection().execute(delete(DocumentRow).where(col(DocumentRow.id).in_(block)))
     if removed:
         lock(s, CHANGE_LOCK)

@@ -16,12 +16,12 @@ from sqlalchemy import Engine, delete, func
 from sqlmodel import Session, col, select
 
 from appliance.errors import NotVisible
-from appliance.store import access
+from appliance.store import access, editions
 from appliance.store.access import Reference
 from appliance.store.catalog import clean
 from appliance.store.database import reading, writing
 from appliance.store.tables import ConversationRow, MessageRow, now
-from appliance.types import Answer, Citation, Ended, Passage, Span, Statement, Turn, Viewer
+from appliance.types import Answer, Citation, Ended, Passage, Span, Statement, Turn, Version, Viewer
 
 TITLE_CHARS = 40
 
@@ -143,8 +143,12 @@ def get(engine: Engine, viewer: Viewer, conversation_id: str) -> Conversation:
     """With every message, its sources as the viewer may read them now. Raises NotVisible."""
     with reading(engine) as s:
         row = _own(s, viewer, conversation_id)
-        messages = tuple(_message(s, viewer, m) for m in _messages(s, row.id))
-        return Conversation(row.id, row.title, row.created_at, row.updated_at, messages)
+        messages = [_message(s, viewer, m) for m in _messages(s, row.id)]
+    ids = {p.document_id for m in messages for p in m.passages.values()}
+    today = datetime.now().astimezone().date()
+    outdated = editions.outdated(engine, viewer, ids, today)
+    messages = [_versioned(m, outdated) for m in messages]
+    return Conversation(row.id, row.title, row.created_at, row.updated_at, tuple(messages))
 
 
 def turns(engine: Engine, viewer: Viewer, conversation_id: str, limit: int = 6) -> list[Turn]:
@@ -244,6 +248,19 @@ def _message(s: Session, viewer: Viewer, row: MessageRow) -> Message:
         rating=row.rating,
         comment=row.comment,
         created_at=row.created_at,
+    )
+
+
+def _versioned(m: Message, outdated: Mapping[str, Version]) -> Message:
+    """Its sources, with those marked that are not in force today."""
+
+    def marked(p: Passage) -> Passage:
+        return replace(p, version=outdated.get(p.document_id))
+
+    return replace(
+        m,
+        passages={n: marked(p) for n, p in m.passages.items()},
+        citations=tuple(replace(c, passage=marked(c.passage)) for c in m.citations),
     )
 
 

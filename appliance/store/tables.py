@@ -132,6 +132,19 @@ class BodyRow(SQLModel, table=True):
     marks: list[Any] = Field(sa_column=Column(JSON, nullable=False))
 
 
+class EditionRow(SQLModel, table=True):
+    """What a document says of its version: `text.versions.Edition`, and a sketch of its text."""
+
+    __tablename__ = "edition"
+
+    document_id: str = Field(
+        primary_key=True, foreign_key="document.id", ondelete="CASCADE", max_length=32
+    )
+    stem: str = Field(index=True, max_length=200)
+    said: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
+    sketch: bytes = Field(default=b"", sa_type=LargeBinary)
+
+
 class ChunkRow(SQLModel, table=True):
     __tablename__ = "chunk"
     __table_args__ = NEVER_REUSED

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterator
+from datetime import date
 
 _ERAS = {
     "令和": (2018, 2019, 2099), "R": (2018, 2019, 2099),
@@ -29,6 +30,11 @@ _WESTERN = re.compile(
     r"(?<![0-9])(?P<y>(?:19|20)\d\d)(?P<sep>[-/.])(?P<m>\d{1,2})(?P=sep)(?P<d>\d{1,2})(?![0-9])"
 )
 
+_SHORT_ANY = re.compile(_SHORT.pattern, re.IGNORECASE)
+_WRITTEN = re.compile(
+    r"(?<![0-9])(?P<y>(?:19|20)\d\d)\s?年\s?(?P<m>\d{1,2})\s?月\s?(?P<d>\d{1,2})\s?日"
+)
+
 
 def western(text: str) -> list[str]:
     """Each date of the text that is not already 西暦 with 年月日, as 「2024年4月1日」, once each."""
@@ -40,6 +46,21 @@ def with_western(text: str) -> str:
     """The text followed by its dates in 西暦: what index and query hold."""
     forms = western(text)
     return f"{text}\n{' '.join(forms)}" if forms else text
+
+
+def days(text: str) -> list[tuple[int, int, date]]:
+    """[start, end) of each whole date in a text of normal width, and the day; in order."""
+    found: list[tuple[int, int, date]] = []
+    for pattern in (_JAPANESE, _SHORT_ANY, _WESTERN, _WRITTEN):
+        for m in pattern.finditer(text):
+            if m["d"]:
+                base = _ERAS[m["era"].upper()][0] if "era" in m.re.groupindex else 0
+                try:
+                    day = date(base + _number(m["y"]), _number(m["m"]), _number(m["d"]))
+                except ValueError:
+                    continue  # the 31st of February
+                found.append((*m.span(), day))
+    return sorted(found)
 
 
 def _forms(text: str) -> Iterator[str]:

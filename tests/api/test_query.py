@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from appliance.store import audit
+from appliance.store import audit, catalog, sources
 from appliance.system import Appliance
 from tests.api.conftest import FILES, HR, PUBLIC, Model, Person, take_in
 
@@ -196,3 +196,89 @@ def test_a_bad_question_is_one_clear_message(ito: Person, body: dict[str, Any]) 
     assert told["error"] == "BadRequest" and told["message"] and told["message_en"]
     assert told["request_id"] == response.headers["x-request-id"]
     assert told["detail"] and "\n" not in told["detail"]
+
+
+# --- versions -----------------------------------------------------------------------
+
+OLD = "旅費規程 2019年4月1日改定。出張の宿泊費は一泊九千円を上限とする。申請は五日以内に行う。"
+NEW = "旅費規程 2024年4月1日改定。出張の宿泊費は一泊一万円を上限とする。申請は三日以内に行う。"
+AHEAD = "旅費規程 2099年4月1日改定。出張の宿泊費は一泊二万円を上限とする。申請は一日以内に行う。"
+
+
+def shown(who: Person, question: str) -> list[tuple[str, str | None]]:
+    """Title and standing of each passage, in alphabetical order."""
+    passages = who.ask(question).json()["passages"]
+    return sorted((p["title"], p["version"] and p["version"]["standing"]) for p in passages)
+
+
+def test_the_version_in_force_answers_unless_another_is_asked_for(
+    machine: Appliance, ito: Person, model: Model
+) -> None:
+    files = {f"規程/旅費規程_{y}.txt": t for y, t in ((2019, OLD), (2024, NEW), (2099, AHEAD))}
+    take_in(machine, {uri: (text, PUBLIC) for uri, text in files.items()})
+    assert shown(ito, "出張の宿泊費の上限はいくらですか") == [("旅費規程_2024.txt", None)]
+    assert shown(ito, "改定前の出張の宿泊費の上限はいくらですか") == [
+        ("旅費規程_2019.txt", "superseded"),
+        ("旅費規程_2024.txt", None),
+    ]
+    assert "旅費規程_2019.txt（旧版）" in model.prompts[-1].plain()
+    assert shown(ito, "今後の出張の宿泊費の上限はいくらですか") == [
+        ("旅費規程_2024.txt", None),
+        ("旅費規程_2099.txt", "ahead"),
+    ]
+    passages = ito.ask("2019年の出張の宿泊費は").json()["passages"]
+    (old,) = (p["version"] for p in passages if p["title"] == "旅費規程_2019.txt")
+    assert (old["title"], old["since"], old["own"]) == (
+        "旅費規程_2024.txt",
+        "2024-04-01",
+        "2019-04-01",
+    )
+
+
+def test_nobody_learns_of_a_version_he_may_not_read(
+    machine: Appliance, ito: Person, sato: Person
+) -> None:
+    take_in(
+        machine,
+        {"旧/旅費規程_2019.txt": (OLD, PUBLIC), "人事/旅費規程_2024.txt": (NEW, HR)},
+    )
+    assert shown(ito, "出張の宿泊費の上限はいくらですか") == [("旅費規程_2019.txt", None)]
+    assert shown(sato, "出張の宿泊費の上限はいくらですか") == [("旅費規程_2024.txt", None)]
+    assert "2024" not in ito.ask("以前の出張の宿泊費の上限は").text.replace("modified", "")
+
+
+def test_an_old_answer_says_that_its_source_was_superseded(machine: Appliance, ito: Person) -> None:
+    take_in(machine, {"規程/旅費規程_2019.txt": (OLD, PUBLIC)})
+    answer = ito.ask("出張の宿泊費の上限はいくらですか").json()
+    assert answer["passages"][0]["version"] is None
+    take_in(
+        machine,
+        {"規程/旅費規程_2019.txt": (OLD, PUBLIC), "規程/旅費規程_2024.txt": (NEW, PUBLIC)},
+    )
+    history = ito.http.get(f"/api/v1/conversations/{answer['conversation_id']}").json()
+    (passage,) = history["messages"][0]["passages"]
+    assert passage["version"]["title"] == "旅費規程_2024.txt"
+
+
+def test_forms_that_were_filled_in_are_no_versions(machine: Appliance, ito: Person) -> None:
+    form = "見積書 {}様 出張の宿泊費は一泊{}円を上限とする。2024年{}月1日発行。"
+    take_in(
+        machine,
+        {
+            f"営業/{name}/見積書.txt": (form.format(name, n * 1000, n), PUBLIC)
+            for n, name in enumerate(("青嶺", "白樺", "房州"), 5)
+        },
+    )
+    assert len(shown(ito, "出張の宿泊費の上限はいくらですか")) == 3
+
+
+def test_a_new_name_makes_it_a_version(machine: Appliance, ito: Person) -> None:
+    take_in(machine, {"a/別の文書.txt": (OLD, PUBLIC), "旅費規程_2024.txt": (NEW, PUBLIC)})
+    assert len(shown(ito, "出張の宿泊費の上限はいくらですか")) == 2
+    source = sources.by_name(machine.engine, "共有フォルダ")
+    assert source is not None and source.id
+    catalog.move(
+        machine.engine, source.id, "a/別の文書.txt", "旅費規程.txt", "旅費規程.txt", PUBLIC
+    )
+    machine.follower.catch_up()
+    assert shown(ito, "出張の宿泊費の上限はいくらですか") == [("旅費規程_2024.txt", None)]

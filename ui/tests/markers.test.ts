@@ -55,7 +55,7 @@ const citation = (marker: number, title: string): Citation => ({
   uri: `規程/${title}.pdf`,
   label: "p. 3",
   quote: "",
-  span: null,
+  span: null, version: null,
   supported: true,
 });
 

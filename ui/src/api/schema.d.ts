@@ -841,6 +841,7 @@ export interface components {
              */
             quote: string;
             span: components["schemas"]["Span"] | null;
+            version: components["schemas"]["Version"] | null;
             /**
              * Supported
              * @description Checked against the passage, not assumed.
@@ -1375,6 +1376,8 @@ export interface components {
             score: number;
             /** Modified At */
             modified_at: string | null;
+            /** @description Set where another version is in force. */
+            version: components["schemas"]["Version"] | null;
         };
         /** Rating */
         Rating: {
@@ -1739,6 +1742,32 @@ export interface components {
              * @enum {string}
              */
             role: "member" | "administrator";
+        };
+        /**
+         * Version
+         * @description Why the document is not the one in force, and which one is.
+         */
+        Version: {
+            /**
+             * Standing
+             * @description ahead: not yet in force.
+             * @enum {string}
+             */
+            standing: "superseded" | "ahead";
+            /**
+             * Own
+             * @description When this version came, or comes, into force.
+             */
+            own: string | null;
+            /**
+             * Document Id
+             * @description The version in force.
+             */
+            document_id: string;
+            /** Title */
+            title: string;
+            /** Since */
+            since: string | null;
         };
         /** WithdrawnCitation */
         WithdrawnCitation: {

@@ -13,6 +13,7 @@ export type Citation = Schemas["Citation"];
 export type AnyCitation = Citation | Schemas["WithdrawnCitation"];
 export type Passage = Schemas["Passage"];
 export type AnyPassage = Passage | Schemas["WithdrawnPassage"];
+export type Version = Schemas["Version"];
 export type Statement = Schemas["Statement"];
 export type Summary = Schemas["Summary"];
 export type Conversation = Schemas["Conversation"];

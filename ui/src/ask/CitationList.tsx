@@ -1,6 +1,7 @@
-import type { AnyCitation, AnyPassage, Citation, Passage } from "../api/types";
+import type { AnyCitation, AnyPassage, Citation, Passage, Version } from "../api/types";
 import { Icon } from "../shared/Icon";
-import { useSay } from "../shared/language";
+import { useLanguage, useSay } from "../shared/language";
+import { day } from "../shared/dates";
 import { Badge } from "../shared/Notice";
 import { placeOf, placeOfPassage, visible, type Place } from "./citations";
 
@@ -51,6 +52,7 @@ export function CitationList({ citations, passages, opened, onOpen }: Props) {
                   <span className="citationTitle">{citation.title}</span>
                   {citation.label && <span className="citationLabel">{citation.label}</span>}
                 </span>
+                <Standing version={citation.version} />
                 {citation.supported ? (
                   <Badge tone="good" icon="check" title={say("supportedHelp")}>
                     {say("supported")}
@@ -61,12 +63,31 @@ export function CitationList({ citations, passages, opened, onOpen }: Props) {
                   </Badge>
                 )}
                 {citation.quote && <span className="citationQuote">「{citation.quote}」</span>}
+                <InForce version={citation.version} />
               </button>
             </li>
           );
         })}
       </ol>
     </section>
+  );
+}
+
+function Standing({ version }: { version: Version | null }) {
+  const say = useSay();
+  return version && <Badge tone="wait">{say(version.standing === "ahead" ? "versionAhead" : "versionSuperseded")}</Badge>;
+}
+
+/** Which version is in force instead. */
+function InForce({ version }: { version: Version | null }) {
+  const { say, language } = useLanguage();
+  if (!version) return null;
+  const since = version.since ? say("versionSince", { day: day(`${version.since}T00:00`, language) }) : "";
+  return (
+    <span className="citationQuote">
+      {say("versionInForce", { title: version.title })}
+      {since}
+    </span>
   );
 }
 
@@ -92,6 +113,8 @@ export function PassageList({ heading, passages, opened, onOpen }: { heading: st
                   <span className="citationTitle">{passage.title}</span>
                   {passage.label && <span className="citationLabel">{passage.label}</span>}
                 </span>
+                <Standing version={passage.version} />
+                <InForce version={passage.version} />
               </button>
             </li>
           );

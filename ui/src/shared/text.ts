@@ -196,6 +196,10 @@ const TEXT = {
   citations: ["根拠の資料", "Sources"],
   citationOpen: ["資料{marker}を開く：{title}", "Open source {marker}: {title}"],
   markerUnknown: ["資料{marker}", "Source {marker}"],
+  versionSuperseded: ["旧版", "Superseded"],
+  versionAhead: ["施行前", "Not yet in force"],
+  versionInForce: ["現行の版：{title}", "In force: {title}"],
+  versionSince: ["（{day}から）", " (since {day})"],
   supported: ["裏付けあり", "Supported"],
   unsupported: ["裏付けが見つかりません", "No support found"],
   supportedHelp: [

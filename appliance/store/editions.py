@@ -1,0 +1,119 @@
+"""Which documents are out of date, for one viewer: nobody learns of a version he may not read."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterator
+from dataclasses import asdict
+from datetime import date
+from typing import Any
+
+from sqlalchemy import Engine, func
+from sqlmodel import Session, col, select
+
+from appliance.store import access
+from appliance.store.access import blocks
+from appliance.store.database import reading, writing
+from appliance.store.tables import BodyRow, DocumentRow, EditionRow
+from appliance.text import versions
+from appliance.types import Version, Viewer
+
+SERIES = 50  # so many documents of one name are a series, not versions
+
+
+def keep(s: Session, document_id: str, title: str, text: str) -> None:
+    """What a document says of its version, within a transaction."""
+    said = versions.edition(title, text)
+    row = s.get(EditionRow, document_id) or EditionRow(document_id=document_id, stem="", said={})
+    row.stem = said.stem[:200]
+    row.said = asdict(said) | {"on": said.on.isoformat() if said.on else None}
+    row.sketch = versions.sketch(text) if said.stem else b""
+    s.add(row)
+
+
+def fill(engine: Engine, block: int = 200) -> Iterator[int]:
+    """Look at the documents that an older release took in. Yields how many, block by block."""
+    while True:
+        with writing(engine) as s:
+            rows = s.exec(
+                select(DocumentRow.id, DocumentRow.title, BodyRow.text)
+                .join(BodyRow, col(BodyRow.document_id) == col(DocumentRow.id))
+                .outerjoin(EditionRow, col(EditionRow.document_id) == col(DocumentRow.id))
+                .where(col(EditionRow.document_id).is_(None))
+                .limit(block)
+            ).all()
+            for document_id, title, text in rows:
+                keep(s, document_id, title, text)
+        if not rows:
+            return
+        yield len(rows)
+
+
+def outdated(
+    engine: Engine, viewer: Viewer, ids: Collection[str], today: date
+) -> dict[str, Version]:
+    """Those of `ids` that are not in force, with the version that is (or was before).
+
+    Only documents that the viewer may read take the place of others.
+    """
+    if not ids:
+        return {}
+    with reading(engine) as s:
+        families = _families(s, ids)
+        visible = access.visible(s, viewer, {i for rows in families.values() for i in rows})
+        found: dict[str, Version] = {}
+        for rows in families.values():
+            shown = {i: row for i, row in rows.items() if i in visible}
+            for i in shown.keys() & set(ids):
+                if version := _in_place_of(i, shown, today):
+                    found[i] = version
+        return found
+
+
+def _families(s: Session, ids: Collection[str]) -> dict[str, dict[str, Any]]:
+    """Stem → document id → its row, of the stems that some of `ids` have."""
+    stems: set[str] = set()
+    for block in blocks(ids):
+        stems |= set(s.exec(select(EditionRow.stem).where(col(EditionRow.document_id).in_(block))))
+    counted: dict[str, int] = {}
+    for block in blocks(stems - {""}):
+        counted |= dict(
+            s.exec(
+                select(EditionRow.stem, func.count())
+                .where(col(EditionRow.stem).in_(block))
+                .group_by(col(EditionRow.stem))
+            ).all()
+        )
+    families: defaultdict[str, dict[str, Any]] = defaultdict(dict)
+    for block in blocks(stem for stem, n in counted.items() if 1 < n <= SERIES):
+        rows = s.exec(
+            select(EditionRow, DocumentRow.title)
+            .join(DocumentRow, col(DocumentRow.id) == col(EditionRow.document_id))
+            .where(col(EditionRow.stem).in_(block))
+        )
+        for row, title in rows:
+            families[row.stem][row.document_id] = (_edition(row.said), row.sketch, title)
+    return families
+
+
+def _in_place_of(document_id: str, family: dict[str, Any], today: date) -> Version | None:
+    """The version that is in force in place of this one; None where this one is."""
+    said, sketch, _ = family[document_id]
+    related = {
+        i: (other, title)
+        for i, (other, other_sketch, title) in family.items()
+        if i != document_id and versions.alike(sketch, other_sketch) >= versions.ALIKE
+    }
+    ahead = said.on is not None and said.on > today
+    for i, (other, title) in related.items():
+        later = other.on is not None and other.on > today
+        if ahead and not later and versions.newer(said, other):
+            return Version(i, title, other.on, "ahead", said.on)
+        if not ahead and not later and versions.newer(other, said):
+            return Version(i, title, other.on, "superseded", said.on)
+    return None
+
+
+def _edition(said: dict[str, Any]) -> versions.Edition:
+    on = date.fromisoformat(said["on"]) if said["on"] else None
+    return versions.Edition(**said | {"on": on, "number": tuple(said["number"])})
