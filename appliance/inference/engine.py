@@ -456,7 +456,7 @@ class Engine:
         A step of `n` tokens takes as long as `step_cost + n` of them, so one more pays if it is
         right more often than `n` in `step_cost + n`. Each rests on all those before it.
         """
-        if streams > int(__import__("os").environ.get("KURA_DS", "4")):
+        if streams > DRAFT_STREAMS:
             return ()
         worth = streams / (streams + self._core.step_cost)
         most = min(most, len(slot.guess), slot.work.limit - slot.written - 1)

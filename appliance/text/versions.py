@@ -18,7 +18,8 @@ import numpy as np
 from appliance.text.dates import days
 from appliance.text.normalize import fold
 
-ALIKE = 0.1  # Jaccard of the texts; .16 for a rule of the sample company that was rewritten as a whole
+# Jaccard of the texts; .16 for a rule of the sample company that was rewritten as a whole
+ALIKE = 0.1
 SKETCH = 128  # hashes: the standard error of a share of .1 is .03
 _GRAM = 5  # characters
 _MOST_CHARS = 200_000
