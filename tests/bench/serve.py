@@ -47,6 +47,7 @@ SLOTS, CONTEXT = 16, 16_384  # the same for both: 1,024 tokens a slot
 LIMIT = 64
 CHARS = 740  # of passages: with the system prompt and the question about 600 tokens
 REQUESTS = {1: 8, 4: 12, 8: 16, 16: 32}  # in each of the two rounds
+SHARED_REQUESTS = 32  # half of them about the same passages, which one of them reads first
 QUICK = {1: 3, 4: 8}
 # llama_cpp.server answers one after the other and takes most of a minute for each here.
 PYTHON_REQUESTS = {"1": 2, "8": 8}
@@ -577,7 +578,7 @@ def main() -> None:
             servers.append(
                 stack.enter_context(python_server(place, context=CONTEXT, threads=options.threads))
             )
-        every = scenarios(QUICK, 0) if options.quick else scenarios(REQUESTS, 16)
+        every = scenarios(QUICK, 0) if options.quick else scenarios(REQUESTS, SHARED_REQUESTS)
         table = measure(servers, every)
     fill_prompt_tokens(table)
     command = "make bench-serve" + (" (quick)" if options.quick else "")
