@@ -18,6 +18,7 @@ from appliance.types import (
     IndexChanges,
     Prompt,
     Query,
+    Reading,
     Role,
     Scope,
     Vectors,
@@ -59,6 +60,16 @@ class Reranker(Protocol):
 
     def scores(self, question: str, texts: Sequence[str]) -> list[float]:
         """One score a text, higher is better; comparable within one call only."""
+
+
+class Reader(Reranker, Protocol):
+    """A reranker that also points at the words which answer."""
+
+    def read(self, question: str, texts: Sequence[str]) -> list[Reading]:
+        """One reading a text; its relevance is what `scores` gives.
+
+        Raises ModelBusy, ModelUnreachable.
+        """
 
 
 class Generator(Protocol):

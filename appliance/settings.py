@@ -56,7 +56,12 @@ class Settings:
     )
 
     reranker: str = setting(
-        "", "Folder of a cross-encoder for `/v1/rerank`, in safetensors; empty: there is none."
+        "",
+        "Who orders what was found: empty means Kura's own reader, `none` nobody, "
+        "else the folder of a cross-encoder in safetensors.",
+    )
+    reranked: int = setting(
+        8, "Candidates that it reads, the best of both indexes; each takes time.", "chunks"
     )
 
     passages: int = setting(5, "Passages shown to the model and the reader.", "passages")
@@ -95,6 +100,11 @@ class Settings:
                 object.__setattr__(self, name, path)
         if not self.database_url:
             object.__setattr__(self, "database_url", f"sqlite:///{self.data / 'kura.db'}")
+
+    @property
+    def own_reranker(self) -> str:
+        """The folder of the site's own cross-encoder; empty where there is none."""
+        return "" if self.reranker == "none" else self.reranker
 
     @property
     def origin(self) -> str:

@@ -226,6 +226,23 @@ class Version:
 
 
 @dataclass(frozen=True, slots=True)
+class Words:
+    """[start, end) of a text, which a reader takes for the answer."""
+
+    start: int
+    end: int
+    score: float  # log-odds against "nowhere in this text"
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a reader makes of one text."""
+
+    relevance: float  # 0 to 1: whether it answers
+    words: tuple[Words, ...] = ()  # with which words, best first; a mere reranker points at none
+
+
+@dataclass(frozen=True, slots=True)
 class Passage:
     """What a reader (and the model) is shown: a part of one document's text."""
 
@@ -242,6 +259,8 @@ class Passage:
     modified_at: datetime | None = None
     hit: Span | None = None  # the chunk that was found, inside [start, end)
     version: Version | None = None  # where the document is not the one in force
+    relevance: float | None = None  # 0 to 1, where a reranker has read the hit
+    words: tuple[Words, ...] = ()  # of the document's text: what it would answer with, best first
 
 
 @dataclass(frozen=True, slots=True)

@@ -107,6 +107,9 @@ class Child:
     def rerank(self, question: str, texts: list[str]) -> list[float]:
         return list(self._encoder("reranker").scores(question, texts))
 
+    def read(self, question: str, texts: list[str]) -> list[dict[str, Any]]:
+        return [asdict(reading) for reading in self._encoder("reader").read(question, texts)]
+
     def _encoder(self, role: str) -> Any:
         self._encoders_loaded.wait()
         if role not in self._encoders:
@@ -123,11 +126,20 @@ class Child:
                 if (wanted := spec[role])["folder"]:
                     folder, name, threads = wanted["folder"], wanted["name"], wanted["threads"]
                     self._encoders[role] = kind(Path(folder), name, self._cores, threads)
+            if (wanted := spec["reader"])["adapter"]:
+                role = "reader"
+                self._encoders[role] = self._reader(spec["embedder"]["folder"], **wanted)
         except Exception as error:
             self._encoders_error = f"the {role} cannot be loaded: {error}"
             raise
         finally:
             self._encoders_loaded.set()
+
+    def _reader(self, base: str, adapter: str, name: str, threads: int) -> Any:
+        from appliance.inference.crossreader import LocalReader
+
+        bert = self._encoders["embedder"].bert
+        return LocalReader(Path(adapter), Path(base), bert, name, self._cores, threads)
 
     def _hear(self, id: int, event: Piece | End) -> None:
         kind = "piece" if isinstance(event, Piece) else "end"
@@ -152,6 +164,7 @@ _CALLS: dict[str, Callable[..., Any]] = {
     "grammar": Child.grammar,
     "embed": Child.embed,
     "rerank": Child.rerank,
+    "read": Child.read,
 }
 
 

@@ -8,7 +8,9 @@ first token. Input: `<s> question </s> passage </s>`, positions running on, one 
 
 from __future__ import annotations
 
+import copy
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +19,23 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from appliance.errors import SettingsError
+from appliance.inference.batcher import Batcher
+from appliance.inference.cores import Cores
+from appliance.inference.embed import (
+    CHARS,
+    CHARS_A_TOKEN,
+    GPU_CHARS,
+    GPU_TEXTS,
+    TEXTS,
+    check_unicode,
+    computing,
+    has_bfloat16,
+)
+from appliance.inference.rerank import sigmoid
+from appliance.types import Reading, Role, Words
+
+POINTS = 3  # answers looked for in a text
 READS = 512  # tokens of question and passage: as many places as the embedder's BERT has
 QUESTION_TOKENS = 96
 LINEAR = (
@@ -45,7 +64,7 @@ class Read:
     ends: Tensor  # (n, t)
 
 
-class Words:
+class Tokens:
     """The embedder's tokenizer, for pairs."""
 
     def __init__(self, folder: Path) -> None:
@@ -66,22 +85,36 @@ class Words:
 class Network(nn.Module):  # type: ignore[misc]
     """Without `start_lora` or `merge` its relevance and spans mean nothing."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, bert: Any) -> None:
         super().__init__()
-        from transformers import BertConfig, BertModel
-
-        config = BertConfig(**json.loads((folder / "config.json").read_text("utf-8")))
-        config._attn_implementation = "sdpa"
-        self.bert = BertModel.from_pretrained(
-            str(folder), config=config, add_pooling_layer=False, dtype=torch.float32
-        )
-        width = config.hidden_size
-        self.pad = config.pad_token_id
+        self.bert = bert
+        width = bert.config.hidden_size
+        self.pad = bert.config.pad_token_id
         self.pool = nn.Linear(width, width)
         self.score = nn.Linear(width, 1)
         self.span = nn.Linear(width, 2)
 
+    @classmethod
+    def load(cls, folder: Path) -> Network:
+        """On the embedder in `folder`."""
+        from transformers import BertConfig, BertModel
+
+        config = BertConfig(**json.loads((folder / "config.json").read_text("utf-8")))
+        config._attn_implementation = "sdpa"
+        return cls(
+            BertModel.from_pretrained(
+                str(folder), config=config, add_pooling_layer=False, dtype=torch.float32
+            )
+        )
+
+    @classmethod
+    def beside(cls, bert: Any) -> Network:
+        """On a copy of a loaded embedder; the table of words, most of its memory, is shared."""
+        words = bert.embeddings.word_embeddings
+        return cls(copy.deepcopy(bert, {id(words): words}))
+
     def forward(self, pairs: Sequence[Pair]) -> Read:
+        device = self.score.weight.device
         longest = max(len(p.tokens) for p in pairs)
         tokens = torch.full((len(pairs), longest), self.pad)
         outside = torch.ones((len(pairs), longest), dtype=torch.bool)
@@ -89,6 +122,7 @@ class Network(nn.Module):  # type: ignore[misc]
             tokens[n, : len(p.tokens)] = torch.tensor(p.tokens)
             outside[n, p.first : p.first + len(p.offsets)] = False
         outside[:, 0] = False
+        tokens, outside = tokens.to(device), outside.to(device)
         seen = (tokens != self.pad).long()
         hidden = self.bert(input_ids=tokens, attention_mask=seen).last_hidden_state
         relevance = self.score(torch.tanh(self.pool(hidden[:, 0]))).squeeze(-1)
@@ -117,11 +151,83 @@ class Network(nn.Module):  # type: ignore[misc]
                 layer.weight += scale * (b @ a)
 
 
-def spans(read: Read, n: int, pair: Pair, most: int, longest: int = 40) -> list[tuple[Any, ...]]:
-    """The best `most` (start, end, score) of pair `n`, in characters of its passage.
+class LocalReader:
+    """The Reader inside `kura infer`: `adapter`, a verified file, on a copy of the embedder's BERT.
 
-    Scores are log-odds against "nowhere".
+    Scores are between 0 and 1. As in LocalEmbedder, only products are bfloat16. Raises
+    SettingsError for an adapter of another model.
     """
+
+    def __init__(
+        self, adapter: Path, base: Path, bert: Any, name: str, cores: Cores, threads: int = 0
+    ) -> None:
+        from safetensors import SafetensorError, safe_open
+
+        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+        torch.set_num_threads(threads or os.cpu_count() or 1)
+        self._device = "cuda" if torch.cuda.is_available() else "cpu"
+        self._net = Network.beside(bert)
+        try:
+            with safe_open(adapter, "pt") as file:
+                scale = float(file.metadata()["scale"])
+                self._net.merge({name: file.get_tensor(name) for name in file.keys()}, scale)  # noqa: SIM118
+        except (SafetensorError, KeyError, TypeError, RuntimeError) as error:
+            raise SettingsError(f"{adapter.name} does not fit {base.name}: {error}") from None
+        self._net.to(self._device).eval()
+        self._tokens = Tokens(base)
+        self._fast = has_bfloat16(self._device)
+        self._name = name
+        gpu = self._device == "cuda"
+        self._batches: Batcher[tuple[str, str], Reading] = Batcher(
+            self._forward,
+            lambda pair: min(len(pair[0]) + len(pair[1]), READS * CHARS_A_TOKEN),
+            texts=GPU_TEXTS if gpu else TEXTS,
+            chars=GPU_CHARS if gpu else CHARS,
+            turn=lambda patient: cores.turn(patient=patient()),
+            name="reader",
+        )
+        self.read("準備", ["準備"])  # the first forward pass is slow; nobody waits for this one
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    def scores(self, question: str, texts: Sequence[str]) -> list[float]:
+        return [reading.relevance for reading in self.read(question, texts)]
+
+    def read(self, question: str, texts: Sequence[str]) -> list[Reading]:
+        """A text is read up to READS tokens, with the question.
+
+        Raises ModelBusy, ModelUnreachable, and BadRequest for what is no Unicode.
+        """
+        check_unicode([question, *texts])
+        return self._batches.rows([(question, text) for text in texts], "query")
+
+    def close(self) -> None:
+        self._batches.close()
+
+    def _forward(self, role: Role, pairs: list[tuple[str, str]]) -> list[Reading]:
+        made = [self._tokens.pair(question, text) for question, text in pairs]
+        with torch.inference_mode(), computing(self._device, fast=self._fast):
+            read = self._net(made)
+        read = Read(*(part.float().cpu() for part in (read.relevance, read.starts, read.ends)))
+        readings = []
+        for n, pair in enumerate(made):
+            words = (_one_line(w, pairs[n][1]) for w in spans(read, n, pair, POINTS))
+            shown = tuple(w for w in words if w.start < w.end)
+            readings.append(Reading(sigmoid(float(read.relevance[n])), shown))
+        return readings
+
+
+def _one_line(words: Words, text: str) -> Words:
+    """An answer ends with its line: what follows is another row, or another item."""
+    said = text[words.start : words.end]
+    start = words.start + len(said) - len(said.lstrip())
+    return Words(start, start + len(said.strip().partition("\n")[0].rstrip()), words.score)
+
+
+def spans(read: Read, n: int, pair: Pair, most: int, longest: int = 40) -> list[Words]:
+    """The best `most` answers of pair `n`, at most `longest` tokens each."""
     count = len(pair.offsets)
     if not count:
         return []
@@ -134,5 +240,5 @@ def spans(read: Read, n: int, pair: Pair, most: int, longest: int = 40) -> list[
     out = []
     for score, place in zip(best.values.tolist(), best.indices.tolist(), strict=True):
         first, last = divmod(place, count)
-        out.append((pair.offsets[first][0], pair.offsets[last][1], score))
+        out.append(Words(pair.offsets[first][0], pair.offsets[last][1], score))
     return out

@@ -72,6 +72,11 @@ class LocalEmbedder:
     def dim(self) -> int:
         return self._dim
 
+    @property
+    def bert(self) -> Any:
+        """The network itself, for a reader that is a change of it."""
+        return self._model[0].auto_model
+
     def embed(self, texts: Sequence[str], role: Role) -> Vectors:
         """Longer texts than the model reads (512 tokens) are cut at its end.
 

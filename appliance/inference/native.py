@@ -28,7 +28,7 @@ import numpy as np
 from appliance.errors import ApplianceError, BadRequest, ModelUnreachable, SettingsError
 from appliance.inference.prompts import Part
 from appliance.inference.work import End, Piece, Work
-from appliance.types import Role, Vectors
+from appliance.types import Reading, Role, Vectors, Words
 
 log = logging.getLogger("kura.infer")
 
@@ -318,6 +318,24 @@ class ChildReranker:
         return list(self._native.call("rerank", question=question, texts=list(texts)))
 
 
+class ChildReader:
+    """The Reader port over the child."""
+
+    def __init__(self, native: Native, name: str) -> None:
+        self._native = native
+        self.name = name
+
+    def scores(self, question: str, texts: Sequence[str]) -> list[float]:
+        return [reading.relevance for reading in self.read(question, texts)]
+
+    def read(self, question: str, texts: Sequence[str]) -> list[Reading]:
+        found = self._native.call("read", question=question, texts=list(texts))
+        return [
+            Reading(row["relevance"], tuple(Words(**words) for words in row["words"]))
+            for row in found
+        ]
+
+
 def spec(
     path: Path,
     adapters: Sequence[Path],
@@ -329,8 +347,13 @@ def spec(
     threads: int,
     gpu_layers: int = 0,
     reranker: str = "",
+    reader: Path | None = None,
+    reader_name: str = "",
 ) -> dict[str, Any]:
-    """What a child loads. Every path was verified, but for the reranker's, which the site names."""
+    """What a child loads. Every path was verified, but for the reranker's, which the site names.
+
+    `reader` is an adapter file for the embedder.
+    """
     return {
         "path": str(path),
         "adapters": [str(a) for a in adapters],
@@ -340,4 +363,9 @@ def spec(
         "gpu_layers": gpu_layers,
         "embedder": {"folder": str(embedder), "name": embedder_name, "threads": threads},
         "reranker": {"folder": reranker, "name": Path(reranker).name, "threads": threads},
+        "reader": {
+            "adapter": str(reader) if reader else "",
+            "name": reader_name,
+            "threads": threads,
+        },
     }

@@ -170,8 +170,19 @@ def parts(settings: Settings) -> Parts:
         gguf.read(models.verified(llm, settings.models) / next(iter(llm.files))),
         adapter,
         encoder(models.verified(embedder, settings.models)),
-        encoder(Path(settings.reranker)) if settings.reranker else None,
+        _reranker(settings),
     )
+
+
+def _reranker(settings: Settings) -> Encoder | None:
+    """Kura's own reader is a copy of the embedder's network; the table of words is shared."""
+    if settings.reranker:
+        return encoder(Path(settings.own_reranker)) if settings.own_reranker else None
+    reader = models.named(models.DEFAULT_READER)
+    base = models.verified(models.named(reader.base), settings.models)
+    whole = encoder(base)
+    words = json.loads((base / "config.json").read_text("utf-8"))["vocab_size"]
+    return replace(whole, name=reader.name, weights=whole.weights - words * whole.hidden)
 
 
 def encoder(folder: Path) -> Encoder:

@@ -1,7 +1,8 @@
 """How well each text answers a question: a cross-encoder reads both together.
 
 `POST /v1/rerank` in the shape that Cohere, Jina, vLLM and llama-server share:
-`answer` is the server's side of it, `RemoteReranker` the client's.
+`answer` is the server's side of it, `RemoteReader` the client's. Kura's own reader
+(`appliance.inference.crossreader`) answers there too, and points at words where that is wanted.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ from appliance.inference.batcher import Batcher
 from appliance.inference.client import InferClient
 from appliance.inference.cores import Cores
 from appliance.inference.embed import check_unicode, computing, has_bfloat16
-from appliance.ports import Reranker
-from appliance.types import Role
+from appliance.ports import Reader, Reranker
+from appliance.types import Reading, Role, Words
 
 TEXTS, CHARS = 16, 1600  # of a batch
 GPU_TEXTS, GPU_CHARS = 128, 65_536
@@ -100,10 +101,10 @@ class LocalReranker:
     def _forward(self, role: Role, pairs: list[Pair]) -> list[float]:
         with computing(self._device, fast=self._fast):
             logits = self._model.predict(pairs, batch_size=len(pairs), show_progress_bar=False)
-        return [_sigmoid(float(logit)) for logit in logits]
+        return [sigmoid(float(logit)) for logit in logits]
 
 
-def _sigmoid(logit: float) -> float:
+def sigmoid(logit: float) -> float:
     """In float64, where scores near 1 stay apart; without overflow."""
     if logit >= 0:
         return 1 / (1 + math.exp(-logit))
@@ -134,11 +135,21 @@ class RerankIn(BaseModel):
     query: Annotated[Text, Field(min_length=1)]
     documents: list[Text] = Field(min_length=1, max_length=DOCUMENTS)
     top_n: int | None = Field(None, ge=1)
+    words: bool = False  # of ours: whether the words that answer are wanted too
+
+
+class FoundWords(BaseModel):
+    """[start, end) of the document, in characters; log-odds against "nowhere"."""
+
+    start: int
+    end: int
+    score: float
 
 
 class RerankResult(BaseModel):
     index: int
     relevance_score: float
+    words: list[FoundWords] | None = None  # best first; none from a mere cross-encoder
 
 
 class RerankOut(BaseModel):
@@ -146,16 +157,32 @@ class RerankOut(BaseModel):
     results: list[RerankResult]  # best first; where two are alike, in the order they came
 
 
-def answer(reranker: Reranker, body: RerankIn) -> dict[str, Any]:
-    """The body of the response. Raises ModelBusy, ModelUnreachable, BadRequest."""
-    scores = reranker.scores(body.query, body.documents)
-    best = sorted(range(len(scores)), key=lambda n: -scores[n])[: body.top_n]
-    results = [RerankResult(index=n, relevance_score=scores[n]) for n in best]
-    return RerankOut(model=body.model, results=results).model_dump()
+def answer(reranker: Reranker, body: RerankIn, reader: Reader | None = None) -> dict[str, Any]:
+    """The body of the response. `reader`: the reranker, where it points at words as well.
+
+    Raises ModelBusy, ModelUnreachable, BadRequest.
+    """
+    if reader and body.words:
+        readings = reader.read(body.query, body.documents)
+    else:
+        readings = [Reading(score) for score in reranker.scores(body.query, body.documents)]
+    best = sorted(range(len(readings)), key=lambda n: -readings[n].relevance)[: body.top_n]
+    results = [_result(n, readings[n], pointing=bool(reader and body.words)) for n in best]
+    return RerankOut(model=body.model, results=results).model_dump(exclude_none=True)
 
 
-class RemoteReranker:
-    """The Reranker port over HTTP. A call is one request, so that its scores can be compared."""
+def _result(n: int, reading: Reading, *, pointing: bool) -> RerankResult:
+    words = [FoundWords(start=w.start, end=w.end, score=w.score) for w in reading.words]
+    return RerankResult(
+        index=n, relevance_score=reading.relevance, words=words if pointing else None
+    )
+
+
+class RemoteReader:
+    """The Reader port over HTTP. A call is one request, so that its scores can be compared.
+
+    A server with a mere cross-encoder points at no words.
+    """
 
     def __init__(self, client: InferClient, name: str) -> None:
         self._client = client
@@ -167,11 +194,23 @@ class RemoteReranker:
 
     def scores(self, question: str, texts: Sequence[str]) -> list[float]:
         """Raises ModelBusy, ModelUnreachable, BadRequest."""
+        return [reading.relevance for reading in self._asked(question, texts, words=False)]
+
+    def read(self, question: str, texts: Sequence[str]) -> list[Reading]:
+        """Raises ModelBusy, ModelUnreachable, BadRequest."""
+        return self._asked(question, texts, words=True)
+
+    def _asked(self, question: str, texts: Sequence[str], *, words: bool) -> list[Reading]:
         if not texts:
             return []
         body = {"model": self._name, "query": question, "documents": list(texts)}
-        results = self._client.post("/v1/rerank", body)["results"]
-        scores = {int(result["index"]): float(result["relevance_score"]) for result in results}
-        if scores.keys() != set(range(len(texts))):
-            raise ModelUnreachable(f"{self._name} scored {len(scores)} of {len(texts)} texts")
-        return [scores[n] for n in range(len(texts))]
+        results = self._client.post("/v1/rerank", body | ({"words": True} if words else {}))
+        found = {int(row["index"]): _reading(row) for row in results["results"]}
+        if found.keys() != set(range(len(texts))):
+            raise ModelUnreachable(f"{self._name} scored {len(found)} of {len(texts)} texts")
+        return [found[n] for n in range(len(texts))]
+
+
+def _reading(row: dict[str, Any]) -> Reading:
+    words = (Words(int(w["start"]), int(w["end"]), float(w["score"])) for w in row.get("words", ()))
+    return Reading(float(row["relevance_score"]), tuple(words))

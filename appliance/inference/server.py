@@ -51,7 +51,7 @@ from appliance.inference import (
     rerank,
     work,
 )
-from appliance.ports import Embedder, Reranker
+from appliance.ports import Embedder, Reader, Reranker
 from appliance.settings import Settings
 from appliance.types import Role
 
@@ -165,6 +165,7 @@ class Models:
     llm_names: tuple[str, ...]  # the first is its own, the others are aliases
     embedder: Embedder
     reranker: Reranker | None = None
+    reader: Reader | None = None  # the reranker, where it also points at words
     prompt_format: str = "plain"
 
 
@@ -238,11 +239,11 @@ def create_app(served: Models) -> FastAPI:
     def reranked(body: rerank.RerankIn) -> dict[str, Any]:
         check(body.model)
         if not reranker:
-            raise _NoSuchModel("no reranker is loaded; KURA_RERANKER names its folder")
+            raise _NoSuchModel("no reranker is loaded: KURA_RERANKER is none")
         if not encoding.acquire(blocking=False):
             raise ModelBusy(f"{ENCODINGS_WAITING} requests for scores or vectors are under way")
         try:
-            return rerank.answer(reranker, body)
+            return rerank.answer(reranker, body, served.reader)
         finally:
             encoding.release()
 
@@ -433,6 +434,7 @@ def load(settings: Settings) -> Models:
     """
     llm = models.named(models.DEFAULT_LLM)
     embedder = models.named(models.DEFAULT_EMBEDDER)
+    reader = None if settings.reranker else models.named(models.DEFAULT_READER)
     folder = models.verified(llm, settings.models)
     adapters = []
     if llm.adapter:
@@ -453,16 +455,24 @@ def load(settings: Settings) -> Models:
             slots=settings.infer_slots,
             threads=settings.generator_threads,
             gpu_layers=planned.gpu_layers,
-            reranker=settings.reranker,
+            reranker=settings.own_reranker,
+            reader=models.verified(reader, settings.models) / next(iter(reader.files))
+            if reader
+            else None,
+            reader_name=reader.name if reader else "",
         )
     )
     try:
         child.wait_ready(LOADING_S)
         vectors = native.ChildEmbedder(child, embedder.name, embedder.dim)
         vectors.embed(["準備"], "query")
-        scores = None
-        if settings.reranker:
-            scores = native.ChildReranker(child, Path(settings.reranker).name)
+        scores: Reranker | None = None
+        reads: Reader | None = None
+        if reader:
+            scores = reads = native.ChildReader(child, reader.name)
+        elif settings.own_reranker:
+            scores = native.ChildReranker(child, Path(settings.own_reranker).name)
+        if scores:
             scores.scores("準備", ["準備"])
     except ApplianceError:
         child.close()
@@ -474,7 +484,7 @@ def load(settings: Settings) -> Models:
         share_prefixes=settings.share_prefixes,
         model=llm.name,
     )
-    return Models(answers, (llm.name, "kura-answer"), vectors, scores, llm.prompt_format)
+    return Models(answers, (llm.name, "kura-answer"), vectors, scores, reads, llm.prompt_format)
 
 
 def serve(settings: Settings) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from pyroaring import BitMap64
 
-from appliance.ports import Connector, Embedder, Generator, Index, Reranker
+from appliance.ports import Connector, Embedder, Generator, Index, Reader, Reranker
 from appliance.testing.fakes import HashEmbedder
 from appliance.types import (
     NOBODY,
@@ -235,6 +235,30 @@ class RerankerContract:
 
     def test_nothing_in_nothing_out(self, reranker: Reranker) -> None:
         assert reranker.scores(self.QUESTION, []) == []
+
+
+class ReaderContract(RerankerContract):
+    """Subclasses give `reranker`, which is a Reader."""
+
+    TEXT = "旅費規程\n国内出張の宿泊費は一泊12,000円を上限とする。日当は二千円とする。"
+
+    def test_a_reading_scores_as_the_reranker_does(self, reranker: Reader) -> None:
+        texts = [*self.TEXTS, self.TEXT]
+        readings = reranker.read(self.QUESTION, texts)
+        scores = reranker.scores(self.QUESTION, texts)
+        assert [r.relevance for r in readings] == pytest.approx(scores, abs=1e-3)
+
+    def test_words_stand_in_their_text_the_best_first(self, reranker: Reader) -> None:
+        texts = [*self.TEXTS, self.TEXT]
+        for text, reading in zip(texts, reranker.read(self.QUESTION, texts), strict=True):
+            assert all(0 <= w.start < w.end <= len(text) for w in reading.words)
+            scores = [w.score for w in reading.words]
+            assert scores == sorted(scores, reverse=True)
+            assert all(math.isfinite(score) for score in scores)
+        assert reranker.read(self.QUESTION, [self.TEXT])[0].words
+
+    def test_nothing_read_nothing_found(self, reranker: Reader) -> None:
+        assert reranker.read(self.QUESTION, []) == []
 
 
 class GeneratorContract:

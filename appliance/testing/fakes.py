@@ -31,11 +31,13 @@ from appliance.types import (
     Prompt,
     Query,
     RawFile,
+    Reading,
     Role,
     Scope,
     Upsert,
     Vectors,
     Waiting,
+    Words,
 )
 
 PUBLIC: Access = (Layer(frozenset({EVERYONE})),)
@@ -114,6 +116,30 @@ class OverlapReranker:
     def scores(self, question: str, texts: Sequence[str]) -> list[float]:
         wanted = set(itertools.pairwise(question))
         return [len(wanted & set(itertools.pairwise(text))) / max(len(wanted), 1) for text in texts]
+
+
+class OverlapReader(OverlapReranker):
+    """Points at the sentences that share most of the question's bigrams; `asked` remembers."""
+
+    def __init__(self, sure: float = 15.0) -> None:
+        self.sure = sure  # of the best sentence
+        self.asked: list[tuple[str, tuple[str, ...]]] = []
+
+    def read(self, question: str, texts: Sequence[str]) -> list[Reading]:
+        self.asked.append((question, tuple(texts)))
+        scores = self.scores(question, texts)
+        return [
+            Reading(s, tuple(self._words(question, t)) if s else ())
+            for s, t in zip(scores, texts, strict=True)
+        ]
+
+    def _words(self, question: str, text: str) -> list[Words]:
+        """Sentences that open a line are skipped: they are the title."""
+        ends = [at + 1 for at, sign in enumerate(text) if sign in "。\n"]
+        parts = list(zip([0, *ends], [*ends, len(text)], strict=True))[1:] or [(0, len(text))]
+        scored = self.scores(question, [text[a:b] for a, b in parts])
+        rows = sorted(zip(scored, parts, strict=True), key=lambda row: -row[0])
+        return [Words(a, b, self.sure - 2 * n) for n, (s, (a, b)) in enumerate(rows) if s and a < b]
 
 
 class MemoryConnector:

@@ -203,9 +203,9 @@ def target(pair: crossreader.Pair, answer: tuple[int, int]) -> tuple[int, int]:
     return (pair.first + held[0], pair.first + held[-1]) if held else (0, 0)
 
 
-def loss(net: crossreader.Network, groups: Sequence[Group], words: crossreader.Words) -> Tensor:
+def loss(net: crossreader.Network, groups: Sequence[Group], tokens: crossreader.Tokens) -> Tensor:
     """Summed over the groups."""
-    pairs = [words.pair(g.question, t) for g in groups for t in g.texts]
+    pairs = [tokens.pair(g.question, t) for g in groups for t in g.texts]
     read = net(pairs)
     wanted_start = torch.zeros(len(pairs), dtype=torch.long)
     wanted_end = torch.zeros(len(pairs), dtype=torch.long)
@@ -229,7 +229,7 @@ def loss(net: crossreader.Network, groups: Sequence[Group], words: crossreader.W
 def train(
     net: crossreader.Network,
     groups: Iterator[Group],
-    words: crossreader.Words,
+    tokens: crossreader.Tokens,
     plan: Plan,
     out: Path,
     stop: Path,
@@ -260,7 +260,7 @@ def train(
             some.sort(key=lambda g: max(map(len, g.texts)))
             total = 0.0
             for n in range(0, len(some), 3):
-                part_loss = loss(net, some[n : n + 3], words) / len(some)
+                part_loss = loss(net, some[n : n + 3], tokens) / len(some)
                 part_loss.backward()
                 total += part_loss.item()
             norm = float(nn.utils.clip_grad_norm_(parts, plan.clip))
@@ -292,7 +292,7 @@ def train(
 
 def load(out: Path, model: Path) -> tuple[crossreader.Network, dict[str, Any]]:
     """The network as far as the run in `out` has come, and its saved state."""
-    net = crossreader.Network(model)
+    net = crossreader.Network.load(model)
     kept: dict[str, Any] = torch.load(out / "state.pt", weights_only=True)
     net.merge(kept["learned"], ALPHA / RANK)
     return net.eval(), kept
@@ -300,7 +300,7 @@ def load(out: Path, model: Path) -> tuple[crossreader.Network, dict[str, Any]]:
 
 def measure(
     net: crossreader.Network,
-    words: crossreader.Words,
+    tokens: crossreader.Tokens,
     paragraphs: Sequence[examples.Paragraph],
     questions: int,
     seed: int = 5,
@@ -322,13 +322,13 @@ def measure(
         if own not in near:
             near[-1] = own
         texts = [titled(paragraphs[n].article, paragraphs[n].text[:450]) for n in near]
-        pairs = [words.pair(one.text, text) for text in texts]
+        pairs = [tokens.pair(one.text, text) for text in texts]
         with torch.no_grad():
             read = net(pairs)
         top = int(read.relevance.argmax())
         right += near[top] == own
-        start, end, _ = crossreader.spans(read, top, pairs[top], 1)[0]
-        said = texts[top][start:end]
+        found = crossreader.spans(read, top, pairs[top], 1)[0]
+        said = texts[top][found.start : found.end]
         exact += any(evaluate.bare(said) == evaluate.bare(a) for a in one.answers)
         f1 += max(evaluate.character_f1(said, a) for a in one.answers)
         scores = read.relevance.tolist()
@@ -395,11 +395,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         export(given.out, given.adapter)
         return
     torch.set_num_threads(given.threads)
-    words = crossreader.Words(given.model)
+    tokens = crossreader.Tokens(given.model)
     if given.verb == "measure":
         net, kept = load(given.out, given.model)
         read = examples.read(given.data.glob("jaquad_dev_*.json"))
-        figures = measure(net, words, read, given.questions)
+        figures = measure(net, tokens, read, given.questions)
         print(json.dumps({"step": kept["step"]} | {k: round(v, 3) for k, v in figures.items()}))
         return
     plan = Plan(seed=given.seed, steps=given.steps)
@@ -416,7 +416,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     }
     (given.out / "plan.json").write_text(json.dumps(facts, indent=1) + "\n", "utf-8")
     made = Maker(kept_back, plan).groups(random.Random(plan.seed))
-    train(crossreader.Network(given.model), made, words, plan, given.out, given.stop)
+    train(crossreader.Network.load(given.model), made, tokens, plan, given.out, given.stop)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Rerankers and `/v1/rerank`. No model is shipped, so a small one with random weights is made here."""
+"""Rerankers and `/v1/rerank`. A site's own is a small one with random weights, made here."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fastapi.testclient import TestClient
 from pydantic import ValidationError
 
 from appliance.errors import ApplianceError, BadRequest, ModelUnreachable, SettingsError
 from appliance.inference import rerank, server
 from appliance.inference.client import InferClient
 from appliance.inference.cores import Cores
-from appliance.inference.rerank import LocalReranker, RemoteReranker, RerankIn, answer
+from appliance.inference.rerank import LocalReranker, RemoteReader, RerankIn, answer
 from appliance.settings import Settings
-from appliance.testing.contracts import RerankerContract
-from appliance.testing.fakes import OverlapReranker
+from appliance.testing.contracts import ReaderContract, RerankerContract
+from appliance.testing.fakes import OverlapReader, OverlapReranker
 
 READS = 64  # tokens of the small model; a character is a token
 
@@ -164,7 +165,7 @@ def test_a_model_without_one_score_is_refused(tmp_path: Path, labels: int, head:
 
 
 def test_scores_near_the_ends_stay_apart() -> None:
-    scores = [rerank._sigmoid(logit) for logit in (-800.0, -9.0, 0.0, 9.0, 20.0, 21.0)]
+    scores = [rerank.sigmoid(logit) for logit in (-800.0, -9.0, 0.0, 9.0, 20.0, 21.0)]
     assert scores == sorted(set(scores))
     assert scores[2] == 0.5
     assert scores[3] == pytest.approx(1 / (1 + math.exp(-9)))
@@ -263,14 +264,41 @@ def serving(tmp_path: Path) -> Iterator[Callable[[Callable[[RerankIn], Any]], In
         stop()
 
 
-class TestRemoteReranker(RerankerContract):
+class TestOverlapReader(ReaderContract):
     @pytest.fixture
-    def reranker(
-        self, serving: Callable[[Callable[[RerankIn], Any]], InferClient]
-    ) -> RemoteReranker:
-        return RemoteReranker(serving(lambda body: answer(OverlapReranker(), body)), "overlap")
+    def reranker(self) -> OverlapReader:
+        return OverlapReader()
 
-    def test_scores_come_back_as_they_were(self, reranker: RemoteReranker) -> None:
+    def test_it_points_at_what_was_asked(self, reranker: OverlapReader) -> None:
+        (reading,) = reranker.read(self.QUESTION, [self.TEXT])
+        words = reading.words[0]
+        assert self.TEXT[words.start : words.end] == "国内出張の宿泊費は一泊12,000円を上限とする。"
+
+
+Serving = Callable[[Callable[[RerankIn], Any]], InferClient]
+
+
+class TestRemoteReader(ReaderContract):
+    @pytest.fixture
+    def reranker(self, serving: Serving) -> RemoteReader:
+        reader = OverlapReader()
+        return RemoteReader(serving(lambda body: answer(reader, body, reader)), "overlap")
+
+    def test_words_come_back_as_they_were(self, reranker: RemoteReader) -> None:
+        wanted = OverlapReader().read(self.QUESTION, self.TEXTS)
+        assert reranker.read(self.QUESTION, self.TEXTS) == wanted
+
+
+class TestRemoteReaderOfAMereReranker(RerankerContract):
+    @pytest.fixture
+    def reranker(self, serving: Serving) -> RemoteReader:
+        return RemoteReader(serving(lambda body: answer(OverlapReranker(), body)), "overlap")
+
+    def test_it_points_at_nothing(self, reranker: RemoteReader) -> None:
+        readings = reranker.read(self.QUESTION, self.TEXTS)
+        assert [reading.words for reading in readings] == [()] * len(self.TEXTS)
+
+    def test_scores_come_back_as_they_were(self, reranker: RemoteReader) -> None:
         wanted = OverlapReranker().scores(self.QUESTION, self.TEXTS)
         assert reranker.scores(self.QUESTION, self.TEXTS) == wanted
 
@@ -280,7 +308,7 @@ def test_a_server_that_leaves_texts_out_is_not_believed(
     serving: Callable[[Callable[[RerankIn], Any]], InferClient], indexes: list[int]
 ) -> None:
     results = [{"index": n, "relevance_score": 0.5} for n in indexes]
-    reranker = RemoteReranker(serving(lambda body: {"results": results}), "other")
+    reranker = RemoteReader(serving(lambda body: {"results": results}), "other")
     with pytest.raises(ModelUnreachable, match="of 2 texts"):
         reranker.scores("q", ["a", "b"])
 
@@ -299,33 +327,56 @@ class TestTheWholeServer(RerankerContract):
     TOLERANCE = 0.01
 
     @pytest.fixture
-    def reranker(self, serving_models: server.Models, tmp_path: Path) -> Iterator[RemoteReranker]:
+    def reranker(self, serving_models: server.Models, tmp_path: Path) -> Iterator[RemoteReader]:
         running = server.SocketServer(server.create_app(serving_models), tmp_path / "infer.sock")
         thread = threading.Thread(target=running.run, daemon=True)
         thread.start()
         while not running.started:
             time.sleep(0.01)
         client = InferClient(tmp_path / "infer.sock")
-        yield RemoteReranker(client, serving_models.reranker.name)
+        yield RemoteReader(client, serving_models.reranker.name)
         client.close()
         running.should_exit = True
         thread.join(15)
 
-    def test_the_model_is_listed(self, reranker: RemoteReranker) -> None:
+    def test_the_model_is_listed(self, reranker: RemoteReader) -> None:
         rows = {row["id"]: row["kind"] for row in reranker._client.get("/v1/models")["data"]}
         assert rows[reranker.name] == "reranker"
 
     def test_scores_are_those_of_the_model(
-        self, reranker: RemoteReranker, local: LocalReranker
+        self, reranker: RemoteReader, local: LocalReranker
     ) -> None:
         wanted = local.scores(self.QUESTION, self.TEXTS)
         assert reranker.scores(self.QUESTION, self.TEXTS) == pytest.approx(wanted, abs=0.02)
 
 
 @pytest.mark.models
-def test_without_a_reranker_the_route_says_what_is_missing(client: InferClient) -> None:
-    with pytest.raises(BadRequest, match="KURA_RERANKER"):
-        client.post("/v1/rerank", {"query": "旅費", "documents": ["宿泊費"]})
+class TestKurasOwn(ReaderContract):
+    """The reader that is loaded by default, through its child and its route."""
+
+    @pytest.fixture
+    def reranker(self, client: InferClient) -> RemoteReader:
+        return RemoteReader(client, "kura-reader-v1")
+
+    def test_it_finds_the_text_and_the_words_that_answer(self, reranker: RemoteReader) -> None:
+        texts = ["献立\n今日の献立はカレーである。", self.TEXT, "就業規則\n始業は九時とする。"]
+        readings = reranker.read(self.QUESTION, texts)
+        best = max(range(len(texts)), key=lambda n: readings[n].relevance)
+        words = readings[best].words[0]
+        assert best == 1
+        assert "12,000円" in self.TEXT[words.start : words.end]
+
+
+@pytest.mark.models
+def test_without_a_reranker_the_route_says_what_is_missing(model_settings: Settings) -> None:
+    loaded = server.load(replace(model_settings, reranker="none"))
+    try:
+        with TestClient(server.create_app(loaded)) as http:
+            response = http.post("/v1/rerank", json={"query": "旅費", "documents": ["宿泊費"]})
+    finally:
+        loaded.llm.close()
+    assert response.status_code == 404
+    assert "KURA_RERANKER" in response.json()["error"]["message"]
 
 
 @pytest.mark.models

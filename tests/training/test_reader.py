@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import random
+import re
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
 
-from appliance.inference import crossreader
+from appliance.inference import crossreader, models
 from appliance.training import examples, reader
+from tests import small
 
+ADAPTER = models.ADAPTERS / "kura-reader-v1.safetensors"
 PAIRS = [
     (
         f"{thing}は何年からですか",
@@ -24,33 +29,7 @@ PAIRS = [
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A BERT of two layers whose tokens are characters, in the embedder's form."""
-    from tokenizers import Regex, Tokenizer, models, pre_tokenizers, processors
-    from transformers import BertConfig, BertModel
-
-    at = tmp_path_factory.mktemp("small")
-    signs = sorted({c for q, t, _ in PAIRS for c in q + t} - {"\n"})
-    names = ["<s>", "<pad>", "</s>", "<unk>", *signs]
-    tokenizer = Tokenizer(models.WordLevel({n: i for i, n in enumerate(names)}, unk_token="<unk>"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex("."), "isolated")
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
-    )
-    tokenizer.save(str(at / "tokenizer.json"))
-    torch.manual_seed(2)
-    config = BertConfig(
-        vocab_size=len(names),
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        intermediate_size=64,
-        max_position_embeddings=crossreader.READS,
-        pad_token_id=1,
-        hidden_dropout_prob=0.0,
-        attention_probs_dropout_prob=0.0,
-    )
-    BertModel(config, add_pooling_layer=False).save_pretrained(at)
-    return at
+    return small.bert(tmp_path_factory.mktemp("small"), "".join(q + t for q, t, _ in PAIRS))
 
 
 @pytest.fixture(scope="module")
@@ -65,10 +44,10 @@ def groups() -> list[reader.Group]:
 
 def test_a_pair_keeps_the_places_of_the_passage(folder: Path) -> None:
     question, text, _ = PAIRS[0]
-    pair = crossreader.Words(folder).pair(question, text)
+    pair = crossreader.Tokens(folder).pair(question, text)
     assert "".join(text[a:b] for a, b in pair.offsets) == text
     assert len(pair.tokens) == len(question) + len(text) + 3
-    long = crossreader.Words(folder).pair(question * 40, text * 60)
+    long = crossreader.Tokens(folder).pair(question * 40, text * 60)
     assert len(long.tokens) == crossreader.READS
     assert long.first == crossreader.QUESTION_TOKENS + 1
 
@@ -76,14 +55,14 @@ def test_a_pair_keeps_the_places_of_the_passage(folder: Path) -> None:
 def test_it_learns_which_passage_answers_and_where_and_goes_on_where_it_was(
     folder: Path, groups: list[reader.Group], tmp_path: Path
 ) -> None:
-    words = crossreader.Words(folder)
+    words = crossreader.Tokens(folder)
     plan = reader.Plan(steps=120, groups_per_step=4, rate=3e-3)
     (tmp_path / "plan.json").write_text("{}", "utf-8")
     halves = []
     for steps in (60, 120):  # stopped halfway, and started again
         again = (g for _ in range(1000) for g in groups)
         half = reader.Plan(steps=steps, groups_per_step=4, rate=plan.rate)
-        net = crossreader.Network(folder)
+        net = crossreader.Network.load(folder)
         halves.append(reader.train(net, again, words, half, tmp_path, tmp_path / "stop"))
     assert halves == [60, 120]
     log = [json.loads(line) for line in (tmp_path / "loss.jsonl").read_text().splitlines()]
@@ -97,28 +76,28 @@ def test_it_learns_which_passage_answers_and_where_and_goes_on_where_it_was(
         with torch.no_grad():
             read = net(pairs)
         assert int(read.relevance.argmax()) == len(others)
-        start, end, score = crossreader.spans(read, len(others), pairs[-1], 1)[0]
-        assert (text[start:end], score > 0) == (answer, True)
+        found = crossreader.spans(read, len(others), pairs[-1], 1)[0]
+        assert (text[found.start : found.end], found.score > 0) == (answer, True)
 
     reader.export(tmp_path, tmp_path / "small.safetensors")
     from safetensors.torch import load_file
 
-    merged = crossreader.Network(folder)
+    merged = crossreader.Network.load(folder)
     merged.merge(load_file(tmp_path / "small.safetensors"), reader.ALPHA / reader.RANK)
     with torch.no_grad():
         assert torch.allclose(merged.eval()(pairs).relevance, read.relevance, atol=0.05)
 
 
 def test_padding_changes_nothing(folder: Path) -> None:
-    words, net = crossreader.Words(folder), crossreader.Network(folder).eval()
+    words, net = crossreader.Tokens(folder), crossreader.Network.load(folder).eval()
     reader.start_lora(net, 1)
     short, long = words.pair("寮は", "短い"), words.pair("寮は何年からですか", PAIRS[3][1] * 3)
     with torch.no_grad():
         alone, together = net([short]), net([short, long])
     assert torch.allclose(alone.relevance[0], together.relevance[0], atol=1e-5)
     one, other = (crossreader.spans(read, 0, short, 2) for read in (alone, together))
-    assert [s[:2] for s in one] == [s[:2] for s in other]
-    assert [s[2] for s in one] == pytest.approx([s[2] for s in other], abs=1e-4)
+    assert [(w.start, w.end) for w in one] == [(w.start, w.end) for w in other]
+    assert [w.score for w in one] == pytest.approx([w.score for w in other], abs=1e-4)
 
 
 def test_an_answer_is_in_the_passage_that_is_right_and_in_no_other(tmp_path: Path) -> None:
@@ -150,3 +129,24 @@ def test_an_answer_is_in_the_passage_that_is_right_and_in_no_other(tmp_path: Pat
         others = [t for n, t in enumerate(group.texts) if n != group.right]
         if group.texts[group.right].startswith("第"):  # two office papers may hold one number
             assert answer in group.texts[group.right] and not any(answer in t for t in others)
+
+
+def test_the_adapter_is_the_one_its_card_describes() -> None:
+    card = json.loads(ADAPTER.with_suffix(".json").read_text("utf-8"))
+    page = ADAPTER.with_suffix(".md").read_text("utf-8")
+    data = ADAPTER.read_bytes()
+    assert card["sha256"] == hashlib.sha256(data).hexdigest()
+    assert card["size_bytes"] == len(data) < 16_000_000
+    assert card["sha256"] in page
+    assert f"{card['reached']['step']} steps" in page
+    assert card["base"]["sha256"] == models.E5_FILES["model.safetensors"]
+    assert not re.search(r"/(?:home|tmp|root|work)/", page + json.dumps(card))
+
+
+def test_the_adapter_changes_every_linear_layer_and_has_its_heads() -> None:
+    with safe_open(ADAPTER, "pt") as file:
+        names = set(file.keys())
+        assert all(torch.isfinite(file.get_tensor(name)).all() for name in names)
+    layers = {f"{n}.{linear}" for n in range(12) for linear in crossreader.LINEAR}
+    heads = {f"{n}.{p}" for n in ("pool", "score", "span") for p in ("weight", "bias")}
+    assert names == {f"{name}.{half}" for name in layers for half in ("lora_a", "lora_b")} | heads

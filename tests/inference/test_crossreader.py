@@ -1,0 +1,88 @@
+"""Kura's own reader on a small BERT: it reads as it was taught, whatever else is in the batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from appliance.errors import SettingsError
+from appliance.inference import crossreader
+from appliance.inference.cores import Cores
+from appliance.testing.contracts import ReaderContract
+from tests import small
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    signs = (
+        "".join(ReaderContract.TEXTS) + ReaderContract.QUESTION + ReaderContract.TEXT + "有給準備"
+    )
+    return small.bert(tmp_path_factory.mktemp("small"), signs)
+
+
+@pytest.fixture(scope="module")
+def adapter(folder: Path) -> Path:
+    """Random, and large enough that scores lie apart."""
+    net = crossreader.Network.load(folder)
+    dice = torch.Generator().manual_seed(3)
+    parts = {name: torch.randn(head.shape, generator=dice) for name, head in net.heads().items()}
+    parts["score.bias"].fill_(7.5)  # scores around the middle
+    for name, layer in net.linear().items():
+        out, into = layer.weight.shape
+        parts[f"{name}.lora_a"] = torch.randn(4, into, generator=dice) * 0.3
+        parts[f"{name}.lora_b"] = torch.randn(out, 4, generator=dice) * 0.3
+    save_file({n: p.half() for n, p in parts.items()}, folder / "a.safetensors", {"scale": "1.0"})
+    return folder / "a.safetensors"
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["float32", "bfloat16"])
+def local(
+    request: pytest.FixtureRequest, folder: Path, adapter: Path
+) -> Iterator[crossreader.LocalReader]:
+    bert = crossreader.Network.load(folder).bert.eval()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(crossreader, "has_bfloat16", lambda device: request.param)
+        made = crossreader.LocalReader(adapter, folder, bert, "small", Cores())
+    yield made
+    made.close()
+
+
+class TestLocalReader(ReaderContract):
+    @pytest.fixture
+    def reranker(self, local: crossreader.LocalReader) -> crossreader.LocalReader:
+        return local
+
+    def test_scores_lie_apart(self, local: crossreader.LocalReader) -> None:
+        scores = local.scores(self.QUESTION, self.TEXTS)
+        assert max(scores) - min(scores) > 0.05, "otherwise the contract proves nothing"
+
+
+def test_an_answer_ends_with_its_line() -> None:
+    text = "会食\n 20,000円 \n　・その他 12,000円"
+    words = crossreader._one_line(crossreader.Words(2, len(text), 1.0), text)
+    assert (text[words.start : words.end], words.score) == ("20,000円", 1.0)
+
+
+def test_the_embedder_stays_as_it_was_and_shares_its_words(folder: Path, adapter: Path) -> None:
+    bert = crossreader.Network.load(folder).bert.eval()
+    before = {name: part.clone() for name, part in bert.named_parameters()}
+    reader = crossreader.LocalReader(adapter, folder, bert, "small", Cores())
+    reader.close()
+    assert all(torch.equal(part, before[name]) for name, part in bert.named_parameters())
+    shared = reader._net.bert.embeddings.word_embeddings.weight
+    assert shared.data_ptr() == bert.embeddings.word_embeddings.weight.data_ptr()
+
+
+def test_an_adapter_of_another_model_is_refused(
+    folder: Path, adapter: Path, tmp_path: Path
+) -> None:
+    bert = crossreader.Network.load(folder).bert
+    save_file({"other": torch.zeros(2)}, tmp_path / "other.safetensors", {"scale": "1"})
+    (tmp_path / "torn.safetensors").write_bytes(adapter.read_bytes()[:-100])
+    for name in ("other.safetensors", "torn.safetensors"):
+        with pytest.raises(SettingsError, match=name):
+            crossreader.LocalReader(tmp_path / name, folder, bert, "x", Cores())
