@@ -30,6 +30,7 @@ from appliance.api import (
     setup,
     sources,
     status,
+    synonyms,
     ui,
     uploads,
 )
@@ -55,6 +56,7 @@ ROUTERS = (
     catalogue.router,
     people.router,
     keys.router,
+    synonyms.router,
     records.router,
 )
 

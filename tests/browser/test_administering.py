@@ -106,6 +106,30 @@ def test_people_groups_and_keys(desk: Desk) -> None:
     expect(page.locator(".row", has_text="社内ポータル")).to_contain_text("失効")
 
 
+def test_our_words_are_kept_and_nobody_undoes_anothers(desk: Desk) -> None:
+    page = desk.sign_in("admin", "/admin/synonyms")
+    words = page.get_by_label("同じ意味の言葉")
+    save = page.get_by_role("button", name="保存")
+    expect(save).to_be_disabled()
+    words.fill("ひとつだけ")
+    save.click()
+    expect(page.get_by_role("alert")).to_contain_text("1行目")
+    words.fill("泊費、宿泊費\nPO\t発注書")
+    save.click()
+    expect(page.get_by_text("保存しました（2組）")).to_be_visible()
+    expect(words).to_have_value("泊費、宿泊費\nPO、発注書")
+
+    other = page.context.new_page()
+    other.goto(f"{desk.origin}/admin/synonyms")
+    other.get_by_label("同じ意味の言葉").fill("泊費、宿泊費")
+    other.get_by_role("button", name="保存").click()
+    expect(other.get_by_text("保存しました（1組）")).to_be_visible()
+    words.fill("VPN、社外接続")
+    save.click()
+    expect(page.get_by_role("alert")).to_contain_text("ほかの人が先に変更しました")
+    expect(words).to_have_value("VPN、社外接続")  # what was typed is not lost
+
+
 def test_status(desk: Desk) -> None:
     page = desk.sign_in("admin", "/admin/status")
     expect(page.get_by_text("質問に答えられます")).to_be_visible()

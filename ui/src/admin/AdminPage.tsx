@@ -8,6 +8,7 @@ import type { TextKey } from "../shared/text";
 import { SourcesRoom } from "../sources/SourcesRoom";
 import { CatalogueRoom } from "./CatalogueRoom";
 import { StatusRoom } from "./StatusRoom";
+import { SynonymsRoom } from "./SynonymsRoom";
 import "./admin.css";
 
 const ROOMS: readonly { name: string; label: TextKey; Room: ComponentType }[] = [
@@ -17,6 +18,7 @@ const ROOMS: readonly { name: string; label: TextKey; Room: ComponentType }[] = 
   { name: "people", label: "navPeople", Room: PeopleRoom },
   { name: "groups", label: "navGroups", Room: GroupsRoom },
   { name: "keys", label: "navKeys", Room: KeysRoom },
+  { name: "synonyms", label: "navSynonyms", Room: SynonymsRoom },
 ];
 
 export function AdminPage({ room }: { room: string }) {

@@ -135,7 +135,7 @@ export interface paths {
         put?: never;
         /**
          * Search
-         * @description The passages an answer would be made from, without asking the model.
+         * @description Passages that speak of the question, without asking the model.
          */
         post: operations["query_search"];
         delete?: never;
@@ -498,6 +498,27 @@ export interface paths {
          * @description In effect at once, for streams under way too.
          */
         delete: operations["keys_revoke"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/admin/synonyms": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Listing */
+        get: operations["synonyms_listing"];
+        /**
+         * Replace
+         * @description Replaces the whole list; in effect with the next question. 409 if somebody else did so first.
+         */
+        put: operations["synonyms_replace"];
+        post?: never;
+        delete?: never;
         options?: never;
         head?: never;
         patch?: never;
@@ -1305,6 +1326,24 @@ export interface components {
             /** Interval S */
             interval_s?: number | null;
         };
+        /** NewSynonyms */
+        NewSynonyms: {
+            /**
+             * Groups
+             * @example [
+             *       [
+             *         "就規",
+             *         "就業規則"
+             *       ]
+             *     ]
+             */
+            groups: string[][];
+            /**
+             * Revision
+             * @description Of the list that was edited.
+             */
+            revision: string;
+        };
         /** Page */
         Page: {
             /** Documents */
@@ -1374,6 +1413,12 @@ export interface components {
             end: number;
             /** Score */
             score: number;
+            /**
+             * Relevance
+             * @description 0 to 1: how surely it answers; null where it was not read.
+             * @example 0.93
+             */
+            relevance: number | null;
             /** Modified At */
             modified_at: string | null;
             /** @description Set where another version is in force. */
@@ -1493,6 +1538,12 @@ export interface components {
              * @default 5
              */
             k: number;
+            /**
+             * Rerank
+             * @description Have the best passages read and ordered as for an answer: better, and slower.
+             * @default false
+             */
+            rerank: boolean;
         };
         /** Setup */
         Setup: {
@@ -1681,6 +1732,28 @@ export interface components {
              * Format: date-time
              */
             updated_at: string;
+        };
+        /** Synonyms */
+        Synonyms: {
+            /**
+             * Groups
+             * @example [
+             *       [
+             *         "就規",
+             *         "就業規則"
+             *       ],
+             *       [
+             *         "VPN",
+             *         "社外接続"
+             *       ]
+             *     ]
+             */
+            groups: string[][];
+            /**
+             * Revision
+             * @description Send it back with a change.
+             */
+            revision: string;
         };
         /** Title */
         Title: {
@@ -3353,6 +3426,86 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Done"];
+                };
+            };
+            /** @description Client Error */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Server Error */
+            "5XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    synonyms_listing: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Synonyms"];
+                };
+            };
+            /** @description Client Error */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Server Error */
+            "5XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    synonyms_replace: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewSynonyms"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Synonyms"];
                 };
             };
             /** @description Client Error */

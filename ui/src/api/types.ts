@@ -27,4 +27,5 @@ export type Account = Schemas["Account"];
 export type Group = Schemas["Group"];
 export type Key = Schemas["Key"];
 export type IssuedKey = Schemas["IssuedKey"];
+export type Synonyms = Schemas["Synonyms"];
 export type Status = Schemas["Status"];
