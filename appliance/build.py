@@ -10,6 +10,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sqlalchemy import Engine
@@ -17,7 +18,8 @@ from sqlalchemy import Engine
 from appliance.errors import ApplianceError, Conflict
 from appliance.inference import models
 from appliance.inference.client import InferClient, RemoteEmbedder, RemoteGenerator
-from appliance.ports import Connector, Embedder, Generator, Index
+from appliance.inference.rerank import RemoteReader
+from appliance.ports import Connector, Embedder, Generator, Index, Reader
 from appliance.settings import Settings
 from appliance.store import database, sources
 from appliance.system import Appliance, Workshop, uploads
@@ -54,6 +56,7 @@ def web(
     engine: Engine | None = None,
     embedder: Embedder | None = None,
     generator: Generator | None = None,
+    reader: Reader | None = None,
 ) -> Appliance:
     """For `kura web`. What is given is taken; tests give fakes. The follower is not yet started."""
     from appliance.ask.answer import Answerer
@@ -63,7 +66,8 @@ def web(
     from appliance.search.scope import ScopeMap
 
     engine = engine or store(settings)
-    embedder = embedder or remote_embedder(settings)
+    if embedder is None:  # who brings an embedder brings a reader too, or does without
+        embedder, reader = remote_embedder(settings), reader or remote_reader(settings)
     answers = probe(settings) if generator is None else (lambda: True)
     measured = (lambda: model_metrics(settings)) if generator is None else (lambda: "")
     own = generator is None and not settings.generator_url
@@ -74,7 +78,14 @@ def web(
     scopes = ScopeMap()
     follower = Follower(engine, indexes, scopes, settings)
     retriever = Retriever(
-        engine, embedder, dense, keyword, scopes, settings, ready=lambda: follower.ready
+        engine,
+        embedder,
+        dense,
+        keyword,
+        scopes,
+        settings,
+        ready=lambda: follower.ready,
+        reader=reader,
     )
     kinds = connectors()
     _uploads_source(settings, engine, kinds)
@@ -117,6 +128,13 @@ def local_indexes(settings: Settings, embedder: Embedder) -> tuple[DenseIndex, K
 def remote_embedder(settings: Settings) -> Embedder:
     model = models.named(models.DEFAULT_EMBEDDER)
     return RemoteEmbedder(InferClient(settings.infer_socket), model.name, model.dim)
+
+
+def remote_reader(settings: Settings) -> Reader | None:
+    if settings.reranker == "none":
+        return None
+    own = Path(settings.own_reranker).name
+    return RemoteReader(InferClient(settings.infer_socket), own or models.DEFAULT_READER)
 
 
 def remote_generator(settings: Settings) -> Generator:

@@ -23,6 +23,10 @@ class Ask(Shape):
 class Search(Shape):
     question: Question
     k: int = Field(default=5, ge=1, le=50)
+    rerank: bool = Field(
+        default=False,
+        description="Have the best passages read and ordered as for an answer: better, and slower.",
+    )
 
 
 class Found(Shape):
@@ -74,8 +78,8 @@ async def query(
 
 @router.post("/search")
 def search(body: Search, machine: ApplianceDep, caller: SearchCaller) -> Found:
-    """The passages an answer would be made from, without asking the model."""
-    found = machine.retriever.retrieve(body.question, caller.viewer, body.k)
+    """Passages that speak of the question, without asking the model."""
+    found = machine.retriever.retrieve(body.question, caller.viewer, body.k, rerank=body.rerank)
     return Found(passages=[render.passage(n, p) for n, p in enumerate(found.passages, 1)])
 
 

@@ -20,6 +20,7 @@ def passage(n: int, p: types.Passage) -> shapes.Passage:
         start=p.start,
         end=p.end,
         score=round(p.score, 4),
+        relevance=None if p.relevance is None else round(p.relevance, 4),
         modified_at=p.modified_at,
         version=version(p.version),
     )

@@ -60,6 +60,9 @@ class Passage(Shape):
     start: int
     end: int
     score: float
+    relevance: float | None = Field(
+        description="0 to 1: how surely it answers; null where it was not read.", examples=[0.93]
+    )
     modified_at: datetime | None
     version: Version | None = Field(description="Set where another version is in force.")
 

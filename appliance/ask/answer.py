@@ -3,7 +3,7 @@
 The events of one answer come in this order: `Stage("searching")`, `Found`, `Stage("answering")`,
 `Piece` …, `Answer`. The pieces joined are the answer's text, except where the model went
 round in circles (then the text is their beginning), miscounted its marker, refused late, or was
-not to be trusted.
+not to be trusted. What a small model says beside a reader is shown when the reader has been heard.
 """
 
 from __future__ import annotations
@@ -14,16 +14,19 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from appliance.ask import budget, cite, converse, prompt
+from appliance.ask import budget, cite, converse, extract, prompt
 from appliance.ports import Generator
 from appliance.search import evidence
-from appliance.search.retrieve import Retriever
+from appliance.search.retrieve import Retrieval, Retriever
 from appliance.settings import Settings
 from appliance.store import access
 from appliance.text import split
 from appliance.types import Answer, Citation, Ended, Passage, Turn, Viewer, Waiting
 
 NOT_FOUND = "資料に見つかりません。"
+
+# What a small model is given where a reader has chosen: less to mistake, and sooner read.
+CHOSEN, CHOSEN_TOKENS = 3, 400
 
 _STOP = re.compile(r"\n\s*(?:質問|資料|答え)\s*[\[［:：]|<(?:end_of_turn|start_of_turn|eos|bos)>")
 # what may still become a marker, a stop or the blank before one
@@ -90,10 +93,10 @@ class Answerer:
         """Raises NotReady, ModelBusy, ModelUnreachable, PromptTooLong."""
         asked = converse.standalone(question, history)
         yield Stage("searching")
-        found = self.retriever.retrieve(asked, viewer).passages
-        before = history[-1].passages if history else ()
-        fitted = budget.fit(asked, found, self.generator, self.settings, before)
-        passages = self._allowed(viewer, fitted)
+        found = self.retriever.retrieve(asked, viewer)
+        asked = found.question
+        held = bool(self.caution) and any(p.words for p in found.passages)
+        passages = self._allowed(viewer, self._fitted(found, history, held))
         yield Found(passages)
         if not passages:
             yield Piece(NOT_FOUND)
@@ -109,17 +112,43 @@ class Answerer:
                 if isinstance(piece, Waiting):
                     yield _stage(piece)
                     continue
-                if shown := speech.hear(piece):
+                if (shown := speech.hear(piece)) and not held:
                     yield Piece(shown)
                 if speech.over:
                     break
-        yield from self._ending(asked, viewer, passages, speech, cancelled())
+        if held and not cancelled():
+            yield from self._settled(asked, viewer, passages, speech)
+        else:
+            yield from self._ending(asked, viewer, passages, speech, cancelled(), held)
+
+    def _fitted(self, found: Retrieval, history: Sequence[Turn], held: bool) -> list[Passage]:
+        passages, settings = found.passages, self.settings
+        if held:
+            most = min(settings.prompt_tokens, CHOSEN_TOKENS)
+            passages, settings = passages[:CHOSEN], replace(settings, prompt_tokens=most)
+        before = history[-1].passages if history else ()
+        return budget.fit(found.question, passages, self.generator, settings, before)
 
     def _allowed(self, viewer: Viewer, passages: Sequence[Passage]) -> tuple[Passage, ...]:
         """Those the viewer may read at this moment: fitting may have waited for the model."""
         ids = {p.document_id for p in passages}
         visible = access.visible_documents(self.retriever.engine, viewer, ids) if ids else set()
         return tuple(p for p in passages if p.document_id in visible)
+
+    def _settled(
+        self, asked: str, viewer: Viewer, passages: tuple[Passage, ...], speech: Speech
+    ) -> Iterator[Event]:
+        """The end of an answer for which the reader is heard as well as the model."""
+        text = extract.settle("" if speech.refused else speech.text, passages)
+        cited = cite.cite(text, passages)
+        if not text or not any(c.supported for c in cited.citations):
+            yield Piece(NOT_FOUND)
+            yield Answer(NOT_FOUND, (), passages, "no_evidence", asked)
+            return
+        yield Piece(cited.text)
+        citations = self._placed(viewer, cited.citations)
+        dangling = speech.dangling if text == speech.text else 0
+        yield Answer(cited.text, citations, passages, "complete", asked, dangling, cited.statements)
 
     def _ending(
         self,
@@ -128,7 +157,10 @@ class Answerer:
         passages: tuple[Passage, ...],
         speech: Speech,
         cancelled: bool,
+        held: bool,
     ) -> Iterator[Event]:
+        if held and speech.shown:  # stopped before the reader was heard
+            yield Piece(speech.shown)
         if not cancelled and speech.refused:
             if not speech.shown:
                 yield Piece(NOT_FOUND)

@@ -134,6 +134,8 @@ def window(passage: Passage, size: int, wanted: set[str]) -> Passage:
     if len(text) <= size:
         return passage
     hit = passage.hit
+    if passage.words:  # what a reader points at must stay
+        hit = Span(passage.words[0].start, passage.words[0].end)
     near, far = (hit.start - passage.start, hit.end - passage.start) if hit else (0, len(text))
     sentences = split.sentences(text)
     best, found = (-1.0, 0), (0, 0)

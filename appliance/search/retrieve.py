@@ -1,7 +1,7 @@
 """A question to the passages that may answer it, for one viewer.
 
 Scope comes first, so nothing hidden is ranked; `access.passages` asks again at the end, so
-nothing that was hidden meanwhile is shown.
+nothing that was hidden meanwhile is shown, nor given to the reader.
 """
 
 from __future__ import annotations
@@ -18,13 +18,14 @@ from pyroaring import BitMap64
 from sqlalchemy import Engine
 
 from appliance.errors import NotReady
-from appliance.ports import Embedder, Index
+from appliance.ports import Embedder, Index, Reader
 from appliance.search import evidence
 from appliance.search.scope import ScopeMap
 from appliance.settings import Settings
-from appliance.store import access, editions
+from appliance.store import access, editions, synonyms
 from appliance.text import versions
-from appliance.types import Hit, Passage, Query, Scope, Viewer
+from appliance.text.synonyms import expand
+from appliance.types import Hit, Passage, Query, Reading, Scope, Span, Viewer, Words
 
 MOST_OF_A_DOCUMENT = 3  # passages; one long document must not crowd out the others
 _DENSE_FLOOR = 0.01  # least standard deviation: differences below it are noise
@@ -45,11 +46,16 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Retrieval:
-    """`passages` is empty where nothing relevant was found; `relevance` is the best there was."""
+    """`passages` is empty where nothing relevant was found; `relevance` is the best there was.
+
+    `ranked` are the passages before that was decided; `question` is what was searched for.
+    """
 
     passages: tuple[Passage, ...] = ()
+    ranked: tuple[Passage, ...] = ()
     candidates: tuple[Candidate, ...] = ()
     relevance: float = 0.0
+    question: str = ""
 
 
 @dataclass(frozen=True)
@@ -61,23 +67,34 @@ class Retriever:
     scopes: ScopeMap
     settings: Settings
     ready: Callable[[], bool] = lambda: True
+    reader: Reader | None = None
 
-    def retrieve(self, question: str, viewer: Viewer, k: int | None = None) -> Retrieval:
-        """At most k passages, best first. Raises NotReady, ModelBusy, ModelUnreachable."""
+    def retrieve(
+        self, question: str, viewer: Viewer, k: int | None = None, *, rerank: bool = True
+    ) -> Retrieval:
+        """At most k passages, best first; read first, where there is a reader, if `rerank`.
+
+        Raises NotReady, ModelBusy, ModelUnreachable.
+        """
+        if not rerank and self.reader:
+            return replace(self, reader=None).retrieve(question, viewer, k)
         if not self.ready():
             raise NotReady("the indexes are still being loaded")
         k = k or self.settings.passages
         scope = self.scopes.scope(access.admitted(self.engine, viewer))
+        question = expand(question, synonyms.read(self.engine).groups)
         if not scope.chunks or not question.strip():
-            return Retrieval()
+            return Retrieval(question=question)
         query = Query(question, self.embedder.embed([question], "query"))
         candidates = self.candidates(query, max(self.settings.candidates, 4 * k), scope)
-        passages = self._passages(question, candidates, viewer, k)
-        relevance = self._relevance(question, candidates, passages)
-        threshold = self.settings.evidence_threshold
-        if relevance < (threshold or evidence.fit_for(self.embedder.name).threshold):
-            passages = []
-        return Retrieval(tuple(passages), tuple(candidates), relevance)
+        ranked = self._passages(question, candidates, viewer, k)
+        if self.reader:  # reading took a while: what may be read now
+            ids = access.visible_documents(self.engine, viewer, {p.document_id for p in ranked})
+            ranked = [p for p in ranked if p.document_id in ids]
+        relevance, least = self._relevance(question, candidates, ranked)
+        enough = relevance >= (self.settings.evidence_threshold or least)
+        passages = ranked if enough else []
+        return Retrieval(tuple(passages), tuple(ranked), tuple(candidates), relevance, question)
 
     def candidates(self, query: Query, count: int, scope: Scope) -> list[Candidate]:
         """The best of each index, all scored by both, best first."""
@@ -104,20 +121,42 @@ class Retriever:
         kept: list[Passage] = []
         seen: set[object] = set()
         of_document: Counter[str] = Counter()
-        for start in range(0, len(candidates), 2 * k):
-            wanted = [(c.chunk_id, c.score) for c in candidates[start : start + 2 * k]]
-            found = access.passages(self.engine, viewer, wanted)
-            for passage in self._in_force(question, viewer, found):
-                place = (passage.document_id, passage.start, passage.end)
-                if place in seen or passage.text in seen:  # a copy adds nothing
-                    continue
-                seen |= {place, passage.text}
-                of_document[passage.document_id] += 1
-                if of_document[passage.document_id] <= MOST_OF_A_DOCUMENT:
-                    kept.append(passage)
-                if len(kept) == k:
-                    return kept
+        for passage in self._ordered(question, candidates, viewer, 2 * k):
+            place = (passage.document_id, passage.start, passage.end)
+            if place in seen or passage.text in seen:  # a copy adds nothing
+                continue
+            seen |= {place, passage.text}
+            of_document[passage.document_id] += 1
+            if of_document[passage.document_id] <= MOST_OF_A_DOCUMENT:
+                kept.append(passage)
+            if len(kept) == k:
+                break
         return kept
+
+    def _ordered(
+        self, question: str, candidates: Sequence[Candidate], viewer: Viewer, block: int
+    ) -> Iterator[Passage]:
+        """The best as the reader orders them, then the others as they were fused."""
+        first = self.settings.reranked if self.reader else 0
+        if head := self._shown(question, candidates[:first], viewer):
+            yield from self._read(question, head)
+        for start in range(first, len(candidates), block):
+            yield from self._shown(question, candidates[start : start + block], viewer)
+
+    def _shown(
+        self, question: str, candidates: Sequence[Candidate], viewer: Viewer
+    ) -> list[Passage]:
+        found = access.passages(self.engine, viewer, [(c.chunk_id, c.score) for c in candidates])
+        return list(self._in_force(question, viewer, found))
+
+    def _read(self, question: str, passages: Sequence[Passage]) -> list[Passage]:
+        """The passages, each with what the reader makes of its hit, best first."""
+        assert self.reader
+        texts = list(dict.fromkeys(map(_hit_text, passages)))  # a copy is read once
+        readings = dict(zip(texts, self.reader.read(question, texts), strict=True))
+        read = [_with(p, readings[_hit_text(p)]) for p in passages]
+        weight = evidence.FUSED.get(self.reader.name, 0.0)
+        return sorted(read, key=lambda p: -(evidence.logit(p.relevance or 0) + weight * p.score))
 
     def _in_force(
         self, question: str, viewer: Viewer, passages: Sequence[Passage]
@@ -137,11 +176,12 @@ class Retriever:
 
     def _relevance(
         self, question: str, candidates: Sequence[Candidate], passages: Sequence[Passage]
-    ) -> float:
+    ) -> tuple[float, float]:
+        """Of the best passage, and what it must reach."""
         fit = evidence.fit_for(self.embedder.name)
         rarity = self.keyword.rarity(evidence.telling(question))
         dense = {c.chunk_id: c.dense for c in candidates}
-        return max(
+        best = max(
             (
                 evidence.relevance(
                     fit,
@@ -152,6 +192,29 @@ class Retriever:
             ),
             default=0.0,
         )
+        return best, fit.threshold
+
+
+def _place(passage: Passage) -> str:
+    """What stands before the hit where a reader reads it: it learned so."""
+    return f"{passage.title} {passage.label}".strip() + "\n"
+
+
+def _hit_text(passage: Passage) -> str:
+    hit = passage.hit or Span(passage.start, passage.end)
+    return _place(passage) + passage.text[hit.start - passage.start : hit.end - passage.start]
+
+
+def _with(passage: Passage, reading: Reading) -> Passage:
+    """The reading's words become places of the document; those in its title are left out."""
+    hit = passage.hit or Span(passage.start, passage.end)
+    moved = hit.start - len(_place(passage))
+    words = tuple(
+        Words(w.start + moved, w.end + moved, w.score)
+        for w in reading.words
+        if w.start + moved >= hit.start
+    )
+    return replace(passage, relevance=reading.relevance, words=words)
 
 
 def _scores(ids: Sequence[int], hits: Sequence[Hit]) -> NDArray[np.float64]:

@@ -11,6 +11,7 @@ from fastapi.testclient import TestClient
 
 from appliance.store import audit, catalog, sources
 from appliance.system import Appliance
+from appliance.testing.fakes import OverlapReader
 from tests.api.conftest import FILES, HR, PUBLIC, Model, Person, take_in
 
 SECRET = ("三千万", "KANARIA-42", "役員報酬.txt", "人事/")
@@ -92,6 +93,20 @@ def test_search_has_the_same_walls(ito: Person, sato: Person) -> None:
 
     assert "役員報酬.txt" in search(sato)
     assert "役員報酬.txt" not in search(ito)
+
+
+def test_a_search_is_read_only_where_that_is_wanted_and_never_what_is_hidden(
+    machine: Appliance, ito: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader = OverlapReader()
+    monkeypatch.setitem(machine.retriever.__dict__, "reader", reader)
+    body = {"question": "役員報酬と出張の宿泊費"}
+    quick = ito.http.post("/api/v1/search", json=body).json()["passages"]
+    assert reader.asked == []
+    assert {p["relevance"] for p in quick} == {None}
+    read = ito.http.post("/api/v1/search", json=body | {"rerank": True}).json()["passages"]
+    assert all(0 < p["relevance"] <= 1 for p in read)
+    assert not any(secret in repr(reader.asked) + repr(read) for secret in SECRET[:2])
 
 
 def test_a_question_of_the_ui_belongs_to_a_conversation(ito: Person, model: Model) -> None:

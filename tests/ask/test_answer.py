@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -15,7 +16,7 @@ from appliance.search.retrieve import Retriever
 from appliance.search.scope import ScopeMap
 from appliance.settings import Settings
 from appliance.store import access, catalog, sources
-from appliance.testing.fakes import PUBLIC, HashEmbedder, ScriptedGenerator
+from appliance.testing.fakes import PUBLIC, HashEmbedder, OverlapReader, ScriptedGenerator
 from appliance.text.split import split
 from appliance.types import Answer, Document, Layer, Principal, RawFile, Turn, Viewer
 
@@ -151,6 +152,81 @@ def test_an_answer_without_a_marker_gets_the_one_it_deserves(machine):
     answer = machine.ask("出張の宿泊費はいくらですか", "10,000円")
     assert (answer.text, machine.shown) == ("10,000円[1]", "10,000円[1]")
     assert answer.citations[0].quote == "10,000円"
+
+
+@pytest.fixture
+def read(machine):
+    """The machine with a reader beside its indexes."""
+    machine.reader = OverlapReader()
+    machine.retriever = replace(machine.retriever, reader=machine.reader)
+    machine.put("会議室.txt", "出張の宿泊費はいくらか、会議室の掲示を見る。上限はいくらか。")
+    return machine
+
+
+def test_the_reader_reads_what_is_in_scope_and_orders_it(read):
+    found = read.retriever.retrieve("役員報酬と出張の宿泊費の上限はいくらですか", ITO).passages
+    ((_, texts),) = read.reader.asked
+    assert "三千万" not in repr(texts)
+    assert all(text.startswith(("旅費規程.txt\n", "会議室.txt\n", "献立.txt\n")) for text in texts)
+    assert [p.relevance for p in found] == sorted((p.relevance for p in found), reverse=True)
+    best = found[0]
+    for words in best.words:
+        assert best.start <= words.start < words.end <= best.end
+
+
+def test_a_small_model_is_heard_only_where_the_reader_agrees(read):
+    question = "日当は三千円ですか"
+    said = read.ask(question, "三千円[1]", caution=0.4)
+    assert (said.text, said.ended, read.shown) == ("三千円[1]", "complete", "三千円[1]")
+    astray = read.ask(question, "カレー[1]", caution=0.4)
+    assert astray.text == read.shown == "日当は三千円とする。[1]"
+    assert astray.citations[0].supported
+    assert astray.citations[0].quote == "日当は三千円"
+    refused = read.ask(question, "資料には記載がありません。", caution=0.4)
+    assert refused.text == "日当は三千円とする。[1]"
+    assert read.ask(question, "カレー[1]").text.startswith(
+        "カレー"
+    )  # a large one speaks for itself
+
+
+def test_a_reader_that_nobody_fitted_orders_and_the_words_still_say_what_is_evidence(read):
+    answer = read.ask("ストックオプションの行使価額を知りたい", "百円[1]")
+    assert (answer.ended, read.generator.prompts) == ("no_evidence", [])
+
+
+def test_a_small_model_is_given_what_the_reader_chose(read):
+    for n in range(6):
+        read.put(f"日当{n}.txt", f"日当は{n}千円である。" + f"その{n}の説明。" * 60)
+    small = read.ask("日当は三千円ですか", "三千円[1]", caution=0.4)
+    assert 0 < len(small.passages) <= 3
+    assert len(read.generator.prompts[0].user) < 600
+    assert len(read.ask("日当は三千円ですか", "三千円[1]").passages) == 5
+
+
+def test_a_reader_that_is_not_sure_lets_nothing_stand(read):
+    read.reader.sure = -9.0
+    answer = read.ask("日当は三千円ですか", "三千円[1]", caution=0.4)
+    assert (answer.text, answer.ended, read.shown) == (NOT_FOUND, "no_evidence", NOT_FOUND)
+
+
+def test_a_stopped_answer_shows_what_was_said_until_then(read):
+    calls = iter([False, True, True, True, True, True])
+    answer = read.ask(
+        "日当は三千円ですか", "三千円", "です[1]。", caution=0.4, cancelled=lambda: next(calls)
+    )
+    assert (answer.ended, answer.text) == ("cancelled", read.shown)
+
+
+def test_a_right_withdrawn_while_the_reader_reads(read, monkeypatch):
+    inner = read.reader.read
+
+    def slow(question, texts):
+        catalog.set_access(read.engine, read.source_id, "旅費規程.txt", SECRET)
+        return inner(question, texts)
+
+    monkeypatch.setattr(read.reader, "read", slow)
+    found = read.retriever.retrieve("出張の宿泊費の上限はいくらですか", ITO).passages
+    assert "旅費規程.txt" not in {p.uri for p in found}
 
 
 def test_a_right_withdrawn_between_search_and_prompt(machine, monkeypatch):

@@ -55,7 +55,7 @@ class Result:
 
 def ask(company: Company, question: Golden) -> Result:
     person = company.person(question.viewer)
-    found = [p["uri"] for p in person.search(question.question, TOP)]
+    found = [p["uri"] for p in person.search(question.question, TOP, rerank=True)]
     began = time.monotonic()
     answer = person.ask(question.question)
     seconds = time.monotonic() - began
@@ -69,6 +69,7 @@ def leaks(company: Company, question: Golden) -> list[str]:
     for user in question.denied:
         person = company.person(user)
         shown = str(person.search(question.question, 20))
+        shown += str(person.search(question.question, 20, rerank=True))
         shown += "".join(str(event) for event in person.events(question.question))
         latest = person.http.get("/api/v1/conversations").json()["conversations"][0]
         shown += person.http.get(f"/api/v1/conversations/{latest['id']}").text

@@ -73,8 +73,8 @@ class Person:
         response.raise_for_status()
         return dict(response.json())
 
-    def search(self, question: str, k: int = 5) -> list[dict[str, Any]]:
-        response = self.post("/search", {"question": question, "k": k})
+    def search(self, question: str, k: int = 5, *, rerank: bool = False) -> list[dict[str, Any]]:
+        response = self.post("/search", {"question": question, "k": k, "rerank": rerank})
         response.raise_for_status()
         return list(response.json()["passages"])
 

@@ -1,0 +1,173 @@
+"""Fits how far the reader is believed, on JaQuAD dev. Run by hand beside a running `kura infer`.
+
+    python -m tests.quality.reading ask --jaquad FOLDER --rows FILE [-n 120]
+    python -m tests.quality.reading fit --rows FILE
+
+Every question is asked twice of the same paragraphs: by somebody who may read all of them, and by
+somebody who may not read its own ("near": the rest of its article stays). `ask` keeps what was
+found, read and said; `fit` prints, from the same rows as often as one likes, the weight of the fused
+score, the thresholds, and what answers would stand. JSQuAD is for measuring and never asked here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+from appliance import settings
+from appliance.ask import answer, extract
+from appliance.evaluation import scratch, sets
+from appliance.evaluation.measures import bare, character_f1
+from appliance.search import evidence
+from appliance.search.retrieve import Retriever
+from appliance.types import EVERYONE, Answer, Passage, Principal, Viewer, Words
+
+WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0)
+PASS = (0.98, 0.95, 0.92, 0.9, 0.85, 0.8)
+
+
+def ask(jaquad: Path, out: Path, n: int) -> None:
+    found = sets.read(min(jaquad.glob("jaquad_dev_*.json")))
+    questions = random.Random(5).sample(list(found.questions), n)
+    chosen = {"passages": answer.CHOSEN, "prompt_tokens": answer.CHOSEN_TOKENS}
+    own = replace(settings.load(), evidence_threshold=1e-12, **chosen)
+
+    def told(what: str, done: int, total: int) -> None:
+        if done % 50 == 0:
+            print(what, done, total, flush=True)
+
+    with (
+        scratch.site(found.paragraphs, own, told) as machine,
+        out.open("w", encoding="utf-8") as rows,
+    ):
+        heard = scratch.Listening(machine.retriever)
+        answerer = replace(machine.answerer, caution=0.0, retriever=cast(Retriever, heard))
+        for number, question in enumerate(questions, 1):
+            for hidden in ("", question.documents[0]):
+                viewer = Viewer("fit", frozenset({EVERYONE, Principal(f"user:not-{hidden}")}))
+                (said,) = (
+                    e for e in answerer.stream(question.text, viewer) if isinstance(e, Answer)
+                )
+                row = {
+                    "question": question.text,
+                    "right": question.documents[0],
+                    "answers": question.answers,
+                    "hidden": bool(hidden),
+                    "ranked": [(p.uri, p.relevance, p.score) for p in heard.last.ranked],
+                    "said": "" if said.ended == "no_evidence" else said.text,
+                    "passages": [shown(p) for p in said.passages],
+                }
+                rows.write(json.dumps(row, ensure_ascii=False) + "\n")
+                rows.flush()
+            told("questions", number, n)
+
+
+def shown(p: Passage) -> dict[str, Any]:
+    words = [(w.start, w.end, w.score) for w in p.words]
+    return {"uri": p.uri, "text": p.text, "start": p.start, "read": p.relevance, "words": words}
+
+
+def passages(row: dict[str, Any]) -> list[Passage]:
+    return [
+        Passage(
+            0, p["uri"], "", p["uri"], "", "", p["text"], p["start"], p["start"] + len(p["text"]),
+            relevance=p["read"], words=tuple(Words(*w) for w in p["words"]),
+        )
+        for p in row["passages"]
+    ]  # fmt: skip
+
+
+def fit(path: Path) -> None:
+    rows = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+    open_, near = ([r for r in rows if r["hidden"] is hidden] for hidden in (False, True))
+    print(f"{len(open_)} questions\n\n| weight | right passage first | mean reciprocal rank |")
+    print("|---|---|---|")
+    for weight in WEIGHTS:
+        ranks = [rank(r, weight) for r in open_]
+        first = mean(x == 1 for x in ranks)
+        print(f"| {weight} | {first:.3f} | {mean(1 / x if x else 0 for x in ranks):.3f} |")
+    best = lambda r: max((p[1] or 0.0 for p in r["ranked"]), default=0.0)  # noqa: E731
+    curve("relevance of the best passage", best, open_, near)
+    curve("log-odds of the surest words", surest, open_, near)
+    print("\n| answer | exact | F1 | refused near |\n|---|---|---|---|")
+    line("the model's own", lambda r: strip(r["said"]), open_, near)
+    line("the reader's words", lambda r: best_words(r), open_, near)
+    for sure in sorted({round(q, 1) for q in quantiles(map(surest, open_), PASS)}):
+        for close in (0.0, 1.5, 3.0, 6.0):
+            extract.SURE, extract.CLOSE = sure, close
+            name = f"both, sure {sure}, close {close}"
+            line(name, lambda r: strip(extract.settle(r["said"], passages(r))), open_, near)
+
+
+def rank(row: dict[str, Any], weight: float) -> int:
+    read = [p for p in row["ranked"] if p[1] is not None]
+    order = sorted(read, key=lambda p: -(evidence.logit(p[1]) + weight * p[2]))
+    uris = list(dict.fromkeys(p[0] for p in order))
+    return uris.index(row["right"]) + 1 if row["right"] in uris else 0
+
+
+def surest(row: dict[str, Any]) -> float:
+    found = extract.extracts(passages(row))
+    return found[0].sure if found else -99.0
+
+
+def best_words(row: dict[str, Any]) -> str:
+    found = extract.extracts(passages(row))
+    return found[0].text if found else ""
+
+
+def strip(text: str) -> str:
+    return extract._MARKERS.sub("", text).strip()
+
+
+def curve(
+    name: str, value: Callable[[dict[str, Any]], float], open_: Sequence[Any], near: Sequence[Any]
+) -> None:
+    print(f"\n| {name} | answerable pass | near stopped |\n|---|---|---|")
+    for threshold in quantiles(map(value, open_), PASS):
+        passed = mean(value(r) >= threshold for r in open_)
+        stopped = mean(value(r) < threshold for r in near)
+        print(f"| {threshold:.4f} | {passed:.3f} | {stopped:.3f} |")
+
+
+def line(
+    name: str, said: Callable[[dict[str, Any]], str], open_: Sequence[Any], near: Sequence[Any]
+) -> None:
+    exact = mean(any(bare(said(r)) == bare(a) for a in r["answers"]) for r in open_)
+    f1 = mean(max(character_f1(said(r), a) for a in r["answers"]) for r in open_)
+    print(f"| {name} | {exact:.3f} | {f1:.3f} | {mean(not said(r) for r in near):.3f} |")
+
+
+def quantiles(values: Iterable[float], shares: Sequence[float]) -> list[float]:
+    """The value that so many reach."""
+    ordered = sorted(values, reverse=True)
+    return [ordered[min(int(len(ordered) * share), len(ordered) - 1)] for share in shares]
+
+
+def mean(values: Iterable[float]) -> float:
+    listed = list(values)
+    return sum(listed) / len(listed)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    asking, fitting = verbs.add_parser("ask"), verbs.add_parser("fit")
+    asking.add_argument("--jaquad", type=Path, required=True)
+    asking.add_argument("-n", type=int, default=120)
+    for one in (asking, fitting):
+        one.add_argument("--rows", type=Path, required=True)
+    given = parser.parse_args()
+    if given.verb == "ask":
+        ask(given.jaquad, given.rows, given.n)
+    else:
+        fit(given.rows)
+
+
+if __name__ == "__main__":
+    main()
