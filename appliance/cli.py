@@ -180,17 +180,62 @@ def ask(question: str, as_user: As, as_json: AsJson = False) -> None:
 
 @app.command()
 def search(
-    query: str, as_user: As, k: Annotated[int, typer.Option("-k")] = 5, as_json: AsJson = False
+    query: str,
+    as_user: As,
+    k: Annotated[int, typer.Option("-k")] = 5,
+    rerank: Annotated[
+        bool, typer.Option("--rerank", help="読解モデルに並べ替えさせる。時間がかかる。")
+    ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """答えを作らずに、根拠になる箇所だけを探す（`kura up` の稼働中に）。"""
     with _door(as_user, ["search"]) as door:
-        found = door("POST", "/api/v1/search", {"question": query, "k": k})
+        wanted = {"question": query, "k": k, "rerank": rerank}
+        found = door("POST", "/api/v1/search", wanted)
     if as_json:
         _print_json(found)
         return
     for passage in found["passages"]:
         _print(f"{passage['n']}. {passage['title']} {passage['label']}（{passage['source']}）")
         _print("   " + " ".join(passage["text"].split())[:200])
+
+
+@app.command("eval")
+def evaluate(
+    path: Annotated[Path, typer.Argument(help="質問の一覧（JSONL）か、SQuAD 形式のファイル。")],
+    questions: Annotated[
+        int, typer.Option("--questions", "-n", help="抜き出す数。0 はすべて。")
+    ] = 0,
+    seed: Annotated[int, typer.Option(help="抜き出しの種。")] = 1,
+    accept: Annotated[
+        bool, typer.Option("--accept", help="前回より悪くても、今回を基準にする。")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """質問の一覧で精度を測り、前回と比べる。悪くなっていれば終了コード 3（`kura up` の稼働中に）。"""
+    from appliance.evaluation import live, measures, report, scratch, sets
+
+    settings = _settings()
+    found = sets.read(path)
+    with report.Bar(quiet=as_json) as bar:
+        if found.paragraphs:
+            said = scratch.ask(found, settings, questions, seed, bar.step)
+        else:
+            asked = scratch.some(found, questions, seed)
+            said = live.ask(asked, lambda user: _door(user, ["query", "search"]), bar.step)
+    made = measures.figures(said) | {"set": found.name, "slices": measures.slices(said)}
+    kept = report.Kept(settings.data / "evaluations", found.digest, f"{questions}-{seed}")
+    before = kept.last()
+    worse = measures.worse(made, before) if before else []
+    made |= {"worse": worse}
+    if accept or not worse:
+        kept.keep(made)
+    if as_json:
+        _print_json(made)
+    else:
+        _print(report.text(made, before))
+    if worse and not accept:
+        raise typer.Exit(3)
 
 
 # --- looking after ----------------------------------------------------------------

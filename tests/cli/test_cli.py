@@ -159,6 +159,18 @@ def test_the_web_alone_serves_shows_its_code_and_stops(home: dict[str, str]) -> 
     assert all(json.loads(line) for line in log.splitlines())
 
 
+def test_an_evaluation_says_what_it_cannot_read(home: dict[str, str], tmp_path: Path) -> None:
+    asked = tmp_path / "質問.jsonl"
+    assert "質問.jsonl" in kura(home, "eval", str(asked), status=1).stderr
+    asked.write_text('{"question": "a"}\n{}', "utf-8")
+    assert "line 2" in kura(home, "eval", str(asked), status=1).stderr
+    asked.write_text('{"question": "a", "viewer": "nobody"}', "utf-8")
+    assert "nobody" in kura(home, "eval", str(asked), status=78).stderr
+    kura(home, "user", "add", "ito")
+    asked.write_text('{"question": "a", "viewer": "ito"}', "utf-8")
+    assert "kura up" in kura(home, "eval", str(asked), status=78).stderr
+
+
 def told_status(home: dict[str, str]) -> str:
     done = subprocess.run(
         [sys.executable, "-m", "appliance.cli", "status", "--json"],

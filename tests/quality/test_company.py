@@ -5,9 +5,13 @@ How well the model answers is measured by `make quality`, not asserted here.
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import subprocess
+import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -77,6 +81,43 @@ def test_a_withdrawn_group_is_withdrawn_at_once(company: Company) -> None:
     finally:
         for name, members in groups.items():
             put(name, members)
+
+
+def test_an_evaluation_is_compared_with_the_last_one(company: Company, tmp_path: Path) -> None:
+    """`kura eval` as an administrator runs it: asked with the viewers' rights."""
+    closed = next(q for q in CLOSED if q.denied)
+    asked = tmp_path / "質問.jsonl"
+    rows = [
+        {"question": closed.question, "viewer": viewer, "documents": [closed.uri], "slice": viewer}
+        for viewer in (closed.viewer, closed.denied[0])
+    ]
+    rows.append({"question": "社員食堂の日替わり定食はいくらですか", "unanswerable": True})
+    asked.write_text("\n".join(json.dumps(r, ensure_ascii=False) for r in rows), "utf-8")
+
+    def evaluate(*more: str) -> subprocess.CompletedProcess[str]:
+        environment = os.environ | {
+            "KURA_DATA": str(company.settings.data),
+            "KURA_MODELS": str(company.settings.models),
+            "KURA_WEB_PORT": str(company.settings.web_port),
+        }
+        command = [sys.executable, "-m", "appliance.cli", "eval", str(asked), *more]
+        return subprocess.run(command, env=environment, capture_output=True, text=True)
+
+    done = evaluate("--json")
+    made = json.loads(done.stdout)
+    assert (done.returncode, made["questions"], made["unanswerable"]) == (0, 3, 1)
+    assert made["slices"][closed.viewer]["recall@10"] == 1.0
+    assert made["slices"][closed.denied[0]]["recall@10"] == 0.0
+    assert "前回 0.500" in evaluate().stdout
+
+    (kept,) = (company.settings.data / "evaluations").glob("*.json")
+    better = json.loads(kept.read_text("utf-8"))
+    better["intervals"]["recall@10"] = [0.9, 1.0]
+    kept.write_text(json.dumps(better), "utf-8")
+    worse = evaluate()
+    assert (worse.returncode, "--accept" in worse.stdout) == (3, True)
+    assert evaluate("--accept").returncode == 0
+    assert evaluate().returncode == 0
 
 
 def test_infer_killed_in_mid_answer_is_told_and_comes_back(company: Company) -> None:
