@@ -147,8 +147,10 @@ class Answerer:
             return
         yield Piece(cited.text)
         citations = self._placed(viewer, cited.citations)
-        dangling = speech.dangling if text == speech.text else 0
-        yield Answer(cited.text, citations, passages, "complete", asked, dangling, cited.statements)
+        own = text == speech.text
+        ended: Ended = "cut" if own and self._cut(speech) else "complete"
+        dangling = speech.dangling if own else 0
+        yield Answer(cited.text, citations, passages, ended, asked, dangling, cited.statements)
 
     def _ending(
         self,

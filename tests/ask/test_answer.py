@@ -209,6 +209,12 @@ def test_a_reader_that_is_not_sure_lets_nothing_stand(read):
     assert (answer.text, answer.ended, read.shown) == (NOT_FOUND, "no_evidence", NOT_FOUND)
 
 
+def test_a_small_models_answer_that_was_cut_says_so(read):
+    long = "日当は三千円とする[1]。" + "".join(f"第{n}に日当は三千円とする。" for n in range(40))
+    cut = read.ask("日当は三千円ですか", *long, caution=0.4)
+    assert (cut.ended, cut.text.startswith("日当は三千円とする")) == ("cut", True)
+
+
 def test_a_stopped_answer_shows_what_was_said_until_then(read):
     calls = iter([False, True, True, True, True, True])
     answer = read.ask(
