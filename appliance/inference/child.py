@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import base64
 import ctypes
+import gc
 import json
 import os
 import signal
@@ -18,7 +19,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -48,8 +49,13 @@ class Child:
 
     def run(self) -> None:
         """Until the parent hangs up."""
-        spec = json.loads(self._lines.readline())
-        threading.Thread(target=self._load_encoders, args=(spec,), daemon=True).start()
+        told: Future[dict[str, Any]] = Future()
+        threading.Thread(target=self._load_encoders, args=(told,), daemon=True).start()
+        line = self._lines.readline()
+        if not line:
+            return
+        spec = json.loads(line)
+        told.set_result(spec)
         try:
             self._local = Local(
                 Path(spec["path"]),
@@ -116,30 +122,38 @@ class Child:
             raise ModelUnreachable(self._encoders_error)
         return self._encoders[role]
 
-    def _load_encoders(self, spec: Mapping[str, Any]) -> None:
-        from appliance.inference.embed import LocalEmbedder
-        from appliance.inference.rerank import LocalReranker
-
-        kinds = {"embedder": LocalEmbedder, "reranker": LocalReranker}
+    def _load_encoders(self, told: Future[dict[str, Any]]) -> None:
+        """The libraries take seconds: they are loaded before it is told which models."""
+        role = "libraries"
         try:
+            import sentence_transformers  # noqa: F401
+
+            from appliance.inference.embed import LocalEmbedder
+            from appliance.inference.rerank import LocalReranker
+
+            kinds = {"embedder": LocalEmbedder, "reranker": LocalReranker}
+            spec = told.result()
             for role, kind in kinds.items():
                 if (wanted := spec[role])["folder"]:
                     folder, name, threads = wanted["folder"], wanted["name"], wanted["threads"]
                     self._encoders[role] = kind(Path(folder), name, self._cores, threads)
             if (wanted := spec["reader"])["adapter"]:
                 role = "reader"
-                self._encoders[role] = self._reader(spec["embedder"]["folder"], **wanted)
+                self._encoders[role] = self._reader(**wanted)
         except Exception as error:
             self._encoders_error = f"the {role} cannot be loaded: {error}"
             raise
         finally:
             self._encoders_loaded.set()
+            gc.freeze()  # what was loaded stays: nobody need look through it again
+            gc.enable()
 
-    def _reader(self, base: str, adapter: str, name: str, threads: int) -> Any:
-        from appliance.inference.crossreader import LocalReader
+    def _reader(self, adapter: str, name: str, threads: int) -> Any:
+        from appliance.inference.crossreader import LocalReader, Tokens
 
-        bert = self._encoders["embedder"].bert
-        return LocalReader(Path(adapter), Path(base), bert, name, self._cores, threads)
+        embedder = self._encoders["embedder"]
+        tokens = Tokens(embedder.tokenizer)
+        return LocalReader(Path(adapter), embedder.bert, tokens, name, self._cores, threads)
 
     def _hear(self, id: int, event: Piece | End) -> None:
         kind = "piece" if isinstance(event, Piece) else "end"
@@ -179,6 +193,7 @@ def _said(error: ApplianceError) -> dict[str, str]:
 def main() -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent says when to stop
+    gc.disable()  # until all is loaded: looking for rubbish takes a fifth of the time
     wire = socket.socket(fileno=int(sys.argv[1]))
     Child(wire).run()
     os._exit(0)  # native threads may still be in the middle of something

@@ -67,10 +67,14 @@ class Read:
 class Tokens:
     """The embedder's tokenizer, for pairs."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, tokenizer: Any) -> None:
+        self._tokenizer = tokenizer
+
+    @classmethod
+    def load(cls, folder: Path) -> Tokens:
         from tokenizers import Tokenizer
 
-        self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        return cls(Tokenizer.from_file(str(folder / "tokenizer.json")))
 
     def pair(self, question: str, text: str) -> Pair:
         """A long question is cut at its end, then the passage at its end."""
@@ -154,12 +158,13 @@ class Network(nn.Module):  # type: ignore[misc]
 class LocalReader:
     """The Reader inside `kura infer`: `adapter`, a verified file, on a copy of the embedder's BERT.
 
+    `tokens` may hold the embedder's own tokenizer, which takes a second to load: it is only read.
     Scores are between 0 and 1. As in LocalEmbedder, only products are bfloat16. Raises
     SettingsError for an adapter of another model.
     """
 
     def __init__(
-        self, adapter: Path, base: Path, bert: Any, name: str, cores: Cores, threads: int = 0
+        self, adapter: Path, bert: Any, tokens: Tokens, name: str, cores: Cores, threads: int = 0
     ) -> None:
         from safetensors import SafetensorError, safe_open
 
@@ -172,9 +177,9 @@ class LocalReader:
                 scale = float(file.metadata()["scale"])
                 self._net.merge({name: file.get_tensor(name) for name in file.keys()}, scale)  # noqa: SIM118
         except (SafetensorError, KeyError, TypeError, RuntimeError) as error:
-            raise SettingsError(f"{adapter.name} does not fit {base.name}: {error}") from None
+            raise SettingsError(f"{adapter.name} does not fit the embedder: {error}") from None
         self._net.to(self._device).eval()
-        self._tokens = Tokens(base)
+        self._tokens = tokens
         self._fast = has_bfloat16(self._device)
         self._name = name
         gpu = self._device == "cuda"

@@ -77,6 +77,10 @@ class LocalEmbedder:
         """The network itself, for a reader that is a change of it."""
         return self._model[0].auto_model
 
+    @property
+    def tokenizer(self) -> Any:
+        return self._model.tokenizer.backend_tokenizer
+
     def embed(self, texts: Sequence[str], role: Role) -> Vectors:
         """Longer texts than the model reads (512 tokens) are cut at its end.
 

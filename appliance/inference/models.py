@@ -7,6 +7,7 @@ installed with the product, and what a site brings itself is a row here.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib.util
 import shutil
@@ -235,5 +236,14 @@ def _check(model: Model, folder: Path) -> None:
 
 
 def digest(path: Path) -> str:
+    """Of an unchanged file it is computed once in a process."""
+    stat = path.stat()
+    return _digest(
+        path, (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+    )
+
+
+@functools.cache
+def _digest(path: Path, unchanged: tuple[int, ...]) -> str:
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

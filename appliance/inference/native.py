@@ -57,10 +57,13 @@ class _Gone(Exception):
 
 
 class Native:
-    """The Backend in a child. `spec` is what `child.Child.run` reads first."""
+    """The Backend in a child. `spec` is what `child.Child.run` reads first.
 
-    def __init__(self, spec: dict[str, Any]) -> None:
-        self._spec = spec
+    The child starts at once, with its libraries, and waits for `load` to be told of the models.
+    """
+
+    def __init__(self) -> None:
+        self._spec: dict[str, Any] | None = None
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
         self._ready = False
@@ -81,12 +84,17 @@ class Native:
 
     @property
     def slots(self) -> int:
-        return int(self._spec["slots"]) if self._ready else 0
+        return int(self._spec["slots"]) if self._spec and self._ready else 0
 
     @property
     def pid(self) -> int:
         """The child's process id, 0 while there is none."""
         return self._process.pid if self._process else 0
+
+    def load(self, spec: dict[str, Any]) -> None:
+        with self._changed:
+            self._spec = spec
+            self._changed.notify_all()
 
     def wait_ready(self, timeout_s: float) -> None:
         """Raises SettingsError if the models cannot be loaded, ModelUnreachable if it takes too long."""
@@ -191,7 +199,10 @@ class Native:
             )
         theirs.close()
         watch = _Watch(self._process)
-        self._send(self._spec)
+        with self._changed:
+            self._changed.wait_for(lambda: self._spec or self._closing)
+        if self._spec:
+            self._send(self._spec)
         with ours.makefile("r", encoding="utf-8") as lines:
             try:
                 for line in lines:

@@ -419,11 +419,16 @@ def _usage(end: work.End) -> dict[str, Any]:
     }
 
 
-def budget(settings: Settings) -> plan.Plan:
-    """What the models will need of this machine's memory. Raises DigestMismatch, ModelFileInvalid."""
+def budget(settings: Settings, free: int | None = None) -> plan.Plan:
+    """What the models will need of this machine's memory, of which `free` bytes may be taken.
+
+    Raises DigestMismatch, ModelFileInvalid.
+    """
     sequences = 2 * (settings.infer_slots + local.CACHED)  # a sliding window wants two of each
     outputs = max(sequences, settings.infer_slots + work.GUESSES)
-    return plan.plan(settings, slots=settings.infer_slots, sequences=sequences, outputs=outputs)
+    return plan.plan(
+        settings, slots=settings.infer_slots, sequences=sequences, outputs=outputs, host=free
+    )
 
 
 def load(settings: Settings) -> Models:
@@ -432,6 +437,19 @@ def load(settings: Settings) -> Models:
     Raises DigestMismatch or ModelFileInvalid when a file is not what it should be, SettingsError
     when the machine is too small, ModelUnreachable.
     """
+    free = plan.host_memory()  # before the child takes of it
+    child = native.Native()
+    try:
+        child.load(_wanted(settings, free))
+        child.wait_ready(LOADING_S)
+        return _served(child, settings)
+    except ApplianceError:
+        child.close()
+        raise
+
+
+def _wanted(settings: Settings, free: int) -> dict[str, Any]:
+    """What the child is to load, every file checked before native code sees it."""
     llm = models.named(models.DEFAULT_LLM)
     embedder = models.named(models.DEFAULT_EMBEDDER)
     reader = None if settings.reranker else models.named(models.DEFAULT_READER)
@@ -441,42 +459,41 @@ def load(settings: Settings) -> Models:
         row = models.named(llm.adapter)
         adapters.append(models.verified(row, settings.models) / next(iter(row.files)))
     for file in (folder / next(iter(llm.files)), *adapters):
-        gguf.read(file)  # before native code sees it
-    planned = budget(settings)
+        gguf.read(file)
+    planned = budget(settings, free)
     if planned.refusal:
         raise SettingsError(planned.refusal)
-    child = native.Native(
-        native.spec(
-            folder / next(iter(llm.files)),
-            adapters,
-            models.verified(embedder, settings.models),
-            embedder.name,
-            context_tokens=settings.context_tokens,
-            slots=settings.infer_slots,
-            threads=settings.generator_threads,
-            gpu_layers=planned.gpu_layers,
-            reranker=settings.own_reranker,
-            reader=models.verified(reader, settings.models) / next(iter(reader.files))
-            if reader
-            else None,
-            reader_name=reader.name if reader else "",
-        )
+    return native.spec(
+        folder / next(iter(llm.files)),
+        adapters,
+        models.verified(embedder, settings.models),
+        embedder.name,
+        context_tokens=settings.context_tokens,
+        slots=settings.infer_slots,
+        threads=settings.generator_threads,
+        gpu_layers=planned.gpu_layers,
+        reranker=settings.own_reranker,
+        reader=models.verified(reader, settings.models) / next(iter(reader.files))
+        if reader
+        else None,
+        reader_name=reader.name if reader else "",
     )
-    try:
-        child.wait_ready(LOADING_S)
-        vectors = native.ChildEmbedder(child, embedder.name, embedder.dim)
-        vectors.embed(["準備"], "query")
-        scores: Reranker | None = None
-        reads: Reader | None = None
-        if reader:
-            scores = reads = native.ChildReader(child, reader.name)
-        elif settings.own_reranker:
-            scores = native.ChildReranker(child, Path(settings.own_reranker).name)
-        if scores:
-            scores.scores("準備", ["準備"])
-    except ApplianceError:
-        child.close()
-        raise
+
+
+def _served(child: native.Native, settings: Settings) -> Models:
+    """The models of a child that is ready, each used once."""
+    llm = models.named(models.DEFAULT_LLM)
+    embedder = models.named(models.DEFAULT_EMBEDDER)
+    vectors = native.ChildEmbedder(child, embedder.name, embedder.dim)
+    vectors.embed(["準備"], "query")
+    scores: Reranker | None = None
+    reads: Reader | None = None
+    if not settings.reranker:
+        scores = reads = native.ChildReader(child, models.DEFAULT_READER)
+    elif settings.own_reranker:
+        scores = native.ChildReranker(child, Path(settings.own_reranker).name)
+    if scores:
+        scores.scores("準備", ["準備"])
     answers = host.Host(
         child,
         context_tokens=settings.context_tokens,

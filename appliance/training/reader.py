@@ -395,7 +395,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         export(given.out, given.adapter)
         return
     torch.set_num_threads(given.threads)
-    tokens = crossreader.Tokens(given.model)
+    tokens = crossreader.Tokens.load(given.model)
     if given.verb == "measure":
         net, kept = load(given.out, given.model)
         read = examples.read(given.data.glob("jaquad_dev_*.json"))

@@ -46,7 +46,9 @@ def local(
     bert = crossreader.Network.load(folder).bert.eval()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(crossreader, "has_bfloat16", lambda device: request.param)
-        made = crossreader.LocalReader(adapter, folder, bert, "small", Cores())
+        made = crossreader.LocalReader(
+            adapter, bert, crossreader.Tokens.load(folder), "small", Cores()
+        )
     yield made
     made.close()
 
@@ -70,7 +72,9 @@ def test_an_answer_ends_with_its_line() -> None:
 def test_the_embedder_stays_as_it_was_and_shares_its_words(folder: Path, adapter: Path) -> None:
     bert = crossreader.Network.load(folder).bert.eval()
     before = {name: part.clone() for name, part in bert.named_parameters()}
-    reader = crossreader.LocalReader(adapter, folder, bert, "small", Cores())
+    reader = crossreader.LocalReader(
+        adapter, bert, crossreader.Tokens.load(folder), "small", Cores()
+    )
     reader.close()
     assert all(torch.equal(part, before[name]) for name, part in bert.named_parameters())
     shared = reader._net.bert.embeddings.word_embeddings.weight
@@ -81,8 +85,9 @@ def test_an_adapter_of_another_model_is_refused(
     folder: Path, adapter: Path, tmp_path: Path
 ) -> None:
     bert = crossreader.Network.load(folder).bert
+    tokens = crossreader.Tokens.load(folder)
     save_file({"other": torch.zeros(2)}, tmp_path / "other.safetensors", {"scale": "1"})
     (tmp_path / "torn.safetensors").write_bytes(adapter.read_bytes()[:-100])
     for name in ("other.safetensors", "torn.safetensors"):
         with pytest.raises(SettingsError, match=name):
-            crossreader.LocalReader(tmp_path / name, folder, bert, "x", Cores())
+            crossreader.LocalReader(tmp_path / name, bert, tokens, "x", Cores())

@@ -128,7 +128,8 @@ def test_the_same_seed_gives_the_same_answer(client: InferClient) -> None:
 def test_a_model_that_cannot_be_loaded_is_named_at_start(tmp_path: Path) -> None:
     broken = tmp_path / "broken.gguf"
     broken.write_bytes(b"GGUF" + bytes(100))
-    child = Native(spec(broken, [], tmp_path, "none", context_tokens=512, slots=2, threads=1))
+    child = Native()
+    child.load(spec(broken, [], tmp_path, "none", context_tokens=512, slots=2, threads=1))
     with pytest.raises(SettingsError, match=r"broken\.gguf"):
         child.wait_ready(60)
     child.close()

@@ -44,10 +44,10 @@ def groups() -> list[reader.Group]:
 
 def test_a_pair_keeps_the_places_of_the_passage(folder: Path) -> None:
     question, text, _ = PAIRS[0]
-    pair = crossreader.Tokens(folder).pair(question, text)
+    pair = crossreader.Tokens.load(folder).pair(question, text)
     assert "".join(text[a:b] for a, b in pair.offsets) == text
     assert len(pair.tokens) == len(question) + len(text) + 3
-    long = crossreader.Tokens(folder).pair(question * 40, text * 60)
+    long = crossreader.Tokens.load(folder).pair(question * 40, text * 60)
     assert len(long.tokens) == crossreader.READS
     assert long.first == crossreader.QUESTION_TOKENS + 1
 
@@ -55,7 +55,7 @@ def test_a_pair_keeps_the_places_of_the_passage(folder: Path) -> None:
 def test_it_learns_which_passage_answers_and_where_and_goes_on_where_it_was(
     folder: Path, groups: list[reader.Group], tmp_path: Path
 ) -> None:
-    words = crossreader.Tokens(folder)
+    words = crossreader.Tokens.load(folder)
     plan = reader.Plan(steps=120, groups_per_step=4, rate=3e-3)
     (tmp_path / "plan.json").write_text("{}", "utf-8")
     halves = []
@@ -89,7 +89,7 @@ def test_it_learns_which_passage_answers_and_where_and_goes_on_where_it_was(
 
 
 def test_padding_changes_nothing(folder: Path) -> None:
-    words, net = crossreader.Tokens(folder), crossreader.Network.load(folder).eval()
+    words, net = crossreader.Tokens.load(folder), crossreader.Network.load(folder).eval()
     reader.start_lora(net, 1)
     short, long = words.pair("寮は", "短い"), words.pair("寮は何年からですか", PAIRS[3][1] * 3)
     with torch.no_grad():
