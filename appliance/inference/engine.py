@@ -41,7 +41,10 @@ DRAFT_STREAMS = 4
 DRAFT_GRAMS = (4, 3)  # lengths of what must repeat before the rest is guessed
 TRUST = 0.5  # in a stream's guesses before any was seen to be right or wrong
 LEARNING = 0.2  # how much each of them changes it
-TOGETHER_S = 10.0  # a stream whose prompt was read waits no longer for those that came with it
+# Steps that a stream whose prompt was read waits for those that came with it: eight prompts of 650
+# tokens are twenty. A limit of ten seconds did the same, until a day on which those eight took fifteen:
+# streams began one by one, and words came 1.0 s apart at p99 instead of 0.2.
+TOGETHER = 24
 WORTH = 32  # tokens that another is reading now and that it pays to wait for
 GRAMMAR_SECONDS = 20.0  # of choosing tokens by a grammar, in one request
 
@@ -84,6 +87,7 @@ class Slot:
     known: list[int]  # prompt and what was written
     arrived: float  # by time.monotonic
     ready: float = math.inf  # since when only the last token of its prompt is missing
+    waited: int = 0  # steps since
     node: prefix.Node | None = None  # its pinned prefix
     past: int = 0
     owned: int = 0  # cells that only this slot holds
@@ -131,7 +135,9 @@ class Counts:
 class Engine:
     """Starts its thread at construction. `slots` sequences run, `cached` more hold prefixes.
 
-    Prefixes that nobody runs on keep at most `idle` cells; None: whatever nobody else wants.
+    Prefixes that nobody runs on keep at most `idle` cells, and while others run only what somebody
+    has come back for: the more cells are in use, the longer a step takes. None: whatever nobody
+    else wants.
     """
 
     def __init__(
@@ -149,7 +155,7 @@ class Engine:
         self._cores = cores
         self._free = list(range(slots))
         self._prefixes = prefix.Prefixes(core, range(slots, slots + cached))
-        self._idle = core.context_tokens if idle is None else idle
+        self._idle = idle
         self._slots: list[Slot] = []  # in order of arrival
         self._inbox: queue.SimpleQueue[Work | int | None] = queue.SimpleQueue()
         self._closing = False
@@ -278,7 +284,8 @@ class Engine:
         Where prompts and streams are computed apart, a stream that began while many prompts are
         read would get a token a step, and each step would be longer by a batch of few tokens.
         """
-        if time.monotonic() - slot.ready > TOGETHER_S:
+        slot.waited += 1
+        if slot.waited > TOGETHER:
             return True
         return not any(s.reading and s.arrived <= slot.ready for s in self._slots)
 
@@ -305,6 +312,8 @@ class Engine:
         slot.node = node
         slot.past = slot.reused = node.end
         self.counts.reused += node.end
+        if all(s.node for s in self._slots):
+            self._spare()
 
     def _make_room(self, tokens: int) -> None:
         owned, cached = self.used()
@@ -412,9 +421,17 @@ class Engine:
         if slot.past:
             self._keep(slot)
         self._release(slot)
-        self._prefixes.give_way(self._prefixes.idle - self._idle)
+        self._spare()
         end = End(finish, len(slot.work.tokens), slot.written, message, slot.reused)
         self._emit(slot.work.id, end)
+
+    def _spare(self) -> None:
+        """Let go of prefixes that cost more than they promise."""
+        if self._idle is None:
+            return
+        if len(self._slots) > 1:
+            self._prefixes.forget_unlent()
+        self._prefixes.give_way(self._prefixes.idle - self._idle)
 
     def _release(self, slot: Slot) -> None:
         if slot.node:

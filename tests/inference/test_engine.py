@@ -164,7 +164,7 @@ def test_where_they_are_computed_apart_who_comes_together_starts_together(runnin
 
 
 def test_nobody_waits_long_for_those_who_came_together(running, monkeypatch) -> None:
-    monkeypatch.setattr("appliance.inference.engine.TOGETHER_S", 0.05)
+    monkeypatch.setattr("appliance.inference.engine.TOGETHER", 5)
     core = FakeCore(context_tokens=2048, pause_s=0.01, apart=True)
     one = running(core)
     short, long = prompt(random.Random(1), 10), prompt(random.Random(2), 1500)
@@ -233,6 +233,28 @@ def test_what_nobody_runs_on_keeps_no_more_than_its_share(running) -> None:
     one.wait(newest), one.wait(oldest)
     assert one.ends[newest].reused == 100
     assert one.ends[oldest].reused == 40  # the system prompt outlives what was asked after it
+
+
+def test_beside_others_only_what_somebody_came_back_for_is_kept(running) -> None:
+    core = FakeCore(context_tokens=2048)
+    one = running(core, slots=6, cached=12, idle=900)
+    dice = random.Random(6)
+    system, page = prompt(dice, 40), prompt(dice, 80)
+    shared = [[*system, *page, *prompt(dice, 10)] for _ in range(2)]
+    alone = [[*system, *prompt(dice, 60)] for _ in range(6)]
+    for p in (*shared, *alone):
+        assert one.wait(one.start(p, limit=5)) == text(p, 5)
+    core.pause_s = 0.01
+    others = [one.start(prompt(dice, 30), limit=60) for _ in range(3)]
+    deadline = time.monotonic() + WAIT_S
+    while len(one.said) < len(shared) + len(alone) + 3:
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+    again = [one.start([*p, 5], limit=5) for p in (alone[0], shared[0])]
+    assert [one.wait(i) for i in again] == [text([*p, 5], 5) for p in (alone[0], shared[0])]
+    assert [one.ends[i].reused for i in again] == [40, 120]
+    for other in others:
+        one.wait(other)
 
 
 @pytest.mark.parametrize("apart", [False, True])
