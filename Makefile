@@ -4,7 +4,7 @@ SHELL := /bin/bash
 BIN := .venv/bin
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: help preflight install install-dev models ui demo test check lint bench bench-serve quality lock sample clean
+.PHONY: help preflight install install-dev models ui demo test check lint bench bench-serve bench-search quality lock sample clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -42,6 +42,9 @@ bench: install ## speed on this machine, written to docs/en/bench.md
 
 bench-serve: install ## the engine beside llama-server, written to docs/en/serve.md
 	@$(BIN)/python -m tests.bench.serve
+
+bench-search: install ## search among a million chunks, written to docs/en/search.md; takes an hour
+	@$(BIN)/python -m tests.bench.search
 
 quality: install ## the golden questions, written to docs/en/quality.md
 	@$(BIN)/python -m tests.quality

@@ -1,72 +1,41 @@
-"""Nearest vectors, exactly: FAISS over the chunks a viewer may read.
+"""Nearest vectors: FAISS over the chunks a viewer may read.
 
 Rows live in segments that never change, except for which of them are alive: a removal or an
 addition makes a new tuple of segments, swapped in at once. So a search works on one state from
 beginning to end while another thread applies changes, and neither waits for the other.
-Segments of similar size are merged, so there are about log2(rows) of them.
+Segments of similar size are merged, so there are about log2(rows) of them. Small ones are searched
+exactly. What makes a large one takes minutes, and goes on in a thread beside.
 """
 
 from __future__ import annotations
 
+import functools
 import logging
-import secrets
+import sys
 import threading
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
-from io import BytesIO
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import faiss
 import numpy as np
-from numpy.typing import NDArray
+from pyroaring import BitMap64
 
-from appliance.search.snapshot import Snapshots
+from appliance.search import segments
+from appliance.search.segments import NARROW, Cover, Flat, Found, Mask, Rows, Segment
+from appliance.search.snapshot import Snapshots, Workshop
 from appliance.types import ChunkIds, Entry, Hit, IndexChanges, Query, Scope, Vectors
 
 log = logging.getLogger(__name__)
 
-Rows = NDArray[np.int64]  # positions within a segment, rising
-Found = tuple[NDArray[np.float32], Rows]  # scores and rows, in no order
-
-_GATHER_SHARE = 0.01  # below this share of a segment, gathering rows beats testing each
-_FORMAT = 1
+LARGE = 50_000  # rows; to look at them all takes 5 ms with one thread
+_COVERS = 32  # kept: as many readers' scopes, times segments
+_FORMAT = 2
 
 # requests come in threads of their own; one search on all cores only makes the others wait
 faiss.omp_set_num_threads(1)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Segment:
-    name: str
-    ids: ChunkIds  # sorted: row i holds the vector of chunk ids[i]
-    index: Any  # faiss.IndexFlatIP
-    alive: NDArray[np.bool_]
-
-    @property
-    def size(self) -> int:
-        return len(self.ids)
-
-    @property
-    def vectors(self) -> Vectors:
-        """All rows, without a copy; valid as long as the segment."""
-        n, dim = self.index.ntotal, self.index.d
-        flat = faiss.rev_swig_ptr(self.index.get_xb(), n * dim)
-        return np.asarray(flat, np.float32).reshape(n, dim)
-
-    def rows_of(self, wanted: ChunkIds) -> Rows:
-        """Rows that are alive and whose chunk is in `wanted` (sorted)."""
-        mask = self.alive
-        if len(wanted) < self.size:
-            rows = np.minimum(np.searchsorted(self.ids, wanted), self.size - 1)
-            return np.asarray(rows[(self.ids[rows] == wanted) & mask[rows]], np.int64)
-        return np.asarray(np.flatnonzero(mask & _member(self.ids, wanted)), np.int64)
-
-    def without(self, gone: ChunkIds) -> Segment:
-        alive = self.alive & ~_member(self.ids, gone)
-        if np.array_equal(alive, self.alive):
-            return self
-        return replace(self, alive=alive)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,20 +45,30 @@ class State:
 
 
 class DenseIndex:
-    """The best k by inner product, exact at any selectivity.
+    """The best k by inner product: exact up to `large` rows, and nearly so beyond, in any scope.
 
     `space` names the vector space; a snapshot of another space or dimension is not used. Any
     number of threads may search while one applies. Raises ValueError for a vector that does
     not fit, and changes nothing then.
     """
 
-    def __init__(self, folder: Path, dim: int, space: str = "") -> None:
+    def __init__(self, folder: Path, dim: int, space: str = "", large: int = LARGE) -> None:
         self._dim = dim
         self.space = space
+        self._large = large
+        self._folder = folder
         self._snapshots = Snapshots(folder)
+        self._workshop: Workshop | None = None  # where large segments are made
         self._writing = threading.Lock()
-        self._files: dict[str, Path] = {}  # segment name -> its folder, once saved
+        self._compacting = threading.Lock()
+        self._compacts = False  # whether a thread does
+        self._busy: frozenset[str] = frozenset()  # segments it is making a large one of
+        self._files: dict[str, Path] = {}  # segment name -> the folder its files are in
+        self._covers: OrderedDict[tuple[int, str], tuple[BitMap64, Mask, Cover]] = OrderedDict()
+        self._covering = threading.Lock()
         self._state = self._load()
+        with self._writing:
+            self._arrange()
 
     @property
     def sequence(self) -> int:
@@ -100,10 +79,11 @@ class DenseIndex:
         fresh = self._segment_of(sorted(added.values(), key=lambda e: e.chunk_id))
         gone = np.union1d(changes.removed, np.fromiter(added, np.int64, len(added)))
         with self._writing:
-            segments = [s.without(gone) for s in self._state.segments]
+            held = [s.without(gone) for s in self._state.segments]
             if fresh is not None:
-                segments.append(fresh)
-            self._state = State(tuple(self._tidy(segments)), changes.sequence)
+                held.append(fresh)
+            self._state = State(tuple(self._tidy(held)), changes.sequence)
+            self._arrange()
 
     def ids(self) -> ChunkIds:
         parts = [s.ids[s.alive] for s in self._state.segments]
@@ -112,15 +92,21 @@ class DenseIndex:
     def search(self, query: Query, k: int, scope: Scope) -> list[Hit]:
         if k <= 0 or not scope.chunks:
             return []
-        wanted = ids_of(scope)
+        wanted = functools.cache(lambda: ids_of(scope))
+        narrow = len(scope.chunks) <= NARROW
         vector = np.ascontiguousarray(query.vector, np.float32).reshape(1, -1)
         hits: list[Hit] = []
         for segment in self._state.segments:
-            rows = segment.rows_of(wanted)
-            if len(rows):
-                scores, best = self._best(segment, rows, vector, min(k, len(rows)))
-                pairs = zip(segment.ids[best].tolist(), scores.tolist(), strict=True)
-                hits += [Hit(i, score) for i, score in pairs]
+            if narrow:
+                rows = segment.rows_of(wanted())
+                scores, best = segment.gathered(rows, vector, min(k, len(rows)))
+            else:
+                cover = self._cover(segment, scope, wanted)
+                if not cover.count:
+                    continue
+                scores, best = self._best(segment, cover, vector, min(k, cover.count))
+            pairs = zip(segment.ids[best].tolist(), scores.tolist(), strict=True)
+            hits += [Hit(i, score) for i, score in pairs]
         return sorted(hits, key=lambda h: (-h.score, h.chunk_id))[:k]
 
     def save(self) -> None:
@@ -128,7 +114,7 @@ class DenseIndex:
             state = self._state
             files: dict[str, Path | bytes] = {}
             for segment in state.segments:
-                files |= self._files_of(segment)
+                files |= _files_of(segment, self._files.get(segment.name))
             facts = {
                 "format": _FORMAT,
                 "dim": self._dim,
@@ -138,20 +124,89 @@ class DenseIndex:
             }
             folder = self._snapshots.write(files, facts)
             self._files = {s.name: folder for s in state.segments}
+            if self._workshop and not self._busy:
+                self._workshop = None  # the generation has its own links
 
-    def _best(self, segment: Segment, rows: Rows, vector: Vectors, k: int) -> Found:
-        """The best k of `rows`, which are sorted and at least k."""
-        if len(rows) <= max(k, _GATHER_SHARE * segment.size):
-            return _gathered(segment, rows, vector, k)
-        parameters = None
-        if len(rows) < segment.size:
-            mask = np.zeros(segment.size, np.bool_)
-            mask[rows] = True
-            bits = np.packbits(mask, bitorder="little")
-            selector = faiss.IDSelectorBitmap(bits)  # type: ignore[call-arg,arg-type]
-            parameters = faiss.SearchParameters(sel=selector)  # type: ignore[call-arg]
-        scores, best = segment.index.search(vector, k, params=parameters)
-        return scores[0], best[0]
+    def compact(self) -> bool:
+        """Make one large segment that is due; it takes minutes. False if none is.
+
+        Searches and changes go on meanwhile. Raises OSError, and changes nothing then.
+        """
+        with self._compacting:
+            with self._writing:
+                chosen = self._due()
+                if not chosen:
+                    return False
+                self._busy = frozenset(s.name for s in chosen)
+                self._workshop = self._workshop or Workshop(self._folder)
+                folder = self._workshop.path
+            try:
+                fresh = segments.listed(chosen, folder)
+                with self._writing:
+                    self._swap(chosen, fresh)
+                    self._files[fresh.name] = folder
+            finally:
+                self._busy = frozenset()
+        return True
+
+    def _swap(self, chosen: Sequence[Segment], fresh: Segment) -> None:
+        """`fresh` instead of `chosen`, without what was removed meanwhile."""
+        now = {s.name: s for s in self._state.segments}
+        for was in chosen:
+            held = now.pop(was.name, None)
+            left = held.alive if held else np.zeros(was.size, np.bool_)
+            fresh = fresh.without(was.ids[was.alive & ~left])
+        rest = list(now.values())
+        larger = sum(s.size >= fresh.size for s in rest)
+        rest.insert(larger, fresh)
+        self._state = State(tuple(self._tidy(rest)), self._state.sequence)
+
+    def _due(self) -> Sequence[Segment]:
+        """What is to become one large segment, if anything."""
+        held = self._state.segments
+        for before, after in zip(held[-2::-1], held[:0:-1], strict=True):
+            if before.size <= 2 * after.size and before.size + after.size >= self._large:
+                return before, after
+        for one in held:
+            mostly_dead = 2 * int(one.alive.sum()) <= one.size
+            if one.size >= self._large and (mostly_dead or isinstance(one, Flat)):
+                return (one,)
+        return ()
+
+    def _arrange(self) -> None:
+        """A thread for what is due. To be called with `_writing` held."""
+        if not self._compacts and self._due():
+            self._compacts = True
+            threading.Thread(target=self._compact_all, name="compaction", daemon=True).start()
+
+    def _compact_all(self) -> None:
+        while True:
+            try:
+                self.compact()
+            except Exception:  # a full disk, most likely: with the next change it is tried again
+                log.exception("a large segment of the dense index could not be made")
+                self._compacts = False
+                return
+            with self._writing:
+                if not self._due():
+                    self._compacts = False
+                    return
+
+    def _cover(self, segment: Segment, scope: Scope, wanted: Callable[[], ChunkIds]) -> Cover:
+        key = (id(scope.chunks), segment.name)
+        kept = self._covers.get(key)
+        if kept and kept[0] is scope.chunks and kept[1] is segment.alive:
+            return kept[2]
+        cover = segment.cover(wanted())
+        with self._covering:
+            self._covers[key] = (scope.chunks, segment.alive, cover)
+            self._covers.move_to_end(key)
+            while len(self._covers) > _COVERS * len(self._state.segments):
+                self._covers.popitem(last=False)
+        return cover
+
+    def _best(self, segment: Segment, cover: Cover, vector: Vectors, k: int) -> Found:
+        return segment.best(cover, vector, k)
 
     def _segment_of(self, entries: list[Entry]) -> Segment | None:
         if not entries:
@@ -160,30 +215,25 @@ class DenseIndex:
             if entry.vector.shape != (self._dim,) or not np.isfinite(entry.vector).all():
                 raise ValueError(f"chunk {entry.chunk_id}: the vector is not {self._dim} numbers")
         ids = np.array([e.chunk_id for e in entries], np.int64)
-        return _segment(ids, np.stack([e.vector for e in entries]))
+        return segments.flat(ids, np.stack([e.vector for e in entries]))
 
-    def _tidy(self, segments: Iterable[Segment]) -> list[Segment]:
+    def _tidy(self, held: Iterable[Segment]) -> list[Segment]:
         """Drop what is dead, merge what is small: the invariant behind log2(rows) segments."""
         kept: list[Segment] = []
-        for segment in segments:
+        for segment in held:
             count = int(segment.alive.sum())
             if not count:
                 continue
-            kept.append(segment if 2 * count > segment.size else _merged([segment]))
-        while len(kept) > 1 and kept[-2].size <= 2 * kept[-1].size:
-            kept[-2:] = [_merged(kept[-2:])]
+            shrink = 2 * count <= segment.size and self._small(segment)
+            kept.append(segments.merged([segment]) if shrink else segment)
+        while len(kept) > 1 and kept[-2].size <= 2 * kept[-1].size and self._small(*kept[-2:]):
+            kept[-2:] = [segments.merged(kept[-2:])]
         return kept
 
-    def _files_of(self, segment: Segment) -> dict[str, Path | bytes]:
-        vectors, ids = f"{segment.name}.faiss", f"{segment.name}.ids.npy"
-        files: dict[str, Path | bytes] = {f"{segment.name}.alive.npy": _npy(segment.alive)}
-        folder = self._files.get(segment.name)
-        if folder is not None and (folder / vectors).exists() and (folder / ids).exists():
-            return files | {vectors: folder / vectors, ids: folder / ids}
-        return files | {
-            vectors: faiss.serialize_index(segment.index).tobytes(),
-            ids: _npy(segment.ids),
-        }
+    def _small(self, *held: Segment) -> bool:
+        """Whether they are quickly merged, and nobody is at it."""
+        free = all(isinstance(s, Flat) and s.name not in self._busy for s in held)
+        return free and sum(s.size for s in held) < self._large
 
     def _load(self) -> State:
         found = self._snapshots.read()
@@ -196,11 +246,11 @@ class DenseIndex:
             return State()
         names: list[str] = facts["segments"]
         self._files = dict.fromkeys(names, folder)
-        return State(tuple(_read(folder, name) for name in names), int(facts["sequence"]))
+        return State(tuple(segments.read(folder, name) for name in names), int(facts["sequence"]))
 
 
 class GpuDense(DenseIndex):
-    """The same answers from a GPU, which must never be given an id selector: FAISS ignores it there.
+    """Exact at any size, from a GPU, which must never be given an id selector: FAISS ignores it there.
 
     Whole segments are searched on the GPU, deeper than k. Everything the search did not return
     scores no better than the last it did, so k allowed hits among the returned are the exact
@@ -225,17 +275,20 @@ class GpuDense(DenseIndex):
         self._place, self._knn = (place, knn) if place and knn else _gpu()
         self._device = threading.Lock()  # GPU resources serve one thread at a time
         self._placed: dict[str, Any] = {}
-        super().__init__(folder, dim, space)
+        super().__init__(folder, dim, space, large=sys.maxsize)
 
-    def _best(self, segment: Segment, rows: Rows, vector: Vectors, k: int) -> Found:
-        if len(rows) <= max(k, _GATHER_SHARE * segment.size) or k > self._DEEPEST:
-            return super()._best(segment, rows, vector, k)
+    def _best(self, segment: Segment, cover: Cover, vector: Vectors, k: int) -> Found:
+        if cover.count <= max(k, NARROW) or k > self._DEEPEST:
+            return super()._best(segment, cover, vector, k)
         with self._device:
             depth = min(segment.size, self._DEEPEST, 4 * k + 64)
             scores, best = self._on_device(segment).search(vector, depth)
-            allowed = (best[0] >= 0) & np.isin(best[0], rows)
+            there = best[0] >= 0
+            scores, best = scores[0][there], best[0][there]
+            allowed = cover.mask[best]
             if allowed.sum() >= k or depth == segment.size:
-                return scores[0][allowed][:k], best[0][allowed][:k]
+                return scores[allowed][:k], best[allowed][:k]
+            rows = np.flatnonzero(cover.mask)
             scores, best = self._knn(vector, segment.vectors[rows], k)
             return scores[0], rows[best[0]]
 
@@ -270,44 +323,10 @@ def _gpu() -> tuple[Callable[[Any], Any], Callable[[Vectors, Vectors, int], tupl
     return place, knn
 
 
-def _gathered(segment: Segment, rows: Rows, vector: Vectors, k: int) -> Found:
-    # einsum stays in this thread: a matrix product wakes BLAS threads that then wait for cores
-    scores = np.einsum("ij,j->i", segment.vectors[rows], vector[0])
-    if k < len(rows):
-        best = np.argpartition(-scores, k - 1)[:k]
-        return scores[best], rows[best]
-    return scores, rows
-
-
-def _member(ids: ChunkIds, wanted: ChunkIds) -> NDArray[np.bool_]:
-    """For each of `ids`, whether it is in `wanted`; both sorted."""
-    if not len(wanted):
-        return np.zeros(len(ids), np.bool_)
-    places = np.minimum(np.searchsorted(wanted, ids), len(wanted) - 1)
-    return np.asarray(wanted[places] == ids, np.bool_)
-
-
-def _segment(ids: ChunkIds, vectors: Vectors) -> Segment:
-    index = faiss.IndexFlatIP(vectors.shape[1])
-    index.add(np.ascontiguousarray(vectors, np.float32))
-    return Segment(secrets.token_hex(8), ids, index, np.ones(len(ids), np.bool_))
-
-
-def _merged(segments: list[Segment]) -> Segment:
-    ids = np.concatenate([s.ids[s.alive] for s in segments])
-    vectors = np.concatenate([s.vectors[s.alive] for s in segments])
-    order = np.argsort(ids)
-    return _segment(ids[order], vectors[order])
-
-
-def _npy(array: NDArray[Any]) -> bytes:
-    buffer = BytesIO()
-    np.save(buffer, array, allow_pickle=False)
-    return buffer.getvalue()
-
-
-def _read(folder: Path, name: str) -> Segment:
-    index = faiss.read_index(str(folder / f"{name}.faiss"))
-    ids = np.load(folder / f"{name}.ids.npy", allow_pickle=False)
-    alive = np.load(folder / f"{name}.alive.npy", allow_pickle=False)
-    return Segment(name, ids, index, alive)
+def _files_of(segment: Segment, folder: Path | None) -> dict[str, Path | bytes]:
+    """Links, where the files are in `folder`: they never change, but for which rows are alive."""
+    links = {name: folder / name for name in segment.files()} if folder else {}
+    whole = bool(links) and all(path.exists() for path in links.values())
+    content = segment.content
+    files = links if whole else {name: content(name) for name in segment.files()}
+    return {**files, segment.alive_file: content(segment.alive_file)}

@@ -8,18 +8,15 @@ saved is replayed from the change log.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import logging
 import math
 import os
-import secrets
 import shutil
 import threading
-import weakref
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import numpy as np
 import tantivy
@@ -27,7 +24,7 @@ from tantivy import Occur
 from tantivy import Query as Clause
 
 from appliance.search.dense import ids_of
-from appliance.search.snapshot import Snapshots, held
+from appliance.search.snapshot import Snapshots, Workshop
 from appliance.text import segment
 from appliance.types import ChunkIds, Entry, Hit, IndexChanges, Query, Scope
 
@@ -167,13 +164,8 @@ class _Live:
     """A tantivy index in a folder that this process alone owns, and its writer."""
 
     def __init__(self, folder: Path, snapshot: Path | None) -> None:
-        with held(folder):
-            _sweep(folder)
-            self.path = folder / f"live-{os.getpid()}-{secrets.token_hex(4)}"
-            self.path.mkdir()
-            owner = (self.path / "owner").open("w")
-            fcntl.flock(owner, fcntl.LOCK_EX)
-        self._gone = weakref.finalize(self, _discard, self.path, owner, os.getpid())
+        self._own = Workshop(folder)
+        self.path = self._own.path
         for file in snapshot.iterdir() if snapshot else ():
             if file.name != "manifest.json":
                 _link(file, self.path / file.name)
@@ -252,22 +244,3 @@ def _link(source: Path, target: Path) -> None:
         os.link(source, target)
     except OSError:
         shutil.copyfile(source, target)
-
-
-def _sweep(folder: Path) -> None:
-    """Take away live folders whose process died; the kernel has dropped their locks."""
-    for path in folder.glob("live-*"):
-        try:
-            with (path / "owner").open("a") as owner:
-                fcntl.flock(owner, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(path, ignore_errors=True)
-        except BlockingIOError:
-            continue
-        except FileNotFoundError:
-            shutil.rmtree(path, ignore_errors=True)
-
-
-def _discard(path: Path, owner: TextIO, process: int) -> None:
-    if os.getpid() == process:  # a forked child leaves its parent's folder alone
-        shutil.rmtree(path, ignore_errors=True)
-    owner.close()

@@ -17,10 +17,11 @@ import logging
 import os
 import secrets
 import shutil
+import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 log = logging.getLogger(__name__)
 
@@ -127,6 +128,22 @@ class Snapshots:
                 shutil.rmtree(path, ignore_errors=True)
 
 
+class Workshop:
+    """A folder in `folder` for this process alone; it goes with the process or with its owner.
+
+    What a process left that was killed, the next one takes away.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        with held(folder):
+            _sweep(folder)
+            self.path = folder / f"live-{os.getpid()}-{secrets.token_hex(4)}"
+            self.path.mkdir()
+            owner = (self.path / "owner").open("w")
+            fcntl.flock(owner, fcntl.LOCK_EX)
+        self._gone = weakref.finalize(self, _discard, self.path, owner, os.getpid())
+
+
 @contextmanager
 def held(folder: Path) -> Iterator[None]:
     """The folder's lock; the kernel drops it when the process dies."""
@@ -149,3 +166,22 @@ def _sync_folder(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def _sweep(folder: Path) -> None:
+    """Take away live folders whose process died; the kernel has dropped their locks."""
+    for path in folder.glob("live-*"):
+        try:
+            with (path / "owner").open("a") as owner:
+                fcntl.flock(owner, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(path, ignore_errors=True)
+        except BlockingIOError:
+            continue
+        except FileNotFoundError:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _discard(path: Path, owner: TextIO, process: int) -> None:
+    if os.getpid() == process:  # a forked child leaves its parent's folder alone
+        shutil.rmtree(path, ignore_errors=True)
+    owner.close()

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import threading
+import time
+
 import numpy as np
 import pytest
 from pyroaring import BitMap64
 
+from appliance.search import dense, segments
 from appliance.search.dense import DenseIndex, GpuDense
 from appliance.search.keyword import KeywordIndex
 from appliance.testing.contracts import IndexContract, KeptIndexContract
@@ -23,6 +27,139 @@ class TestDense(KeptIndexContract):
     @pytest.fixture
     def opened(self, tmp_path):
         return lambda: DenseIndex(tmp_path, dim=64, space="hash")
+
+
+class Compacted(DenseIndex):
+    """Whatever is due is a large segment before the next call."""
+
+    def apply(self, changes):
+        super().apply(changes)
+        while self.compact():
+            pass
+
+
+class TestListed(KeptIndexContract):
+    """Large segments, as they are from 200 rows on."""
+
+    @pytest.fixture
+    def opened(self, tmp_path):
+        return lambda: Compacted(tmp_path, 64, "hash", large=200)
+
+    def test_the_contract_is_about_lists(self, index):
+        index.apply(IndexChanges(tuple(self.entries(*range(1, 500))), sequence=1))
+        assert [type(s) for s in index._state.segments] == [segments.Listed]
+
+    def test_what_is_saved_is_mapped_and_not_read(self, index, opened):
+        index.apply(IndexChanges(tuple(self.entries(*range(1, 500))), sequence=1))
+        index.save()
+        again = opened()
+        (held,) = again._state.segments
+        assert isinstance(held, segments.Listed) and isinstance(held.vectors, np.memmap)
+        found = self.hits(index, "旅費規程の第77条", range(1, 500))
+        assert found[0].chunk_id == 77
+        assert self.hits(again, "旅費規程の第77条", range(1, 500)) == found
+
+
+def rows(count, dim=32, seed=0):
+    """Vectors around a hundred subjects, as texts lie."""
+    dice = np.random.default_rng(seed)
+    subjects = np.random.default_rng(1).normal(size=(100, dim))
+    found = subjects[dice.integers(0, 100, count)] + 0.6 * dice.normal(size=(count, dim))
+    return (found / np.linalg.norm(found, axis=1, keepdims=True)).astype(np.float32)
+
+
+def added(ids, vectors):
+    return IndexChanges(tuple(Entry(int(i), 1, "", v) for i, v in zip(ids, vectors, strict=True)))
+
+
+def best(index, vector, scope, k=10):
+    found = index.search(Query("", vector[None]), k, Scope(BitMap64(scope), frozenset({1})))
+    return [hit.chunk_id for hit in found]
+
+
+@pytest.mark.parametrize("share", [1.0, 0.2, 0.04, 0.003])
+def test_lists_do_not_go_blind_under_a_narrow_scope(tmp_path, monkeypatch, share):
+    monkeypatch.setattr(segments, "LOOKED", 6_000)
+    monkeypatch.setattr(segments, "NARROW", 10)
+    monkeypatch.setattr(dense, "NARROW", 10)
+    vectors = rows(20_000)
+    index = Compacted(tmp_path, 32, large=5_000)
+    index.apply(added(range(len(vectors)), vectors))
+    dice = np.random.default_rng(3)
+    questions = rows(40, seed=4)
+    # one subject alone, of which a question knows nothing, and some of everything
+    near = np.argsort(-(vectors @ questions[0]))
+    scopes = [dice.permutation(len(vectors)), near[::-1]]
+    right = total = 0
+    for order in scopes:
+        scope = np.sort(order[: max(10, int(share * len(vectors)))])
+        for question in questions:
+            exact = scope[np.argsort(-(vectors[scope] @ question), kind="stable")][:10]
+            right += len(set(exact.tolist()) & set(best(index, question, scope.tolist())))
+            total += 10
+    assert right / total >= 0.97
+
+
+def test_changes_while_a_large_segment_is_made(tmp_path, monkeypatch):
+    vectors = rows(3_000)
+    index = DenseIndex(tmp_path, 32, large=1_000)
+    going, go = threading.Event(), threading.Event()
+    make = segments.listed
+
+    def slowly(*given):
+        going.set()
+        assert go.wait(30)
+        return make(*given)
+
+    monkeypatch.setattr(segments, "listed", slowly)
+    index.apply(added(range(2_000), vectors[:2_000]))
+    assert going.wait(30)  # in a thread of its own
+    index.apply(IndexChanges(removed=np.arange(0, 500), sequence=2))
+    index.apply(added([700], vectors[2_500:2_501]))  # another text now
+    index.apply(added([5_000], vectors[2_600:2_601]))
+    wanted = [*range(500, 2_000), 5_000]
+    assert index.ids().tolist() == wanted
+    assert best(index, vectors[100], range(9_000), 1) != [100]
+    go.set()
+    deadline = time.monotonic() + 30
+    while not any(isinstance(s, segments.Listed) for s in index._state.segments):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert index.ids().tolist() == wanted
+    assert best(index, vectors[2_500], range(9_000), 1) == [700]
+    assert best(index, vectors[2_600], range(9_000), 1) == [5_000]
+    assert 100 not in best(index, vectors[100], range(9_000), 50)
+    index.save()
+    assert DenseIndex(tmp_path, 32, large=1_000).ids().tolist() == wanted
+
+
+def test_a_full_disk_leaves_the_index_as_it_was(tmp_path, monkeypatch):
+    vectors = rows(1_500)
+    index = DenseIndex(tmp_path, 32, large=1_000)
+
+    def full(*given):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(segments, "listed", full)
+    index.apply(added(range(1_500), vectors))
+    deadline = time.monotonic() + 10
+    while index._compacts:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert best(index, vectors[7], range(1_500), 1) == [7]
+    monkeypatch.undo()
+    assert index.compact() and not index.compact()
+    assert best(index, vectors[7], range(1_500), 1) == [7]
+
+
+def test_what_a_killed_process_was_making_is_taken_away(tmp_path):
+    left = tmp_path / "live-1-00000000"
+    left.mkdir()
+    (left / "owner").touch()
+    (left / "0.vectors.npy").write_bytes(bytes(1000))
+    index = Compacted(tmp_path, 32, large=100)
+    index.apply(added(range(300), rows(300)))
+    assert not left.exists()
 
 
 class Placed:
