@@ -162,11 +162,36 @@ def _show_plan(settings: Settings, as_json: bool) -> None:
 # --- asking -----------------------------------------------------------------------
 
 
+Sources = Annotated[
+    list[str], typer.Option("--source", help="この名前の取り込み元だけを見る。重ねて書ける。")
+]
+Types = Annotated[
+    list[str], typer.Option("--type", help="pdf、word、excel などの資料だけを見る。重ねて書ける。")
+]
+From = Annotated[str, typer.Option("--from", help="この日以降に更新された資料だけ (2026-04-01)。")]
+To = Annotated[str, typer.Option("--to", help="この日以前に更新された資料だけ (2026-04-01)。")]
+
+
+def _filter(sources: list[str], types: list[str], first: str, last: str) -> dict[str, object]:
+    """What the API checks and says what is wrong with."""
+    days = {"modified_from": first or None, "modified_to": last or None}
+    return {"sources": sources, "types": types, **days}
+
+
 @app.command()
-def ask(question: str, as_user: As, as_json: AsJson = False) -> None:
+def ask(
+    question: str,
+    as_user: As,
+    sources: Sources = [],  # noqa: B006 - typer's way
+    types: Types = [],  # noqa: B006
+    first: From = "",
+    last: To = "",
+    as_json: AsJson = False,
+) -> None:
     """質問に、出典を付けて答える（`kura up` の稼働中に）。"""
+    within = _filter(sources, types, first, last)
     with _door(as_user, ["query"]) as door:
-        answer = door("POST", "/api/v1/query", {"question": question})
+        answer = door("POST", "/api/v1/query", {"question": question, "filter": within})
     if as_json:
         _print_json(answer)
         return
@@ -186,18 +211,52 @@ def search(
     rerank: Annotated[
         bool, typer.Option("--rerank", help="読解モデルに並べ替えさせる。時間がかかる。")
     ] = False,
+    sources: Sources = [],  # noqa: B006 - typer's way
+    types: Types = [],  # noqa: B006
+    first: From = "",
+    last: To = "",
+    why: Annotated[
+        bool, typer.Option("--why", help="候補のすべてを、点数と落とした理由とともに示す。")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """答えを作らずに、根拠になる箇所だけを探す（`kura up` の稼働中に）。"""
+    within = _filter(sources, types, first, last)
+    wanted = {"question": query, "k": k, "rerank": rerank, "filter": within}
     with _door(as_user, ["search"]) as door:
-        wanted = {"question": query, "k": k, "rerank": rerank}
-        found = door("POST", "/api/v1/search", wanted)
+        found = door("POST", f"/api/v1/search{'/candidates' if why else ''}", wanted)
     if as_json:
         _print_json(found)
+        return
+    if why:
+        _show_candidates(found)
         return
     for passage in found["passages"]:
         _print(f"{passage['n']}. {passage['title']} {passage['label']}（{passage['source']}）")
         _print("   " + " ".join(passage["text"].split())[:200])
+
+
+_WHY = {
+    "superseded": "旧版",
+    "ahead": "未施行の版",
+    "copy": "同じ内容",
+    "crowded": "同じ資料から多すぎる",
+    "beyond": "件数の外",
+}
+
+
+def _show_candidates(found: dict[str, Any]) -> None:
+    _print(
+        f"質問: {found['question']}\n"
+        f"根拠の確かさ {found['relevance']:.3f}（{found['threshold']:.3f} 以上で答える）"
+    )
+    _print("  n  総合   類似   語句  読解  資料")
+    for one in found["considered"]:
+        p = one["passage"]
+        read = "   - " if p["relevance"] is None else f"{p['relevance']:5.3f}"
+        why = f"  ✕ {_WHY[one['dropped']]}" if one["dropped"] else ""
+        scores = f"{one['fused']:6.2f} {one['dense']:6.3f} {one['keyword']:6.2f} {read}"
+        _print(f"{p['n']:3} {scores}  {p['title']} {p['label']}{why}")
 
 
 @app.command("eval")

@@ -183,6 +183,16 @@ class Scope:
 
 
 @dataclass(frozen=True, slots=True)
+class Filter:
+    """Which documents are meant. What is empty leaves all of them."""
+
+    sources: frozenset[str] = frozenset()  # names
+    media_types: frozenset[str] = frozenset()
+    since: datetime | None = None  # modified then, or later
+    before: datetime | None = None  # modified earlier than that
+
+
+@dataclass(frozen=True, slots=True)
 class Hit:
     chunk_id: int
     score: float

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import date, datetime, time, timedelta
+from typing import Annotated, Literal
+
 from fastapi import APIRouter, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from pydantic import Field
@@ -9,12 +12,45 @@ from pydantic import Field
 from appliance.api import render, running, sse
 from appliance.api.deps import ApplianceDep, QueryCaller, SearchCaller
 from appliance.api.shapes import Answer, Error, Id, Passage, Piece, Question, Shape, Stage
+from appliance.identity.callers import Caller
+from appliance.search.retrieve import Retrieval
+from appliance.store.narrow import FAMILIES
+from appliance.system import Appliance
+from appliance.types import Filter as Meant
 
 router = APIRouter(tags=["query"])
 
 
+Family = Literal["pdf", "word", "excel", "powerpoint", "web", "markdown", "csv", "text", "mail"]
+
+
+class Filter(Shape):
+    """Which documents are meant: all that is given must hold. It never shows more than one may read."""
+
+    sources: list[Annotated[str, Field(max_length=200)]] = Field(
+        default=[],
+        max_length=100,
+        description="Names of sources.",
+        examples=[["総務部 共有フォルダ"]],
+    )
+    types: list[Family] = Field(default=[], max_length=len(FAMILIES))
+    modified_from: date | None = Field(default=None, description="Changed on that day, or later.")
+    modified_to: date | None = Field(default=None, description="Changed on that day, or earlier.")
+
+    def meant(self) -> Meant:
+        """Days are those of the machine's time zone."""
+        first, last = self.modified_from, self.modified_to
+        return Meant(
+            frozenset(self.sources),
+            frozenset(m for family in self.types for m in FAMILIES[family]),
+            datetime.combine(first, time.min).astimezone() if first else None,
+            datetime.combine(last + timedelta(1), time.min).astimezone() if last else None,
+        )
+
+
 class Ask(Shape):
     question: Question
+    filter: Filter = Filter()
     conversation_id: Id | None = Field(
         default=None, description="Continue this conversation; its earlier turns are understood."
     )
@@ -22,6 +58,7 @@ class Ask(Shape):
 
 class Search(Shape):
     question: Question
+    filter: Filter = Filter()
     k: int = Field(default=5, ge=1, le=50)
     rerank: bool = Field(
         default=False,
@@ -31,6 +68,26 @@ class Search(Shape):
 
 class Found(Shape):
     passages: list[Passage]
+
+
+class Considered(Shape):
+    """A candidate as it was weighed. Only what the caller may read is here at all."""
+
+    passage: Passage
+    dense: float = Field(description="Similarity of its vector to the question's, -1 to 1.")
+    keyword: float = Field(description="BM25 of its words, bigrams and codes; 0: none of them.")
+    fused: float = Field(description="Both, each standardised over the candidates, weighted.")
+    dropped: Literal["superseded", "ahead", "copy", "crowded", "beyond"] | None = Field(
+        description="superseded, ahead: another version is in force. copy: a passage before it "
+        "has the same text. crowded: enough of its document. beyond: after the last of k."
+    )
+
+
+class Weighed(Shape):
+    question: str = Field(description="As searched for, with the site's own words put in.")
+    relevance: float = Field(description="0 to 1: how surely the best passage speaks of it.")
+    threshold: float = Field(description="Below it, there is nothing to answer from.")
+    considered: list[Considered] = Field(description="Best first, those dropped among them.")
 
 
 EVENTS = (
@@ -69,6 +126,7 @@ async def query(
         body.question,
         conversation_id=body.conversation_id,
         keep=caller.key is None or body.conversation_id is not None,
+        within=body.filter.meant(),
     )
     await run_in_threadpool(asking.begin)
     if "text/event-stream" in request.headers.get("accept", ""):
@@ -79,8 +137,43 @@ async def query(
 @router.post("/search")
 def search(body: Search, machine: ApplianceDep, caller: SearchCaller) -> Found:
     """Passages that speak of the question, without asking the model."""
-    found = machine.retriever.retrieve(body.question, caller.viewer, body.k, rerank=body.rerank)
+    found = _retrieved(body, machine, caller)
     return Found(passages=[render.passage(n, p) for n, p in enumerate(found.passages, 1)])
+
+
+@router.post("/search/candidates")
+def candidates(body: Search, machine: ApplianceDep, caller: SearchCaller) -> Weighed:
+    """Every candidate of a search with its scores, and why it was dropped: to test retrieval with."""
+    found = _retrieved(body, machine, caller, trace=True)
+    scores = {c.chunk_id: c for c in found.candidates}
+    return Weighed(
+        question=found.question,
+        relevance=found.relevance,
+        threshold=found.threshold,
+        considered=[
+            Considered(
+                passage=render.passage(n, one.passage),
+                dense=scores[one.passage.chunk_id].dense,
+                keyword=scores[one.passage.chunk_id].keyword,
+                fused=scores[one.passage.chunk_id].score,
+                dropped=one.dropped,
+            )
+            for n, one in enumerate(found.considered, 1)
+        ],
+    )
+
+
+def _retrieved(
+    body: Search, machine: Appliance, caller: Caller, *, trace: bool = False
+) -> Retrieval:
+    return machine.retriever.retrieve(
+        body.question,
+        caller.viewer,
+        body.k,
+        within=body.filter.meant(),
+        rerank=body.rerank,
+        trace=trace,
+    )
 
 
 class Events(Shape):

@@ -29,9 +29,10 @@ from appliance.ask.answer import Found, Piece, Stage
 from appliance.errors import ModelBusy, NotReady, NotSignedIn
 from appliance.identity import callers
 from appliance.identity.callers import Caller
+from appliance.search.retrieve import ANY
 from appliance.store import audit, conversations
 from appliance.system import Appliance
-from appliance.types import Answer, Ended, Passage, Turn
+from appliance.types import Answer, Ended, Filter, Passage, Turn
 
 log = logging.getLogger("kura.ask")
 
@@ -104,6 +105,7 @@ class Asking:
         conversation_id: str | None = None,
         keep: bool = False,
         history: Sequence[Turn] = (),
+        within: Filter = ANY,
     ) -> None:
         self.caller = caller
         self.question = question
@@ -114,6 +116,7 @@ class Asking:
         self._conversation_id = conversation_id
         self._keep = keep
         self._history = history
+        self._within = within
         self._loop = asyncio.get_running_loop()
         self._items: asyncio.Queue[Item | None] = asyncio.Queue()  # None: no more
 
@@ -177,7 +180,11 @@ class Asking:
         text, passages, answer = "", (), None  # type: str, tuple[Passage, ...], Answer | None
         try:
             stream = self._machine.answerer.stream(
-                self.question, self.caller.viewer, self._history, self.cancelled.is_set
+                self.question,
+                self.caller.viewer,
+                self._history,
+                self.cancelled.is_set,
+                within=self._within,
             )
             for event in stream:
                 if isinstance(event, Answer):

@@ -17,11 +17,11 @@ from typing import Any, Literal
 from appliance.ask import budget, cite, converse, extract, prompt
 from appliance.ports import Generator
 from appliance.search import evidence
-from appliance.search.retrieve import Retrieval, Retriever
+from appliance.search.retrieve import ANY, Retrieval, Retriever
 from appliance.settings import Settings
 from appliance.store import access
 from appliance.text import split
-from appliance.types import Answer, Citation, Ended, Passage, Turn, Viewer, Waiting
+from appliance.types import Answer, Citation, Ended, Filter, Passage, Turn, Viewer, Waiting
 
 NOT_FOUND = "資料に見つかりません。"
 
@@ -89,11 +89,13 @@ class Answerer:
         viewer: Viewer,
         history: Sequence[Turn] = (),
         cancelled: Callable[[], bool] = lambda: False,
+        *,
+        within: Filter = ANY,
     ) -> Iterator[Event]:
-        """Raises NotReady, ModelBusy, ModelUnreachable, PromptTooLong."""
+        """From the documents `within` means. Raises NotReady, ModelBusy, ModelUnreachable, PromptTooLong."""
         asked = converse.standalone(question, history)
         yield Stage("searching")
-        found = self.retriever.retrieve(asked, viewer)
+        found = self.retriever.retrieve(asked, viewer, within=within)
         asked = found.question
         held = bool(self.caution) and any(p.words for p in found.passages)
         passages = self._allowed(viewer, self._fitted(found, history, held))

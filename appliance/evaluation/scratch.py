@@ -28,7 +28,7 @@ from appliance.errors import ModelBusy
 from appliance.evaluation.measures import TOP, Said
 from appliance.evaluation.sets import Paragraph, Question, Set
 from appliance.ingest.sync import sync
-from appliance.search.retrieve import Retrieval, Retriever
+from appliance.search.retrieve import ANY, Retrieval, Retriever
 from appliance.settings import Settings
 from appliance.store import sources
 from appliance.system import Appliance
@@ -39,6 +39,7 @@ from appliance.types import (
     Checkpoint,
     Cursor,
     Document,
+    Filter,
     Layer,
     Principal,
     RawFile,
@@ -164,8 +165,10 @@ class Listening:
     inner: Retriever
     last: Retrieval = field(default_factory=Retrieval)
 
-    def retrieve(self, question: str, viewer: Viewer, k: int | None = None) -> Retrieval:
-        self.last = self.inner.retrieve(question, viewer, max(TOP, k or 0))
+    def retrieve(
+        self, question: str, viewer: Viewer, k: int | None = None, *, within: Filter = ANY
+    ) -> Retrieval:
+        self.last = self.inner.retrieve(question, viewer, max(TOP, k or 0), within=within)
         shown = self.last.passages[: k or self.inner.settings.passages]
         return replace(self.last, passages=shown)
 

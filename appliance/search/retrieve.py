@@ -6,11 +6,11 @@ nothing that was hidden meanwhile is shown, nor given to the reader.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,16 +20,18 @@ from sqlalchemy import Engine
 from appliance.errors import NotReady
 from appliance.ports import Embedder, Index, Reader
 from appliance.search import evidence
+from appliance.search.narrow import Narrowing
 from appliance.search.scope import ScopeMap
 from appliance.settings import Settings
 from appliance.store import access, editions, synonyms
-from appliance.text import versions
+from appliance.text import copies, versions
 from appliance.text.synonyms import expand
-from appliance.types import Hit, Passage, Query, Reading, Scope, Span, Viewer, Words
+from appliance.types import Filter, Hit, Passage, Query, Reading, Scope, Span, Viewer, Words
 
 MOST_OF_A_DOCUMENT = 3  # passages; one long document must not crowd out the others
 _DENSE_FLOOR = 0.01  # least standard deviation: differences below it are noise
 _KEYWORD_FLOOR = 0.5
+ANY = Filter()
 
 
 class WordIndex(Index, Protocol):
@@ -44,11 +46,23 @@ class Candidate:
     keyword: float  # BM25
 
 
+Dropped = Literal["superseded", "ahead", "copy", "crowded", "beyond"]
+
+
+@dataclass(frozen=True, slots=True)
+class Considered:
+    """A candidate's passage, and why it is not shown, if it is not."""
+
+    passage: Passage
+    dropped: Dropped | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Retrieval:
     """`passages` is empty where nothing relevant was found; `relevance` is the best there was.
 
-    `ranked` are the passages before that was decided; `question` is what was searched for.
+    `ranked` are the passages before that was decided, by `threshold`; `question` is what was
+    searched for. `considered` holds what was looked at on the way, in order.
     """
 
     passages: tuple[Passage, ...] = ()
@@ -56,6 +70,8 @@ class Retrieval:
     candidates: tuple[Candidate, ...] = ()
     relevance: float = 0.0
     question: str = ""
+    threshold: float = 0.0
+    considered: tuple[Considered, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -68,33 +84,55 @@ class Retriever:
     settings: Settings
     ready: Callable[[], bool] = lambda: True
     reader: Reader | None = None
+    narrowing: Narrowing = field(default_factory=Narrowing)
 
     def retrieve(
-        self, question: str, viewer: Viewer, k: int | None = None, *, rerank: bool = True
+        self,
+        question: str,
+        viewer: Viewer,
+        k: int | None = None,
+        *,
+        within: Filter = ANY,
+        rerank: bool = True,
+        trace: bool = False,
     ) -> Retrieval:
         """At most k passages, best first; read first, where there is a reader, if `rerank`.
 
-        Raises NotReady, ModelBusy, ModelUnreachable.
+        Only documents that `within` means are looked at. With `trace` every candidate is considered to the end. Raises NotReady, ModelBusy,
+        ModelUnreachable.
         """
         if not rerank and self.reader:
-            return replace(self, reader=None).retrieve(question, viewer, k)
+            quick = replace(self, reader=None)
+            return quick.retrieve(question, viewer, k, within=within, trace=trace)
         if not self.ready():
             raise NotReady("the indexes are still being loaded")
         k = k or self.settings.passages
         scope = self.scopes.scope(access.admitted(self.engine, viewer))
+        if within != ANY:
+            scope = self.narrowing.scope(self.engine, scope, within)
         question = expand(question, synonyms.read(self.engine).groups)
         if not scope.chunks or not question.strip():
             return Retrieval(question=question)
         query = Query(question, self.embedder.embed([question], "query"))
         candidates = self.candidates(query, max(self.settings.candidates, 4 * k), scope)
-        ranked = self._passages(question, candidates, viewer, k)
+        considered = list(self._considered(question, candidates, viewer, k, trace))
         if self.reader:  # reading took a while: what may be read now
-            ids = access.visible_documents(self.engine, viewer, {p.document_id for p in ranked})
-            ranked = [p for p in ranked if p.document_id in ids]
+            ids = {c.passage.document_id for c in considered}
+            ids = access.visible_documents(self.engine, viewer, ids)
+            considered = [c for c in considered if c.passage.document_id in ids]
+        ranked = tuple(c.passage for c in considered if not c.dropped)
         relevance, least = self._relevance(question, candidates, ranked)
-        enough = relevance >= (self.settings.evidence_threshold or least)
-        passages = ranked if enough else []
-        return Retrieval(tuple(passages), tuple(ranked), tuple(candidates), relevance, question)
+        threshold = self.settings.evidence_threshold or least
+        passages = ranked if relevance >= threshold else ()
+        return Retrieval(
+            passages,
+            ranked,
+            tuple(candidates),
+            relevance,
+            question,
+            threshold,
+            tuple(considered),
+        )
 
     def candidates(self, query: Query, count: int, scope: Scope) -> list[Candidate]:
         """The best of each index, all scored by both, best first."""
@@ -114,44 +152,57 @@ class Retriever:
         ]
         return sorted(scored, key=lambda c: (-c.score, c.chunk_id))
 
-    def _passages(
-        self, question: str, candidates: Sequence[Candidate], viewer: Viewer, k: int
-    ) -> list[Passage]:
-        """One passage for each parent: its best child decides."""
-        kept: list[Passage] = []
+    def _considered(
+        self, question: str, candidates: Sequence[Candidate], viewer: Viewer, k: int, trace: bool
+    ) -> Iterator[Considered]:
+        """One passage for each parent: its best child decides. Ends with the k-th, or goes on."""
         seen: set[object] = set()
+        shapes: defaultdict[str, list[copies.Shape]] = defaultdict(list)  # by source
         of_document: Counter[str] = Counter()
-        for passage in self._ordered(question, candidates, viewer, 2 * k):
+        kept = 0
+        for one in self._ordered(question, candidates, viewer, 2 * k):
+            passage, dropped = one.passage, one.dropped
             place = (passage.document_id, passage.start, passage.end)
-            if place in seen or passage.text in seen:  # a copy adds nothing
-                continue
-            seen |= {place, passage.text}
-            of_document[passage.document_id] += 1
-            if of_document[passage.document_id] <= MOST_OF_A_DOCUMENT:
-                kept.append(passage)
-            if len(kept) == k:
-                break
-        return kept
+            if not dropped and (place in seen or passage.text in seen):  # a copy adds nothing
+                dropped = "copy"
+            if not dropped:
+                shape = copies.shape(passage.text)
+                if any(copies.alike(shape, before) for before in shapes[passage.source]):
+                    dropped = "copy"
+            if not dropped:
+                seen |= {place, passage.text}
+                shapes[passage.source].append(shape)
+                of_document[passage.document_id] += 1
+                if of_document[passage.document_id] > MOST_OF_A_DOCUMENT:
+                    dropped = "crowded"
+                elif kept == k:
+                    dropped = "beyond"
+            yield Considered(passage, dropped)
+            kept += not dropped
+            if kept == k and not trace:
+                return
 
     def _ordered(
         self, question: str, candidates: Sequence[Candidate], viewer: Viewer, block: int
-    ) -> Iterator[Passage]:
+    ) -> Iterator[Considered]:
         """The best as the reader orders them, then the others as they were fused."""
         first = self.settings.reranked if self.reader else 0
-        if head := self._shown(question, candidates[:first], viewer):
-            yield from self._read(question, head)
+        head = self._shown(question, candidates[:first], viewer)
+        yield from map(Considered, self._read(question, [c.passage for c in head if not c.dropped]))
+        yield from (c for c in head if c.dropped)
         for start in range(first, len(candidates), block):
             yield from self._shown(question, candidates[start : start + block], viewer)
 
     def _shown(
         self, question: str, candidates: Sequence[Candidate], viewer: Viewer
-    ) -> list[Passage]:
+    ) -> list[Considered]:
         found = access.passages(self.engine, viewer, [(c.chunk_id, c.score) for c in candidates])
         return list(self._in_force(question, viewer, found))
 
     def _read(self, question: str, passages: Sequence[Passage]) -> list[Passage]:
         """The passages, each with what the reader makes of its hit, best first."""
-        assert self.reader
+        if not passages or not self.reader:
+            return list(passages)
         texts = list(dict.fromkeys(map(_hit_text, passages)))  # a copy is read once
         readings = dict(zip(texts, self.reader.read(question, texts), strict=True))
         read = [_with(p, readings[_hit_text(p)]) for p in passages]
@@ -160,8 +211,8 @@ class Retriever:
 
     def _in_force(
         self, question: str, viewer: Viewer, passages: Sequence[Passage]
-    ) -> Iterator[Passage]:
-        """Without those of versions that are not in force, unless such a one is asked for."""
+    ) -> Iterator[Considered]:
+        """Versions that are not in force are dropped, unless such a one is asked for."""
         today = datetime.now().astimezone().date()
         ids = {p.document_id for p in passages}
         outdated = editions.outdated(self.engine, viewer, ids, today)
@@ -171,8 +222,8 @@ class Retriever:
         }
         for passage in passages:
             version = outdated.get(passage.document_id)
-            if version is None or meant[version.standing]:
-                yield replace(passage, version=version)
+            dropped = None if version is None or meant[version.standing] else version.standing
+            yield Considered(replace(passage, version=version), dropped)
 
     def _relevance(
         self, question: str, candidates: Sequence[Candidate], passages: Sequence[Passage]

@@ -144,6 +144,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/search/candidates": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Candidates
+         * @description Every candidate of a search with its scores, and why it was dropped: to test retrieval with.
+         */
+        post: operations["query_candidates"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/conversations": {
         parameters: {
             query?: never;
@@ -746,6 +766,13 @@ export interface components {
              */
             question: string;
             /**
+             * @default {
+             *       "sources": [],
+             *       "types": []
+             *     }
+             */
+            filter: components["schemas"]["Filter"];
+            /**
              * Conversation Id
              * @description Continue this conversation; its earlier turns are understood.
              */
@@ -912,6 +939,33 @@ export interface components {
             /** Connectors */
             connectors: components["schemas"]["Connector"][];
         };
+        /**
+         * Considered
+         * @description A candidate as it was weighed. Only what the caller may read is here at all.
+         */
+        Considered: {
+            passage: components["schemas"]["Passage"];
+            /**
+             * Dense
+             * @description Similarity of its vector to the question's, -1 to 1.
+             */
+            dense: number;
+            /**
+             * Keyword
+             * @description BM25 of its words, bigrams and codes; 0: none of them.
+             */
+            keyword: number;
+            /**
+             * Fused
+             * @description Both, each standardised over the candidates, weighted.
+             */
+            fused: number;
+            /**
+             * Dropped
+             * @description superseded, ahead: another version is in force. copy: a passage before it has the same text. crowded: enough of its document. beyond: after the last of k.
+             */
+            dropped: ("superseded" | "ahead" | "copy" | "crowded" | "beyond") | null;
+        };
         /** Conversation */
         Conversation: {
             /** Id */
@@ -998,6 +1052,36 @@ export interface components {
             passages: (components["schemas"]["Passage"] | components["schemas"]["WithdrawnPassage"])[];
             /** Statements */
             statements: components["schemas"]["Statement"][];
+        };
+        /**
+         * Filter
+         * @description Which documents are meant: all that is given must hold. It never shows more than one may read.
+         */
+        Filter: {
+            /**
+             * Sources
+             * @description Names of sources.
+             * @default []
+             * @example [
+             *       "総務部 共有フォルダ"
+             *     ]
+             */
+            sources: string[];
+            /**
+             * Types
+             * @default []
+             */
+            types: ("pdf" | "word" | "excel" | "powerpoint" | "web" | "markdown" | "csv" | "text" | "mail")[];
+            /**
+             * Modified From
+             * @description Changed on that day, or later.
+             */
+            modified_from?: string | null;
+            /**
+             * Modified To
+             * @description Changed on that day, or earlier.
+             */
+            modified_to?: string | null;
         };
         /** Found */
         Found: {
@@ -1534,6 +1618,13 @@ export interface components {
              */
             question: string;
             /**
+             * @default {
+             *       "sources": [],
+             *       "types": []
+             *     }
+             */
+            filter: components["schemas"]["Filter"];
+            /**
              * K
              * @default 5
              */
@@ -1841,6 +1932,29 @@ export interface components {
             title: string;
             /** Since */
             since: string | null;
+        };
+        /** Weighed */
+        Weighed: {
+            /**
+             * Question
+             * @description As searched for, with the site's own words put in.
+             */
+            question: string;
+            /**
+             * Relevance
+             * @description 0 to 1: how surely the best passage speaks of it.
+             */
+            relevance: number;
+            /**
+             * Threshold
+             * @description Below it, there is nothing to answer from.
+             */
+            threshold: number;
+            /**
+             * Considered
+             * @description Best first, those dropped among them.
+             */
+            considered: components["schemas"]["Considered"][];
         };
         /** WithdrawnCitation */
         WithdrawnCitation: {
@@ -2284,6 +2398,48 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Found"];
+                };
+            };
+            /** @description Client Error */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Server Error */
+            "5XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    query_candidates: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Search"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Weighed"];
                 };
             };
             /** @description Client Error */

@@ -1,0 +1,45 @@
+"""Which chunks belong to documents that somebody means. Says nothing of who may read them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pyroaring import BitMap64
+from sqlalchemy import Engine
+from sqlmodel import col, select
+
+from appliance.store.database import reading
+from appliance.store.tables import ChunkRow, DocumentRow, SourceRow
+from appliance.types import Filter
+
+_OFFICE = "application/vnd.openxmlformats-officedocument."
+# What people call them, and their media types.
+FAMILIES = {
+    "pdf": ("application/pdf",),
+    "word": (f"{_OFFICE}wordprocessingml.document",),
+    "excel": (f"{_OFFICE}spreadsheetml.sheet", "application/vnd.ms-excel"),
+    "powerpoint": (f"{_OFFICE}presentationml.presentation",),
+    "web": ("text/html",),
+    "markdown": ("text/markdown",),
+    "csv": ("text/csv",),
+    "text": ("text/plain",),
+    "mail": ("message/rfc822",),
+}
+
+
+def chunks(engine: Engine, wanted: Filter) -> BitMap64:
+    found: Any = select(ChunkRow.id).join(
+        DocumentRow, col(DocumentRow.id) == col(ChunkRow.document_id)
+    )
+    if wanted.sources:
+        found = found.join(SourceRow, col(SourceRow.id) == col(DocumentRow.source_id)).where(
+            col(SourceRow.name).in_(wanted.sources)
+        )
+    if wanted.media_types:
+        found = found.where(col(DocumentRow.media_type).in_(wanted.media_types))
+    if wanted.since:
+        found = found.where(col(DocumentRow.modified_at) >= wanted.since)
+    if wanted.before:
+        found = found.where(col(DocumentRow.modified_at) < wanted.before)
+    with reading(engine) as s:
+        return BitMap64(s.exec(found))
