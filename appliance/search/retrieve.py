@@ -157,21 +157,21 @@ class Retriever:
     ) -> Iterator[Considered]:
         """One passage for each parent: its best child decides. Ends with the k-th, or goes on."""
         seen: set[object] = set()
-        shapes: defaultdict[str, list[copies.Shape]] = defaultdict(list)  # by source
+        shown: defaultdict[str, list[str]] = defaultdict(list)  # texts, by source
         of_document: Counter[str] = Counter()
         kept = 0
         for one in self._ordered(question, candidates, viewer, 2 * k):
             passage, dropped = one.passage, one.dropped
             place = (passage.document_id, passage.start, passage.end)
-            if not dropped and (place in seen or passage.text in seen):  # a copy adds nothing
-                dropped = "copy"
-            if not dropped:
-                shape = copies.shape(passage.text)
-                if any(copies.alike(shape, before) for before in shapes[passage.source]):
-                    dropped = "copy"
+            if not dropped and (
+                place in seen
+                or passage.text in seen
+                or any(copies.alike(passage.text, text) for text in shown[passage.source])
+            ):
+                dropped = "copy"  # it adds nothing
             if not dropped:
                 seen |= {place, passage.text}
-                shapes[passage.source].append(shape)
+                shown[passage.source].append(passage.text)
                 of_document[passage.document_id] += 1
                 if of_document[passage.document_id] > MOST_OF_A_DOCUMENT:
                     dropped = "crowded"

@@ -6,37 +6,35 @@ What differs in a number or in a word is no copy, however long it is: 10,000円 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from functools import lru_cache
 
 from appliance.text import segment
-from appliance.text.normalize import fold
 
 ALIKE = 0.9  # Jaccard of character bigrams below which words need not be compared
 _NUMBER = re.compile(r"\d+")
+_KEPT = 256  # texts: as many as a few searches compare
 
 
-@dataclass(frozen=True, slots=True)
-class Shape:
-    text: str
-    numbers: tuple[str, ...]
-    grams: frozenset[str]
-
-
-def shape(text: str) -> Shape:
-    folded = fold(text)
-    return Shape(text, tuple(_NUMBER.findall(folded)), frozenset(segment.bigrams(folded)))
-
-
-def alike(one: Shape, other: Shape) -> bool:
-    if one.numbers != other.numbers:
+def alike(one: str, other: str) -> bool:
+    """Compares what is cheap first: numbers, then bigrams, then words."""
+    if _numbers(one) != _numbers(other):
         return False
-    either = len(one.grams | other.grams)
-    if len(one.grams & other.grams) < ALIKE * either:
+    mine, theirs = _grams(one), _grams(other)
+    if len(mine & theirs) < ALIKE * len(mine | theirs):
         return False
-    return _words(one.text) == _words(other.text)
+    return _words(one) == _words(other)
 
 
-@lru_cache(maxsize=256)
+@lru_cache(_KEPT)
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(map(int, _NUMBER.findall(text)))
+
+
+@lru_cache(_KEPT)
+def _grams(text: str) -> frozenset[str]:
+    return frozenset(segment.bigrams(text))
+
+
+@lru_cache(_KEPT)
 def _words(text: str) -> frozenset[str]:
     return frozenset(segment.words(text))
