@@ -24,6 +24,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
@@ -617,6 +618,14 @@ def resident(pid: int) -> int:
 
 Found = Disconnects | Crowd | Kills
 
+HEAD = """# Readers who leave, a crowd, a child that is killed
+
+Each section is written by the command in it, against a `kura infer` of four slots with the default
+model. `disconnects`: readers hang up at random moments beside others who stay, none of whose streams
+may be shortened. `crowd`: people ask again and again; nobody may wait twice as long as who came just
+before and after. `kills`: the native child is killed at random moments under load.
+"""
+
 
 # --- the command line -----------------------------------------------------------------
 
@@ -634,6 +643,7 @@ def main() -> None:
     parser.add_argument("--users", type=int, default=200)
     parser.add_argument("--seconds", type=float, help="crowd: 600; kills: until they are done")
     parser.add_argument("--pid", type=int, help="the server's process, to watch its memory")
+    parser.add_argument("--page", type=Path, help="write it into this page: docs/en/load.md")
     options = parser.parse_args()
     serve.end_cleanly()
     if options.start:
@@ -643,6 +653,8 @@ def main() -> None:
         place = options.at if "://" in options.at else Path(options.at)
         found = _run(options, Target("server", place, options.wire), options.pid)
     print(json.dumps(summary(found), ensure_ascii=False, indent=1))
+    if options.page:
+        write(options.page, options.scenario, found)
     if faults := found.faults():
         print("\n".join(faults), file=sys.stderr)
         sys.exit(1)
@@ -658,6 +670,25 @@ def _run(options: argparse.Namespace, target: Target, pid: int | None) -> Found:
     if options.scenario == "kills":
         return asyncio.run(kills(target, asked, options.n, options.seconds or math.inf))
     return asyncio.run(crowd(target, asked, options.users, options.seconds or 600.0, pid=pid))
+
+
+def write(page: Path, scenario: str, found: Found) -> None:
+    """The scenario's section of the page anew; the others stay."""
+    from tests.quality.__main__ import cores, processor
+
+    head, *sections = (page.read_text("utf-8") if page.exists() else HEAD).split("\n## ")
+    held = {section.partition("\n")[0]: section for section in sections}
+    faults = "".join(f"- {fault}\n" for fault in found.faults()) or "No fault.\n"
+    held[scenario] = f"""{scenario}
+
+{datetime.now(UTC):%Y-%m-%d}, {cores()} cores ({processor()}): `python -m tests.bench.load {scenario} --start`
+
+```json
+{json.dumps(summary(found), ensure_ascii=False)}
+```
+
+{faults}"""
+    page.write_text("\n## ".join([head, *(held[name] for name in sorted(held))]), "utf-8")
 
 
 def summary(found: Found) -> dict[str, Any]:
