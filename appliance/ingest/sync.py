@@ -36,6 +36,7 @@ from appliance.settings import Settings
 from appliance.store import catalog, sources
 from appliance.store.catalog import Stored, clean
 from appliance.store.sources import Outcome, Source
+from appliance.text import suspicious
 from appliance.text.split import split
 from appliance.types import (
     AccessChanged,
@@ -215,7 +216,9 @@ def _take_content(run: _Sync, file: RawFile, known: Stored | None) -> bool:
             catalog.renew(run.engine, run.source.id, held, digest=digest)
             return False
         document, media_type = run.parse(held)
-    document = but(document, text=clean(document.text))  # what is embedded is what is stored
+    problems = (*document.problems, *suspicious.notes(document.text))
+    # what is embedded is what is stored
+    document = but(document, text=clean(document.text), problems=problems)
     chunks = split(document, run.settings.chunk_chars, run.settings.parent_chars)
     vectors = _embed(run, file, document, chunks)
     catalog.replace(
