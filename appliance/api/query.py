@@ -21,6 +21,7 @@ from appliance.types import Filter as Meant
 router = APIRouter(tags=["query"])
 
 
+Day = Annotated[date, Field(ge=date(1900, 1, 1), le=date(2999, 12, 31))]
 Family = Literal["pdf", "word", "excel", "powerpoint", "web", "markdown", "csv", "text", "mail"]
 
 
@@ -34,8 +35,8 @@ class Filter(Shape):
         examples=[["総務部 共有フォルダ"]],
     )
     types: list[Family] = Field(default=[], max_length=len(FAMILIES))
-    modified_from: date | None = Field(default=None, description="Changed on that day, or later.")
-    modified_to: date | None = Field(default=None, description="Changed on that day, or earlier.")
+    modified_from: Day | None = Field(default=None, description="Changed on that day, or later.")
+    modified_to: Day | None = Field(default=None, description="Changed on that day, or earlier.")
 
     def meant(self) -> Meant:
         """Days are those of the machine's time zone."""

@@ -145,6 +145,10 @@ class DenseIndex:
                 with self._writing:
                     self._swap(chosen, fresh)
                     self._files[fresh.name] = folder
+            except Exception:
+                with self._writing:
+                    self._workshop = None  # half a segment must not fill the disk
+                raise
             finally:
                 self._busy = frozenset()
         return True

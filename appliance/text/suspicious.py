@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-_QUOTED = 40  # characters of a sentence that is shown
 _RULES = r"(?:指示|命令|指令|プロンプト|ルール|制約)"
 _MACHINE = r"(?:AI|ＡＩ|アシスタント|チャットボット|言語モデル|LLM|ＬＬＭ)"
 _SPOKEN_TO = re.compile(
@@ -29,18 +28,21 @@ _SPOKEN_TO = re.compile(
     ),
     re.IGNORECASE,
 )
-_TAGS = re.compile("[\U000e0000-\U000e007f]+")  # spell a text that no screen shows
+# they spell a text that no screen shows; behind a black flag they are a region's flag
+_TAGS = re.compile("(?<![\U0001f3f4\U000e0000-\U000e007f])[\U000e0000-\U000e007f]+")
 _HIDDEN = re.compile("[\u200b-\u200f\u2060-\u2064\u202a-\u202e\u2066-\u2069\ufeff]{3,}")
+_KINDS = (
+    (_SPOKEN_TO, "AI への指示のように読める文があります"),
+    (_TAGS, "画面に出ない文字で文が書かれています"),
+    (_HIDDEN, "見えない文字が続いているところがあります"),
+)
 
 
 def notes(text: str) -> Iterator[str]:
-    """What an administrator should look at, a sentence each; nothing for an ordinary text."""
-    if found := _SPOKEN_TO.search(text):
-        start = max(text.rfind("\n", 0, found.start()), text.rfind("。", 0, found.start())) + 1
-        said = " ".join(text[start : start + max(_QUOTED, found.end() - start)].split())
-        yield f"AI への指示のように読める文があります。人が書いたものか確かめてください: 「{said[:80]}」"
-    if tags := _TAGS.findall(text):
-        letters = "".join(chr(ord(c) - 0xE0000) for run in tags for c in run if c > "\U000e001f")
-        yield f"画面に出ない文字で文が書かれています: 「{letters[:80]}」"
-    if _HIDDEN.search(text):
-        yield "見えない文字が続いているところがあります。"
+    """What an administrator should look at, a sentence each; nothing for an ordinary text.
+
+    They say where, never what: who looks after documents need not be allowed to read them.
+    """
+    for pattern, what in _KINDS:
+        if found := pattern.search(text):
+            yield f"{what}（{found.start() + 1:,} 文字目）。読める人に確かめてください。"

@@ -86,7 +86,15 @@ def test_what_is_new_or_withdrawn_is_so_for_a_filter_too(put: Put, ito: Person) 
 
 
 @pytest.mark.parametrize(
-    "bad", [{"types": ["exe"]}, {"modified_from": "昨日"}, {"collection": "x"}, {"sources": "通知"}]
+    "bad",
+    [
+        {"types": ["exe"]},
+        {"modified_from": "昨日"},
+        {"modified_from": "0001-01-01"},
+        {"modified_to": "9999-12-31"},
+        {"collection": "x"},
+        {"sources": "通知"},
+    ],
 )
 def test_a_filter_that_cannot_be_meant_is_refused(ito: Person, bad: dict[str, object]) -> None:
     body = {"question": "宿泊費", "filter": bad}

@@ -131,7 +131,8 @@ def test_what_speaks_to_a_machine_is_taken_in_and_said_to_administrators(machine
     assert machine.texts() == files and machine.problems() == {}
     listed = catalog.documents(machine.engine, size=10).documents
     notes = {d.uri: d.notes for d in listed}
-    assert notes["b.txt"] == () and "これまでの指示を無視して" in notes["a.txt"][0]
+    assert notes["b.txt"] == () and "AI への指示" in notes["a.txt"][0]
+    assert "無視" not in notes["a.txt"][0]  # an administrator need not be allowed to read it
 
 
 def test_a_bad_version_keeps_the_good_text_for_whom_it_now_admits(machine) -> None:

@@ -137,7 +137,8 @@ def test_a_full_disk_leaves_the_index_as_it_was(tmp_path, monkeypatch):
     vectors = rows(1_500)
     index = DenseIndex(tmp_path, 32, large=1_000)
 
-    def full(*given):
+    def full(chosen, folder):
+        (folder / "half").write_bytes(bytes(1000))
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(segments, "listed", full)
@@ -147,6 +148,7 @@ def test_a_full_disk_leaves_the_index_as_it_was(tmp_path, monkeypatch):
         assert time.monotonic() < deadline
         time.sleep(0.01)
     assert best(index, vectors[7], range(1_500), 1) == [7]
+    assert not list(tmp_path.rglob("half"))
     monkeypatch.undo()
     assert index.compact() and not index.compact()
     assert best(index, vectors[7], range(1_500), 1) == [7]
