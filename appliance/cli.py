@@ -231,6 +231,8 @@ def search(
     if why:
         _show_candidates(found)
         return
+    if not found["passages"]:
+        _print("見つかりません。語句や絞り込みを変えてください。候補は --why で見られます。")
     for passage in found["passages"]:
         _print(f"{passage['n']}. {passage['title']} {passage['label']}（{passage['source']}）")
         _print("   " + " ".join(passage["text"].split())[:200])
