@@ -67,8 +67,11 @@ class Core(prefix.Cells, Protocol):
     batch_tokens: int
     apart: bool  # whether writing and reading tokens are computed quicker one after the other
     step_cost: float  # of a step before its first token, in the time of a token
+    prefill_tokens: int  # of a second context in which prompts are read; 0: there is none
 
-    def decode(self, entries: Sequence[Entry]) -> None: ...
+    def decode(self, entries: Sequence[Entry], *, prefill: bool = False) -> None: ...
+    def to_prefill(self, sequence: int, end: int) -> None: ...
+    def from_prefill(self, sequence: int, start: int, end: int) -> None: ...
     def logits(self, entry: int) -> Any: ...
     def sampler(self, sampling: Sampling) -> Chooser: ...
     def piece(self, token: int) -> bytes: ...
@@ -89,6 +92,7 @@ class Slot:
     ready: float = math.inf  # since when only the last token of its prompt is missing
     waited: int = 0  # steps since
     node: prefix.Node | None = None  # its pinned prefix
+    prefill: bool = False  # it is read in the prefill context
     past: int = 0
     owned: int = 0  # cells that only this slot holds
     reused: int = 0
@@ -135,9 +139,8 @@ class Counts:
 class Engine:
     """Starts its thread at construction. `slots` sequences run, `cached` more hold prefixes.
 
-    Prefixes that nobody runs on keep at most `idle` cells, and while others run only what somebody
-    has come back for: the more cells are in use, the longer a step takes. None: whatever nobody
-    else wants.
+    Prefixes that nobody runs on keep at most `idle` cells: the more cells are in use, the longer a
+    step takes. None: whatever nobody else wants.
     """
 
     def __init__(
@@ -227,19 +230,20 @@ class Engine:
         try:
             writing, reading = self._plan()
             for plan in (writing, reading) if self._core.apart else (writing + reading,):
-                if plan:
-                    self._compute(plan)
+                for prefill in (False, True):
+                    if part := [p for p in plan if p[0].prefill is prefill]:
+                        self._compute(part, prefill)
             self.counts.steps += 1
         except Exception as error:
             # The context is in doubt: whoever runs is told, whoever comes finds it clean.
             log.exception("a step failed")
             self._fail(f"{type(error).__name__}: {error}")
 
-    def _compute(self, plan: Plan) -> None:
+    def _compute(self, plan: Plan, prefill: bool) -> None:
         entries = [entry for _, part in plan for entry in part]
         self._make_room(len(entries))
         with self._cores.turn():
-            self._core.decode(entries)
+            self._core.decode(entries, prefill=prefill)
         at = 0
         for slot, part in plan:
             self._take(slot, part, at)
@@ -264,7 +268,8 @@ class Engine:
             if slot.node is None:
                 if self._comes(slot):
                     continue
-                self._borrow(slot)
+                if not self._borrow(slot):
+                    break
             part = slot.work.tokens[slot.past : slot.past + room]
             last = slot.past + len(part) == len(slot.work.tokens)
             if last and self._core.apart and len(reading) > 1:
@@ -305,15 +310,24 @@ class Engine:
             for n, token in enumerate(tokens)
         ]
 
-    def _borrow(self, slot: Slot) -> None:
-        """Start from what the cache has of the prompt, all but its last token at most."""
-        node = self._prefixes.find(slot.path(len(slot.work.tokens) - 1))
+    def _borrow(self, slot: Slot) -> bool:
+        """Start from what the cache has of the prompt, all but its last token at most.
+
+        Where prompts are read in a context of their own, it waits until there is room: False.
+        """
+        length, room = len(slot.work.tokens), self._core.prefill_tokens
+        if length <= room:
+            if length > room - sum(len(s.work.tokens) for s in self._slots if s.prefill):
+                return False
+            slot.prefill = True
+        node = self._prefixes.find(slot.path(length - 1))
         self._prefixes.lend(node, slot.sequence)
         slot.node = node
         slot.past = slot.reused = node.end
         self.counts.reused += node.end
-        if all(s.node for s in self._slots):
-            self._spare()
+        if slot.prefill:
+            self._core.to_prefill(slot.sequence, node.end)
+        return True
 
     def _make_room(self, tokens: int) -> None:
         owned, cached = self.used()
@@ -407,6 +421,9 @@ class Engine:
 
     def _keep(self, slot: Slot) -> None:
         """Share with the cache what the slot holds."""
+        if slot.prefill:
+            self._core.from_prefill(slot.sequence, slot.reused, slot.past)
+            slot.prefill = False
         before = self._prefixes.cells
         node = self._prefixes.keep(slot.path(slot.past), slot.sequence)
         slot.owned -= self._prefixes.cells - before
@@ -421,17 +438,10 @@ class Engine:
         if slot.past:
             self._keep(slot)
         self._release(slot)
-        self._spare()
+        if self._idle is not None:
+            self._prefixes.give_way(self._prefixes.idle - self._idle)
         end = End(finish, len(slot.work.tokens), slot.written, message, slot.reused)
         self._emit(slot.work.id, end)
-
-    def _spare(self) -> None:
-        """Let go of prefixes that cost more than they promise."""
-        if self._idle is None:
-            return
-        if len(self._slots) > 1:
-            self._prefixes.forget_unlent()
-        self._prefixes.give_way(self._prefixes.idle - self._idle)
 
     def _release(self, slot: Slot) -> None:
         if slot.node:

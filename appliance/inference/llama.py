@@ -27,7 +27,11 @@ _PENALTY_WINDOW = 256  # tokens that repetition penalties look back
 
 
 class Llama:
-    """Raises SettingsError if the model cannot be loaded. Paths were verified."""
+    """Raises SettingsError if the model cannot be loaded. Paths were verified.
+
+    `slots` of its `sequences` run; `prefill_tokens` of them at most are read in a context of their
+    own (0: there is none).
+    """
 
     def __init__(
         self,
@@ -36,14 +40,16 @@ class Llama:
         *,
         context_tokens: int,
         sequences: int,
+        slots: int,
         batch_tokens: int,
         outputs: int,
+        prefill_tokens: int = 0,
         threads: int = 0,
         gpu_layers: int = 0,
     ) -> None:
         import llama_cpp
 
-        self._api: Any = llama_cpp
+        self.api: Any = llama_cpp
         self._quiet = llama_cpp.llama_log_callback(_ignore)
         llama_cpp.llama_log_set(self._quiet, ctypes.c_void_p(0))
         llama_cpp.llama_backend_init()
@@ -52,29 +58,21 @@ class Llama:
         self._model = llama_cpp.llama_model_load_from_file(str(path).encode(), model_params)
         if not self._model:
             raise SettingsError(f"llama.cpp cannot load {path.name}")
-        # In a model with a sliding window llama.cpp takes back, unasked, what one sequence alone
-        # holds and no longer sees; a prefix would lose its middle. So two hold every cell.
-        windowed = llama_cpp.llama_model_n_swa(self._model) > 0
-        self._twin = sequences if windowed else 0
-        count = threads or os.cpu_count() or 1
-        params = llama_cpp.llama_context_default_params()
-        params.n_ctx = context_tokens
-        params.n_batch = params.n_ubatch = batch_tokens
-        params.n_seq_max = sequences + self._twin
-        params.n_outputs_max = max(outputs, params.n_seq_max)  # or llama.cpp gives up
-        params.n_threads = params.n_threads_batch = count
-        params.kv_unified = True
-        params.swa_full = True  # a window that forgets cannot share prefixes
-        params.no_perf = True
-        self._context = llama_cpp.llama_init_from_model(self._model, params)
-        if not self._context:
-            raise SettingsError(
-                f"no memory for a context of {context_tokens} tokens; lower KURA_CONTEXT_TOKENS"
+        lora = self._loaded(adapters)
+        sizes = {"batch_tokens": batch_tokens, "threads": threads or os.cpu_count() or 1}
+        self._main = _Context(
+            llama_cpp, self._model, lora, context_tokens, sequences, outputs, **sizes
+        )
+        self._prefill: _Context | None = None
+        if prefill_tokens:
+            self._prefill = _Context(
+                llama_cpp, self._model, lora, prefill_tokens, slots, 1, **sizes
             )
-        self._memory = llama_cpp.llama_get_memory(self._context)
+        self._last = self._main  # whose outputs are read
         self.vocab: Any = llama_cpp.llama_model_get_vocab(self._model)
         self.words = int(llama_cpp.llama_vocab_n_tokens(self.vocab))
-        self.context_tokens = int(llama_cpp.llama_n_ctx(self._context))
+        self.context_tokens = self._main.tokens
+        self.prefill_tokens = self._prefill.tokens if self._prefill else 0
         self.batch_tokens = batch_tokens
         # On a CPU llama.cpp's attention works on tiles of 64 tokens, and computes for each what any
         # sequence in it holds. With eight readers, batches of both kinds gave 17.6 tokens/s on two
@@ -83,14 +81,13 @@ class Llama:
         # Steps of 1, 2, 4, 8 and 16 streams took 31, 50, 62, 90 and 142 ms on two cores: that is
         # the tokens and six more. On a GPU not measured; memory is its limit for dozens of tokens.
         self.step_cost = 64.0 if gpu_layers else 6.0
-        self._lend(adapters)
-        self._batch = _Batch(llama_cpp, batch_tokens, self._twin)
-        self._ends = self._ending()
-        self._end_set = frozenset(self._ends)
+        self.end_tokens = self._ending()
+        self._end_set = frozenset(self.end_tokens)
 
     def close(self) -> None:
-        self._api.llama_free(self._context)
-        self._api.llama_model_free(self._model)
+        for context in filter(None, (self._prefill, self._main)):
+            context.close()
+        self.api.llama_model_free(self._model)
 
     def _ending(self) -> list[int]:
         """The tokens that end an answer.
@@ -98,25 +95,20 @@ class Llama:
         llama_cpp's functions let other threads run at every call: asked of 262,144 tokens while one
         imports, that took five seconds. This one keeps the interpreter, and takes a fifth of one.
         """
-        library = ctypes.PyDLL(self._api.llama_cpp._lib._name)
+        library = ctypes.PyDLL(self.api.llama_cpp._lib._name)
         ends = library.llama_vocab_is_eog
         ends.argtypes, ends.restype = [ctypes.c_void_p, ctypes.c_int32], ctypes.c_bool
         vocab = ctypes.c_void_p(self.vocab)
         return [token for token in range(self.words) if ends(vocab, token)]
 
-    def _lend(self, adapters: Sequence[Path]) -> None:
-        api = self._api
+    def _loaded(self, adapters: Sequence[Path]) -> list[Any]:
         loaded = []
         for path in adapters:
-            adapter = api.llama_adapter_lora_init(self._model, str(path).encode())
+            adapter = self.api.llama_adapter_lora_init(self._model, str(path).encode())
             if not adapter:
                 raise SettingsError(f"the adapter {path.name} does not fit the model")
             loaded.append(adapter)
-        if loaded:
-            array = (api.llama_adapter_lora_p_ctypes * len(loaded))(*loaded)
-            scales = (ctypes.c_float * len(loaded))(*[1.0] * len(loaded))
-            if api.llama_set_adapters_lora(self._context, array, len(loaded), scales):
-                raise SettingsError("the adapters cannot be applied")
+        return loaded
 
     # --- text ------------------------------------------------------------------
 
@@ -125,17 +117,17 @@ class Llama:
         data = text.encode("utf-8", "replace")
         size = len(data) + 8
         buffer = (ctypes.c_int32 * size)()
-        count = self._api.llama_tokenize(self.vocab, data, len(data), buffer, size, begin, special)
+        count = self.api.llama_tokenize(self.vocab, data, len(data), buffer, size, begin, special)
         if count < 0:
             buffer = (ctypes.c_int32 * -count)()
-            count = self._api.llama_tokenize(
+            count = self.api.llama_tokenize(
                 self.vocab, data, len(data), buffer, -count, begin, special
             )
         return buffer[:count]
 
     def piece(self, token: int) -> bytes:
         buffer = ctypes.create_string_buffer(_LARGEST_PIECE)
-        size = self._api.llama_token_to_piece(self.vocab, token, buffer, _LARGEST_PIECE, 0, False)
+        size = self.api.llama_token_to_piece(self.vocab, token, buffer, _LARGEST_PIECE, 0, False)
         return buffer.raw[: max(size, 0)]
 
     def ends(self, token: int) -> bool:
@@ -144,21 +136,138 @@ class Llama:
     # --- sequences -------------------------------------------------------------
 
     def copy(self, source: int, target: int, start: int, end: int) -> None:
-        for held in self._holders(target):
-            self._api.llama_memory_seq_cp(self._memory, source, held, start, end)
+        self._main.copy(source, target, start, end)
 
     def remove(self, sequence: int, start: int) -> None:
-        for held in self._holders(sequence):
-            self._api.llama_memory_seq_rm(self._memory, held, start, -1)
+        self._main.remove(sequence, start)
 
-    def _holders(self, sequence: int) -> tuple[int, ...]:
-        return (sequence, sequence + self._twin) if self._twin else (sequence,)
+    def clear(self) -> None:
+        for context in filter(None, (self._prefill, self._main)):
+            context.clear()
+
+    def to_prefill(self, sequence: int, end: int) -> None:
+        """Give the prefill context the sequence's first `end` tokens, to read on from there."""
+        assert self._prefill
+        self._main.give(self._prefill, sequence, 0, end)
+
+    def from_prefill(self, sequence: int, start: int, end: int) -> None:
+        """Bring what was read there; it is forgotten there."""
+        assert self._prefill
+        self._prefill.give(self._main, sequence, start, end)
+        self._prefill.remove(sequence, 0)
+
+    def decode(self, entries: Sequence[Entry], *, prefill: bool = False) -> None:
+        """Compute one batch. Raises NoRoom, RuntimeError."""
+        context = self._prefill if prefill else self._main
+        assert context
+        self._last = context
+        context.decode(entries)
+
+    def logits(self, entry: int) -> Logits:
+        """Of the batch's n-th entry, which was `wanted`. Valid, and writable, until `decode`."""
+        return self._last.logits(entry, self.words)
+
+    def sampler(self, sampling: Sampling) -> Sampler:
+        """Raises BadRequest if the grammar or the schema is none."""
+        return Sampler(self, sampling)
+
+
+class _Context:
+    """A context of llama.cpp: `sequences` that hold `tokens` cells together.
+
+    In a model with a sliding window llama.cpp takes back, unasked, what one sequence alone holds
+    and no longer sees; a prefix would lose its middle. So two sequences hold every cell. One more
+    carries cells from one context to another.
+    """
+
+    def __init__(
+        self,
+        api: Any,
+        model: Any,
+        adapters: Sequence[Any],
+        tokens: int,
+        sequences: int,
+        outputs: int,
+        *,
+        batch_tokens: int,
+        threads: int,
+    ) -> None:
+        self._api = api
+        self._window = int(api.llama_model_n_swa(model))
+        twin = sequences if self._window else 0
+        self._offsets = (0, twin) if twin else (0,)
+        self._carrier = sequences + twin
+        params = api.llama_context_default_params()
+        params.n_ctx = tokens
+        params.n_batch = params.n_ubatch = batch_tokens
+        params.n_seq_max = self._carrier + 1
+        params.n_outputs_max = max(outputs, params.n_seq_max)  # or llama.cpp gives up
+        params.n_threads = params.n_threads_batch = threads
+        params.kv_unified = True
+        params.swa_full = True  # a window that forgets cannot share prefixes
+        params.no_perf = True
+        self._context = api.llama_init_from_model(model, params)
+        if not self._context:
+            raise SettingsError(
+                f"no memory for a context of {tokens} tokens; lower KURA_CONTEXT_TOKENS"
+            )
+        if adapters:
+            array = (api.llama_adapter_lora_p_ctypes * len(adapters))(*adapters)
+            scales = (ctypes.c_float * len(adapters))(*[1.0] * len(adapters))
+            if api.llama_set_adapters_lora(self._context, array, len(adapters), scales):
+                raise SettingsError("the adapters cannot be applied")
+        self._memory = api.llama_get_memory(self._context)
+        self.tokens = int(api.llama_n_ctx(self._context))
+        self._batch = _Batch(api, batch_tokens, self._offsets)
+
+    def close(self) -> None:
+        self._api.llama_free(self._context)
+
+    def copy(self, source: int, target: int, start: int, end: int) -> None:
+        for offset in self._offsets:
+            self._api.llama_memory_seq_cp(self._memory, source, target + offset, start, end)
+
+    def remove(self, sequence: int, start: int) -> None:
+        for offset in self._offsets:
+            self._api.llama_memory_seq_rm(self._memory, sequence + offset, start, -1)
 
     def clear(self) -> None:
         self._api.llama_memory_clear(self._memory, False)
 
+    def give(self, other: _Context, sequence: int, start: int, end: int) -> None:
+        """Have the other context hold this sequence's cells too, from `start` to `end`.
+
+        llama.cpp leaves out what lies further back than the window of what it hands over, so that
+        is never more than one window. Raises RuntimeError if the other has no room.
+        """
+        size = self._window or end
+        while start < end:
+            until = min(end, (start // size + 1) * size)
+            other.receive(self._saved(sequence, start, until), sequence, start, until)
+            start = until
+
+    def _saved(self, sequence: int, start: int, end: int) -> NDArray[np.uint8]:
+        api, carrier = self._api, self._carrier
+        api.llama_memory_seq_cp(self._memory, sequence, carrier, start, end)
+        data = np.empty(api.llama_state_seq_get_size(self._context, carrier), np.uint8)
+        pointer = data.ctypes.data_as(ctypes.POINTER(ctypes.c_uint8))
+        written = api.llama_state_seq_get_data(self._context, pointer, len(data), carrier)
+        api.llama_memory_seq_rm(self._memory, carrier, 0, -1)
+        if written != len(data):
+            raise RuntimeError(f"llama.cpp saved {written} of {len(data)} bytes")
+        return data
+
+    def receive(self, data: NDArray[np.uint8], sequence: int, start: int, end: int) -> None:
+        api, carrier = self._api, self._carrier
+        pointer = data.ctypes.data_as(ctypes.POINTER(ctypes.c_uint8))
+        read = api.llama_state_seq_set_data(self._context, pointer, len(data), carrier)
+        held = api.llama_memory_seq_pos_min(self._memory, carrier)
+        if not read or held != start:
+            raise RuntimeError(f"llama.cpp took cells from {held} on instead of {start}")
+        self.copy(carrier, sequence, start, end)
+        api.llama_memory_seq_rm(self._memory, carrier, 0, -1)
+
     def decode(self, entries: Sequence[Entry]) -> None:
-        """Compute one batch. Raises NoRoom, RuntimeError."""
         self._batch.fill(entries)
         status = self._api.llama_decode(self._context, self._batch.struct)
         if status == 1:
@@ -166,36 +275,22 @@ class Llama:
         if status != 0:
             raise RuntimeError(f"llama_decode failed with {status}")
 
-    def logits(self, entry: int) -> Logits:
-        """Of the batch's n-th entry, which was `wanted`. Valid, and writable, until `decode`."""
+    def logits(self, entry: int, words: int) -> Logits:
         pointer = self._api.llama_get_logits_ith(self._context, entry)
-        return np.ctypeslib.as_array(pointer, (self.words,))
-
-    def sampler(self, sampling: Sampling) -> Sampler:
-        """Raises BadRequest if the grammar or the schema is none."""
-        return Sampler(self, sampling)
-
-    # for Sampler
-    @property
-    def api(self) -> Any:
-        return self._api
-
-    @property
-    def end_tokens(self) -> list[int]:
-        return self._ends
+        return np.ctypeslib.as_array(pointer, (words,))
 
 
 class _Batch:
-    """The arrays of a llama_batch, made once and filled by slices. Each token goes to its sequence
-    and, with `twin`, to the one that many numbers further on."""
+    """The arrays of a llama_batch, made once and filled by slices. Each token goes to the sequences
+    that lie `offsets` from its own."""
 
-    def __init__(self, api: Any, size: int, twin: int) -> None:
-        holders = 2 if twin else 1
+    def __init__(self, api: Any, size: int, offsets: Sequence[int]) -> None:
+        holders = len(offsets)
         self._tokens = np.zeros(size, np.int32)
         self._positions = np.zeros(size, np.int32)
         self._counts = np.full(size, holders, np.int32)
         self._sequences = np.zeros((size, holders), np.int32)
-        self._offsets = np.array([0, twin], np.int32)[:holders]
+        self._offsets = np.array(offsets, np.int32)
         self._wanted = np.zeros(size, np.int8)
         int32 = ctypes.POINTER(ctypes.c_int32)
         base, row = self._sequences.ctypes.data, self._sequences.strides[0]

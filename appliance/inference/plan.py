@@ -24,7 +24,7 @@ from typing import Any
 from appliance.errors import ModelFileInvalid
 from appliance.inference import gguf, models
 from appliance.inference.gguf import Header
-from appliance.inference.work import BATCH_TOKENS
+from appliance.inference.work import BATCH_TOKENS, PREFILL_TOKENS
 from appliance.settings import Settings
 
 MIB = 1 << 20
@@ -86,6 +86,7 @@ class Sizes:
     sequences: int
     outputs: int
     batch_tokens: int = BATCH_TOKENS
+    prefill_tokens: int = 0  # of the context in which a CPU reads prompts
     chunks: int = CHUNKS
     least_context: int = CELLS  # what one question needs
 
@@ -145,6 +146,7 @@ def plan(
         slots,
         sequences or 2 * slots,
         outputs or 2 * slots,
+        prefill_tokens=PREFILL_TOKENS,
         chunks=chunks,
         least_context=_cells(settings.prompt_tokens + settings.answer_tokens + 512),
     )
@@ -269,6 +271,15 @@ def _lay(parts: Parts, sizes: Sizes, host: int, gpu: int, torch_on_gpu: bool) ->
             scratch if used else 0,
         ),
     ]
+    if sizes.prefill_tokens and not used:
+        rows.append(
+            Row(
+                "prefill",
+                "質問を読むための文脈",
+                f"{sizes.prefill_tokens:,} トークン（ほかの質問から分けて読む）",
+                _prefill_bytes(llm, sizes),
+            )
+        )
     for one, name, title in (
         (parts.embedder, "embedder", "埋め込みモデル"),
         (parts.reranker, "reranker", "リランカー"),
@@ -386,6 +397,14 @@ def scratch_bytes(header: Header, sizes: Sizes) -> int:
 def _output_bytes(header: Header, sizes: Sizes) -> int:
     """The logits handed to the samplers, which are on the host whatever computed them."""
     return 4 * max(sizes.sequences, sizes.outputs) * vocabulary(header)
+
+
+def _prefill_bytes(header: Header, sizes: Sizes) -> int:
+    """The second context: two sequences for each slot, and one that carries cells to the first."""
+    lanes = 2 * sizes.slots + 1
+    own = replace(sizes, context_tokens=sizes.prefill_tokens, sequences=lanes, outputs=lanes)
+    kv = sum(kv_bytes(header, own.context_tokens))
+    return kv + scratch_bytes(header, own) + _output_bytes(header, own)
 
 
 def _cells(tokens: int) -> int:

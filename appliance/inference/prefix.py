@@ -57,7 +57,6 @@ class Node:
     sequence: int = -1  # of a leaf
     pins: int = 0
     used: int = 0
-    lent: bool = False  # somebody came back for it
 
     def __post_init__(self) -> None:
         self.size = cells(self.key)
@@ -94,7 +93,6 @@ class Prefixes:
         """Give a running sequence the node's path, and hold it until `unpin`."""
         if node.end:
             self._context.copy(self._sequence(node), target, 0, node.end)
-        node.lent = True
         self.pin(node)
 
     def keep(self, wanted: Path, source: int) -> Node:
@@ -148,11 +146,6 @@ class Prefixes:
             self._drop(leaf)
         return freed
 
-    def forget_unlent(self) -> None:
-        """Drop leaves that nobody runs on and that nobody has come back for."""
-        while leaf := next((n for n in self._unused() if not n.lent), None):
-            self._drop(leaf)
-
     def clear(self) -> None:
         """Forget everything; the context was emptied."""
         self._free += [n.sequence for n in self.nodes() if n.sequence >= 0]
@@ -175,7 +168,7 @@ class Prefixes:
 
     def _split(self, child: Node, at: int) -> Node:
         assert child.parent
-        upper = Node(child.key[:at], child.start, child.parent, lent=child.lent)
+        upper = Node(child.key[:at], child.start, child.parent)
         child.parent.children[child.key[0]] = upper
         child.key = child.key[at:]
         child.__post_init__()
@@ -200,12 +193,9 @@ class Prefixes:
 
     def _oldest(self, whole: bool = False) -> Node | None:
         """The least recently used leaf that nobody runs on."""
-        leaves = self._unused()
+        leaves = (n for n in self.nodes() if n.sequence >= 0 and not n.pins)
         usable: Callable[[Node], bool] = _frees_sequence if whole else (lambda n: True)
         return min((n for n in leaves if usable(n)), key=lambda n: n.used, default=None)
-
-    def _unused(self) -> Iterator[Node]:
-        return (n for n in self.nodes() if n.sequence >= 0 and not n.pins)
 
     def _drop(self, leaf: Node) -> None:
         parent = leaf.parent

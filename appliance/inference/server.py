@@ -424,7 +424,8 @@ def budget(settings: Settings, free: int | None = None) -> plan.Plan:
 
     Raises DigestMismatch, ModelFileInvalid.
     """
-    sequences = 2 * (settings.infer_slots + local.CACHED)  # a sliding window wants two of each
+    # a sliding window wants two of each, and one more carries cells from context to context
+    sequences = 2 * (settings.infer_slots + local.CACHED) + 1
     outputs = max(sequences, settings.infer_slots + work.GUESSES)
     return plan.plan(
         settings, slots=settings.infer_slots, sequences=sequences, outputs=outputs, host=free

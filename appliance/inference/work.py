@@ -100,4 +100,7 @@ class NoRoom(Exception):
 
 DRAFT_TOKENS = 6  # looked ahead at once, in one stream
 GUESSES = 24  # in one step, of all streams: each costs a row of logits
+PREFILL_TOKENS = (
+    2048  # of the context in which a CPU reads prompts; longer ones are read beside others
+)
 BATCH_TOKENS = 256  # most of one step: up to .9 s on two cores, while streams and cancels wait

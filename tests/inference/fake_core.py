@@ -32,6 +32,10 @@ def answer(tokens: Sequence[int], limit: int, ending: int = 40) -> list[int]:
     return out
 
 
+def _cells(held: dict[int, dict[int, list[Any]]]) -> int:
+    return len({id(c) for row in held.values() for c in row.values()})
+
+
 class Chosen:
     def choose(self, logits: Any) -> int:
         return int(logits)
@@ -50,20 +54,25 @@ class FakeCore:
         batch_tokens: int = 32,
         pause_s: float = 0.0,
         apart: bool = False,
+        prefill_tokens: int = 0,
     ):
+        self.prefill_tokens = prefill_tokens
         self.apart = apart
         self.step_cost = 6.0
         self.context_tokens = context_tokens
         self.batch_tokens = batch_tokens
         self.pause_s = pause_s
         self.held: dict[int, dict[int, list[Any]]] = {}  # sequence -> position -> its cell
+        self.prefilled: dict[int, dict[int, list[Any]]] = {}  # the same of the second context
         self.most_cells = 0
+        self.most_prefilled = 0
         self.batches: list[list[Entry]] = []
+        self.decoded: list[tuple[list[Entry], bool]] = []  # with where
         self.break_at = -1  # a batch that fails
         self._outputs: list[int | None] = []
 
     def cells(self) -> int:
-        return len({id(c) for row in self.held.values() for c in row.values()})
+        return _cells(self.held)
 
     def copy(self, source: int, target: int, start: int, end: int) -> None:
         row = self.held.get(source, {})
@@ -77,23 +86,43 @@ class FakeCore:
 
     def clear(self) -> None:
         self.held.clear()
+        self.prefilled.clear()
 
-    def decode(self, entries: Sequence[Entry]) -> None:
+    def to_prefill(self, sequence: int, end: int) -> None:
+        assert not self.prefilled.get(sequence)
+        row = self.held.get(sequence, {})
+        self.prefilled[sequence] = {p: list(row[p]) for p in range(end)}
+
+    def from_prefill(self, sequence: int, start: int, end: int) -> None:
+        read = self.prefilled.pop(sequence)
+        assert len(read) == end
+        row = self.held.setdefault(sequence, {})
+        assert len(row) == start
+        row.update({p: list(read[p]) for p in range(start, end)})
+        if self.cells() > self.context_tokens:
+            raise NoRoom
+        self.most_cells = max(self.most_cells, self.cells())
+
+    def decode(self, entries: Sequence[Entry], *, prefill: bool = False) -> None:
+        held = self.prefilled if prefill else self.held
         time.sleep(self.pause_s)
         self.batches.append(list(entries))
+        self.decoded.append((list(entries), prefill))
         assert 0 < len(entries) <= self.batch_tokens
         if len(self.batches) == self.break_at:
             raise RuntimeError("the card fell off the bus")
-        if self.cells() + len(entries) > self.context_tokens:
+        room = self.prefill_tokens if prefill else self.context_tokens
+        if _cells(held) + len(entries) > room:
             raise NoRoom
         self._outputs = []
         for entry in entries:
-            row = self.held.setdefault(entry.sequence, {})
+            row = held.setdefault(entry.sequence, {})
             assert entry.position not in row and len(row) == entry.position
             row[entry.position] = [entry.token]
             known = [row[p][0] for p in range(entry.position + 1)]
             self._outputs.append(following(known) if entry.wanted else None)
         self.most_cells = max(self.most_cells, self.cells())
+        self.most_prefilled = max(self.most_prefilled, _cells(self.prefilled))
 
     def logits(self, entry: int) -> Any:
         assert self._outputs[entry] is not None

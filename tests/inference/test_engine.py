@@ -235,34 +235,14 @@ def test_what_nobody_runs_on_keeps_no_more_than_its_share(running) -> None:
     assert one.ends[oldest].reused == 40  # the system prompt outlives what was asked after it
 
 
-def test_beside_others_only_what_somebody_came_back_for_is_kept(running) -> None:
-    core = FakeCore(context_tokens=2048)
-    one = running(core, slots=6, cached=12, idle=900)
-    dice = random.Random(6)
-    system, page = prompt(dice, 40), prompt(dice, 80)
-    shared = [[*system, *page, *prompt(dice, 10)] for _ in range(2)]
-    alone = [[*system, *prompt(dice, 60)] for _ in range(6)]
-    for p in (*shared, *alone):
-        assert one.wait(one.start(p, limit=5)) == text(p, 5)
-    core.pause_s = 0.01
-    others = [one.start(prompt(dice, 30), limit=60) for _ in range(3)]
-    deadline = time.monotonic() + WAIT_S
-    while len(one.said) < len(shared) + len(alone) + 3:
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
-    again = [one.start([*p, 5], limit=5) for p in (alone[0], shared[0])]
-    assert [one.wait(i) for i in again] == [text([*p, 5], 5) for p in (alone[0], shared[0])]
-    assert [one.ends[i].reused for i in again] == [40, 120]
-    for other in others:
-        one.wait(other)
-
-
-@pytest.mark.parametrize("apart", [False, True])
+@pytest.mark.parametrize(("apart", "prefill_tokens"), [(False, 0), (True, 0), (True, 70)])
 @pytest.mark.parametrize("seed", range(6))
-def test_a_storm_of_requests_and_cancels(running, seed: int, apart: bool) -> None:
+def test_a_storm_of_requests_and_cancels(
+    running, seed: int, apart: bool, prefill_tokens: int
+) -> None:
     """Random prompts with common beginnings, random cancels: every whole answer is right."""
     dice = random.Random(seed)
-    core = FakeCore(context_tokens=600, batch_tokens=24, apart=apart)
+    core = FakeCore(600, batch_tokens=24, apart=apart, prefill_tokens=prefill_tokens)
     one = running(core, slots=5, cached=3)
     fits = core.context_tokens - 5 * DRAFT_TOKENS
     roots = [prompt(dice, dice.randrange(1, 60)) for _ in range(4)]
@@ -293,6 +273,59 @@ def test_a_storm_of_requests_and_cancels(running, seed: int, apart: bool) -> Non
     one.idle()
     owned, cached = one.engine.used()
     assert owned == 0 and cached == core.cells()
+    assert not core.prefilled
+
+
+def test_prompts_are_read_where_nobody_elses_cells_are(running) -> None:
+    core = FakeCore(context_tokens=4096, apart=True, prefill_tokens=256)
+    one = running(core, slots=4)
+    dice = random.Random(1)
+    long, others = prompt(dice, 300), [prompt(dice, 100) for _ in range(3)]
+    ids = [one.start(p) for p in (long, *others)]
+    assert [one.wait(i) for i in ids] == [text(p, 20) for p in (long, *others)]
+    apart = {e.sequence for batch, there in core.decoded if there for e in batch}
+    assert len(apart) == 3  # the long one has no room there
+    assert core.most_prefilled <= 256
+
+
+def test_what_the_cache_has_of_a_prompt_is_not_read_again_there(running) -> None:
+    core = FakeCore(context_tokens=1024, apart=True, prefill_tokens=256)
+    one = running(core)
+    shared = prompt(random.Random(3), 100)
+    one.wait(one.start([*shared, 1, 2]))
+    again = one.start([*shared, 3, 4])
+    assert one.wait(again) == text([*shared, 3, 4], 20)
+    assert one.ends[again].reused == 100
+    one.idle()
+    assert one.engine.used() == (0, core.cells()) and not core.prefilled
+
+
+def test_cancelled_while_it_is_read_there(running) -> None:
+    core = FakeCore(context_tokens=1024, batch_tokens=16, pause_s=0.01, apart=True)
+    core.prefill_tokens = 256
+    one = running(core)
+    tokens = prompt(random.Random(3), 200)
+    gone = one.start(tokens)
+    while len(core.batches) < 3:
+        time.sleep(0.001)
+    one.engine.cancel(gone)
+    assert one.wait(gone) == "" and one.ends[gone].finish == "cancelled"
+    one.idle()
+    assert not core.prefilled and one.engine.used() == (0, core.cells())
+    again = one.start(tokens)
+    assert one.wait(again) == text(tokens, 20)
+    assert one.ends[again].reused >= 32  # what had been read
+
+
+def test_a_failed_step_there_harms_no_later_request(running) -> None:
+    core = FakeCore(context_tokens=1024, apart=True, prefill_tokens=256)
+    core.break_at = 2
+    one = running(core)
+    tokens = prompt(random.Random(3), 100)
+    broken = one.start(tokens)
+    one.wait(broken)
+    assert one.ends[broken].finish == "error"
+    assert one.wait(one.start(tokens)) == text(tokens, 20)
 
 
 def test_guesses_change_nothing_but_the_number_of_steps(running, monkeypatch) -> None:

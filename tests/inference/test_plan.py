@@ -16,6 +16,7 @@ from appliance.inference import models
 from appliance.inference import plan as planning
 from appliance.inference.gguf import Header, ModelFileInvalid, Tensor
 from appliance.inference.plan import GPU_RUNTIME, MIB, Encoder, Parts, Plan, Sizes, fit
+from appliance.inference.work import PREFILL_TOKENS
 from appliance.settings import load
 
 ENCODER = Encoder("encoder", weights=1_000_000, hidden=128, inner=512, tokenizer_bytes=10_000)
@@ -334,21 +335,22 @@ def test_the_default_models_with_little_memory_and_with_enough(tmp_path: Path) -
 
 LOAD = """
 import sys, llama_cpp as api
-path, context = sys.argv[1], int(sys.argv[2])
+path, context, prefill = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 api.llama_backend_init()
 model = api.llama_model_load_from_file(path.encode(), api.llama_model_default_params())
-params = api.llama_context_default_params()
-params.n_ctx, params.n_batch, params.n_ubatch = context, 256, 256
-params.n_seq_max, params.n_outputs_max = 16, 16
-params.kv_unified = params.swa_full = True
-made = api.llama_init_from_model(model, params)
-batch = api.llama_batch_init(256, 0, 1)
-for step in range(4):
-    batch.n_tokens = 256
-    for i in range(256):
-        batch.token[i], batch.pos[i], batch.n_seq_id[i] = 1000 + i, (step * 256 + i) // 16, 1
-        batch.seq_id[i][0], batch.logits[i] = i % 16, i >= 240
-    assert api.llama_decode(made, batch) == 0
+for tokens, sequences in ((context, 16), (prefill, 17)):
+    params = api.llama_context_default_params()
+    params.n_ctx, params.n_batch, params.n_ubatch = tokens, 256, 256
+    params.n_seq_max, params.n_outputs_max = sequences, sequences
+    params.kv_unified = params.swa_full = True
+    made = api.llama_init_from_model(model, params)
+    batch = api.llama_batch_init(256, 0, 1)
+    for step in range(4):
+        batch.n_tokens = 256
+        for i in range(256):
+            batch.token[i], batch.pos[i], batch.n_seq_id[i] = 1000 + i, (step * 256 + i) // 16, 1
+            batch.seq_id[i][0], batch.logits[i] = i % 16, i >= 240
+        assert api.llama_decode(made, batch) == 0
 status = open("/proc/self/status").read()
 print(int(status.split("VmHWM:")[1].split()[0]) * 1024)
 """
@@ -363,7 +365,7 @@ def test_the_estimate_is_above_the_real_process_and_not_far(context: int) -> Non
     llm = models.named(models.DEFAULT_LLM)
     path = root / llm.name / next(iter(llm.files))
     ran = subprocess.run(
-        [sys.executable, "-c", LOAD, str(path), str(context)],
+        [sys.executable, "-c", LOAD, str(path), str(context), str(PREFILL_TOKENS)],
         capture_output=True,
         text=True,
         check=True,
@@ -371,6 +373,6 @@ def test_the_estimate_is_above_the_real_process_and_not_far(context: int) -> Non
     real = int(ran.stdout.split()[-1])
     settings = load(models=root, context_tokens=context)
     plan = planning.plan(settings, slots=8, host=PLENTY, gpu=0)
-    names = ("weights", "vocabulary", "kv", "compute")
+    names = ("weights", "vocabulary", "kv", "compute", "prefill")
     estimate = sum(row(plan, name).host for name in names) + planning.CHILD
     assert real <= estimate <= math.floor(1.4 * real)
