@@ -383,6 +383,22 @@ def test_many_streams_go_on_side_by_side_without_guesses(
     assert bool(one.engine.counts.drafted) == guesses
 
 
+def test_many_streams_guess_where_most_of_their_prompts_is_in_the_cache(
+    running, monkeypatch
+) -> None:
+    """Then a prompt that comes alone holds up the others for a step."""
+    monkeypatch.setattr(
+        "tests.inference.fake_core.following", lambda known, ending=0: (known[-1] + 1) % 9
+    )
+    one = running(FakeCore(context_tokens=2048, apart=True), slots=6)
+    tokens = [n % 9 for n in range(200)]
+    for _ in range(2):
+        for id in [one.start([*tokens, n], limit=30) for n in range(6)]:
+            one.wait(id)
+        drafted, one.engine.counts.drafted = one.engine.counts.drafted, 0
+    assert drafted
+
+
 def test_cancelled_before_it_began_and_twice(running) -> None:
     one = running(FakeCore(pause_s=0.01))
     id = one.start(prompt(random.Random(1), 200))
