@@ -59,6 +59,15 @@ def clauses(dice: random.Random, sentences: Sequence[str]) -> str:
     return "\n".join(m + s for m, s in zip(marks, sentences, strict=True))
 
 
+def lined(dice: random.Random, rows: Sequence[Sequence[str]]) -> str:
+    """Rows as a table in Markdown, which is how Kura reads sheets and tables, or by some mark."""
+    if dice.random() < 0.6:
+        ruled = [rows[0], ["---"] * len(rows[0]), *rows[1:]]
+        return "\n".join(f"| {' | '.join(row)} |" for row in ruled)
+    mark = dice.choice((" | ", "\t", "，", " ", "、"))
+    return "\n".join(mark.join(row) for row in rows)
+
+
 def travel(dice: random.Random) -> Paper:
     who = dice.choice(("役員", "部長", "課長", "一般社員", "嘱託社員", "契約社員"))
     daily, night = yen(dice, 1000, 6000, 100), yen(dice, 7000, 18000, 500)
@@ -197,7 +206,6 @@ def table(dice: random.Random) -> Paper:
     heads = dice.choice(
         (("単価", "納期", "最小ロット"), ("在庫数", "棚番", "発注点"), ("数量", "検査日", "判定"))
     )
-    mark = dice.choice((" | ", "\t", "，", " "))
     names = [part(dice) for _ in range(dice.randint(3, 6))]
 
     def cell(head: str) -> str:
@@ -216,13 +224,144 @@ def table(dice: random.Random) -> Paper:
                 return f"{dice.randint(10, 5000)}個"
 
     rows = [(name, *(cell(h) for h in heads)) for name in names]
-    text = "\n".join(mark.join(r) for r in (("品番", *heads), *rows))
+    text = lined(dice, [("品番", *heads), *rows])
     facts = tuple(
         Fact((f"{r[0]}の{h}は？", f"{r[0]}の{h}を教えて", f"{h} {r[0]}"), r[i])
         for r in rows
         for i, h in enumerate(heads, 1)
     )
     return Paper(dice.choice(("部品価格表", "在庫一覧", "検査成績表", "品目台帳")), text, facts)
+
+
+def grid(dice: random.Random) -> Paper:
+    """A table read by its row and its column: what somebody of some rank gets for something."""
+    ranks = dice.sample(("一般社員", "主任", "係長", "課長", "次長", "部長", "役員", "嘱託"), 3)
+    whats = dice.sample(
+        (
+            "日当",
+            "宿泊費",
+            "通勤手当",
+            "家族手当",
+            "住宅手当",
+            "資格手当",
+            "慶弔見舞金",
+            "単身赴任手当",
+        ),
+        dice.randint(2, 4),
+    )
+    amounts = dice.sample(range(1000, 60000, 100), len(whats) * len(ranks))
+    cell = {(what, rank): f"{amounts.pop():,}円" for what in whats for rank in ranks}
+    if dice.random() < 0.5:
+        rows = [("区分", *ranks), *((w, *(cell[w, r] for r in ranks)) for w in whats)]
+    else:
+        rows = [("役職", *whats), *((r, *(cell[w, r] for w in whats)) for r in ranks)]
+    facts = tuple(
+        Fact(
+            (
+                f"{r}の{w}はいくらですか",
+                f"{r}だと{w}はいくらもらえますか？",
+                f"{w} {r}",
+                f"{w}は{r}の場合いくらになりますか",
+            ),
+            amount,
+        )
+        for (w, r), amount in cell.items()
+    )
+    left_out = [r for r in ("契約社員", "アルバイト", "顧問", "本部長") if r not in ranks]
+    title = dice.choice(("給与規程 別表1", "手当一覧", "旅費規程 別表", "支給基準表"))
+    head = dice.choice(
+        ("", "別表第2（金額は月額または1日あたり）\n", "# 支給額\n", "（単位：円）\n")
+    )
+    return Paper(
+        title,
+        head + lined(dice, rows),
+        facts,
+        tuple(f"{dice.choice(left_out)}の{w}はいくらですか" for w in whats),
+    )
+
+
+def faq(dice: random.Random) -> Paper:
+    """Questions and answers as a help desk writes them."""
+    system = dice.choice(
+        ("勤怠システム", "経費精算システム", "社内ポータル", "VPN", "会議予約システム", "複合機")
+    )
+    where, inside = dice.choice(SECTIONS), str(dice.randint(1000, 8999))
+    code, minutes_ = f"E-{dice.randint(100, 999)}", f"{dice.randint(5, 60)}分"
+    letters, months = f"{dice.randint(8, 16)}文字以上", f"{dice.randint(1, 12)}か月"
+    act = dice.choice(
+        ("端末を再起動する", "証明書を入れ直す", "ブラウザーの履歴を消す", "時刻を合わせる")
+    )
+    pairs = [
+        (f"{system}のパスワードは何文字以上必要ですか。", f"{letters}にしてください。"),
+        (f"{system}のパスワードはどのくらいで変えますか。", f"{months}ごとに変更してください。"),
+        (
+            f"{system}に入れません。どこに聞けばよいですか。",
+            f"{where}（内線{inside}）に連絡してください。",
+        ),
+        (
+            f"{system}に{code}と表示されます。",
+            f"{act}と直ります。{minutes_}待っても直らないときは連絡してください。",
+        ),
+    ]
+    dice.shuffle(pairs)
+    ask, reply = dice.choice((("Q. ", "A. "), ("問：", "答："), ("■ ", "→ "), ("Q：", "A：")))
+    return Paper(
+        dice.choice((f"{system} よくある質問", f"{system}FAQ", "ヘルプデスクのお知らせ")),
+        "\n".join(f"{ask}{q}\n{reply}{a}" for q, a in pairs),
+        (
+            Fact((f"{system}のパスワードは何文字以上ですか", f"{system} パスワード 長さ"), letters),
+            Fact((f"{system}のパスワードは何か月ごとに変えますか？",), months),
+            Fact((f"{system}に入れないときの連絡先はどこですか", f"{system} 問い合わせ先"), where),
+            Fact((f"{system}で{code}が出たらどうすればいいですか", f"{code}の対処方法は？"), act),
+            Fact((f"{system}で{code}が出たとき何分待ちますか？",), minutes_),
+        ),
+        (f"{system}はスマートフォンから使えますか", f"{system}の保守費用はいくらですか？"),
+    )
+
+
+def notice(dice: random.Random) -> Paper:
+    """A mail or a notice to everybody."""
+    what = dice.choice(
+        (
+            "健康診断",
+            "防災訓練",
+            "年末調整",
+            "停電作業",
+            "棚卸",
+            "社員旅行",
+            "ストレスチェック",
+            "安全講習",
+        )
+    )
+    year, month = dice.randint(2021, 2026), dice.randint(1, 12)
+    held, due = (f"{month}月{d}日" for d in dice.sample(range(1, 29), 2))
+    clock = f"{dice.randint(8, 17)}時{dice.choice(('', '30分'))}"
+    place, who = (
+        dice.choice(("本社3階ホール", "第2食堂", "正門前", "研修室A", "工場事務所")),
+        dice.choice(FAMILY),
+    )
+    where = dice.choice(SECTIONS)
+    return Paper(
+        dice.choice((f"【ご案内】{what}について", f"{year}年度{what}実施要領", f"Re: {what}の件")),
+        clauses(
+            dice,
+            [
+                f"{year}年度の{what}を{held}に実施します。",
+                f"集合は{clock}、場所は{place}です。",
+                f"必要な書類は{due}までに{where}へ提出してください。",
+                f"不明な点は{who}まで問い合わせてください。",
+            ],
+        ),
+        (
+            Fact((f"{year}年度の{what}はいつですか", f"{what}の日にち {year}年度"), held),
+            Fact((f"{what}は何時に集まりますか？", f"{what}の集合時刻は"), clock),
+            Fact((f"{what}の場所はどこですか", f"{what}はどこでやりますか？"), place),
+            Fact((f"{what}の書類はいつまでに出しますか", f"{what} 書類 締切"), due),
+            Fact((f"{what}の書類の提出先は？", f"{what}の書類はどこに出しますか"), where),
+            Fact((f"{what}について誰に聞けばいいですか？",), who),
+        ),
+        (f"{what}の費用は誰が負担しますか？", f"{year + 1}年度の{what}はいつですか"),
+    )
 
 
 def contact(dice: random.Random) -> Paper:
@@ -324,7 +463,7 @@ def approval(dice: random.Random) -> Paper:
 
 
 KINDS: tuple[Callable[[random.Random], Paper], ...] = (
-    travel, leave, product, product, minutes, table, contact, safety, approval,
+    travel, leave, product, product, minutes, table, grid, grid, faq, notice, contact, safety, approval,
 )  # fmt: skip
 
 

@@ -20,8 +20,8 @@ import random
 import re
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +30,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from appliance.inference import crossreader
-from appliance.training import company, evaluate, examples, run
+from appliance.training import casual, company, evaluate, examples, run
 
 RANK, ALPHA = 64, 64.0
-COMPANY_SHARE = 0.2
+COMPANY_SHARE = 0.3
+CASUAL = 0.35  # of the questions that are put as people at work put them
 SIZES = (100, 140, 180, 220, 260, 320, 400)  # characters of a group's passages
 SIZE_WEIGHTS = (12, 20, 22, 18, 12, 9, 7)
 _POLITE = re.compile(r"(?:は?(?:何|なん)?(?:でしょう|です)か|ですか)?[？?。]*$")
@@ -86,8 +87,8 @@ class Maker:
             order = dice.sample(self._all, len(self._all))
             for p, asked in order:
                 while dice.random() < COMPANY_SHARE:
-                    yield from _office(dice)
-                yield self.group(p, asked, dice)
+                    yield from (_loose(g, dice) for g in _office(dice))
+                yield _loose(self.group(p, asked, dice), dice)
 
     def group(self, p: examples.Paragraph, asked: examples.Asked, dice: random.Random) -> Group:
         size = dice.choices(SIZES, SIZE_WEIGHTS)[0]
@@ -140,6 +141,12 @@ class Maker:
 
 def titled(title: str, text: str) -> str:
     return f"{title}\n{text}"
+
+
+def _loose(group: Group, dice: random.Random) -> Group:
+    if dice.random() >= CASUAL:
+        return group
+    return replace(group, question=casual.casual(group.question, dice))
 
 
 def _office(dice: random.Random) -> Iterator[Group]:
@@ -196,6 +203,16 @@ def start_lora(net: crossreader.Network, seed: int) -> dict[str, nn.Parameter]:
     return learned
 
 
+def go_on_from(learned: Mapping[str, nn.Parameter], adapter: Path) -> None:
+    """Start where another adapter of the same shape ended."""
+    from safetensors.torch import load_file
+
+    kept = load_file(adapter)
+    with torch.no_grad():
+        for name, part in learned.items():
+            part.copy_(kept[name])
+
+
 def target(pair: crossreader.Pair, answer: tuple[int, int]) -> tuple[int, int]:
     """The tokens that hold the answer, as places of the pair; (0, 0) where it was cut off."""
     start, end = answer
@@ -233,9 +250,12 @@ def train(
     plan: Plan,
     out: Path,
     stop: Path,
+    start: Path | None = None,
 ) -> int:
-    """The steps reached."""
+    """The steps reached. `start` is an adapter to go on from."""
     learned = start_lora(net, plan.seed)
+    if start:
+        go_on_from(learned, start)
     parts = list(learned.values())
     descent = torch.optim.AdamW(parts, lr=plan.rate, weight_decay=plan.decay)
     pace = run.Pace(plan.rate, plan.warmup, plan.last_rate, plan.flat)
@@ -387,6 +407,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     learn.add_argument("--measured", type=Path, required=True, help="JSQuAD: never learned from")
     learn.add_argument("--stop", type=Path, default=Path(tempfile.gettempdir(), "stop-training"))
     learn.add_argument("--steps", type=int, required=True)
+    learn.add_argument("--start", type=Path, help="an adapter to go on from")
+    learn.add_argument("--rate", type=float, default=Plan().rate)
     learn.add_argument("--seed", type=int, default=Plan().seed)
     check.add_argument("--questions", type=int, default=200)
     write.add_argument("--adapter", type=Path, required=True)
@@ -402,7 +424,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         figures = measure(net, tokens, read, given.questions)
         print(json.dumps({"step": kept["step"]} | {k: round(v, 3) for k, v in figures.items()}))
         return
-    plan = Plan(seed=given.seed, steps=given.steps)
+    plan = Plan(seed=given.seed, steps=given.steps, rate=given.rate)
     given.out.mkdir(parents=True, exist_ok=True)
     read = examples.read(given.data.glob("jaquad_train_*.json"))
     kept_back = examples.without(read, examples.read([given.measured]))
@@ -411,12 +433,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "base": {"file": given.model.name, "sha256": run.sha256(weights)},
         "hardware": run.hardware(given.threads),
         "plan": asdict(plan),
+        "started_from": {"file": given.start.name, "sha256": run.sha256(given.start)}
+        if given.start
+        else None,
         "articles_read": len({p.article for p in read}),
         "articles_kept": len({p.article for p in kept_back}),
     }
     (given.out / "plan.json").write_text(json.dumps(facts, indent=1) + "\n", "utf-8")
     made = Maker(kept_back, plan).groups(random.Random(plan.seed))
-    train(crossreader.Network.load(given.model), made, tokens, plan, given.out, given.stop)
+    train(
+        crossreader.Network.load(given.model),
+        made,
+        tokens,
+        plan,
+        given.out,
+        given.stop,
+        given.start,
+    )
 
 
 if __name__ == "__main__":
