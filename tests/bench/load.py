@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import bisect
 import json
 import math
 import os
@@ -399,7 +400,7 @@ class Crowd:
     @property
     def worst_whole(self) -> float:
         """With refusals; who was still refused at the end counts with what he waited."""
-        return worst_in_cohort([*((w.first_s, w.whole_s) for w in self.waits), *self.kept])
+        return worst_in_cohort([(w.first_s, w.whole_s) for w in self.waits], self.kept)
 
     @property
     def growth(self) -> float | None:
@@ -490,16 +491,22 @@ async def crowd(
     return found
 
 
-def worst_in_cohort(waits: Sequence[tuple[float, float]], neighbours: int = 5) -> float:
+def worst_in_cohort(
+    waits: Sequence[tuple[float, float]],
+    unended: Sequence[tuple[float, float]] = (),
+    neighbours: int = 5,
+) -> float:
     """The largest ratio of a wait to the median of its cohort, over (arrival, wait).
 
-    A cohort is who came just before and just after: up to `neighbours` on each side.
+    A cohort is who came just before and just after: up to `neighbours` on each side. A wait that
+    had not ended was at least so long: it is held against its cohort, and says nothing of others.
     """
-    ordered = [wait for _, wait in sorted(waits)]
+    ended = sorted(waits)
     worst = 1.0
-    for at, wait in enumerate(ordered):
-        cohort = ordered[max(at - neighbours, 0) : at + neighbours + 1]
-        if len(cohort) > neighbours:
+    for arrival, wait in [*ended, *unended]:
+        at = bisect.bisect_left(ended, (arrival, wait))
+        cohort = [w for _, w in ended[max(at - neighbours, 0) : at + neighbours + 1]]
+        if len(cohort) >= neighbours:
             worst = max(worst, wait / statistics.median(cohort))
     return worst
 
