@@ -23,6 +23,10 @@ T = TypeVar("T")
 SPACING = 8  # arrivals that may overtake a person's second request, twice as many the third
 LATE_S = 10.0  # a claim outlives the time it was given by half of it and this
 CLAIMS = 16  # kept for each place of the queue
+# People come back somewhat later than they were told. Told the very moment, they leave places free,
+# and newcomers are let in beside them: of 200 people on four slots some waited six times as long as
+# who came just before. Told a fifth earlier, 1.2 times, and for half as many refusals more.
+EARLY = 0.8
 
 
 class Full(Exception):
@@ -70,10 +74,10 @@ class FairQueue(Generic[T]):
         if self._waiting[owner] >= self._share:
             raise Full(len(self._places), room > 0, place_s * len(self._places))
         if room <= min(before, self._size // 2):
-            retry_s = max(1.0, place_s * (before + 1 - room))
+            free_s = place_s * (before + 1 - room)
             if claims and (owner in self._claims or len(self._claims) < CLAIMS * self._size):
-                self._claims[owner] = self._clock() + 1.5 * retry_s + LATE_S
-            raise Full(len(self._places), False, retry_s)
+                self._claims[owner] = self._clock() + 1.5 * max(1.0, free_s) + LATE_S
+            raise Full(len(self._places), False, max(1.0, EARLY * free_s))
         self._claims.pop(owner, None)
         arrived = next(self._arrivals)
         place = _Place(arrived + SPACING * self._waiting[owner], arrived, owner, item)

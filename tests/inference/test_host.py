@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import heapq
+import itertools
 import json
 import random
 import statistics
@@ -13,10 +15,11 @@ from typing import Any
 import pytest
 
 from appliance.errors import ModelBusy, PromptTooLong
-from appliance.inference.fair import FairQueue, Full
+from appliance.inference.fair import EARLY, FairQueue, Full
 from appliance.inference.host import Host, Request
 from appliance.inference.prompts import FORMATS, Message, Part, Rendered
 from appliance.inference.work import End, Event, Piece, Waiting, Work
+from tests.bench import load
 
 
 class ByHand:
@@ -263,10 +266,10 @@ def test_who_was_turned_away_first_comes_in_first() -> None:
         queue.put(f"early{n}", f"early{n}")
     with pytest.raises(Full) as told:
         queue.put("a", "a", place_s=2.0)
-    assert told.value.retry_s == 2.0
+    assert told.value.retry_s == 2.0 * EARLY
     with pytest.raises(Full) as told:
         queue.put("b", "b", place_s=2.0)
-    assert told.value.retry_s == 4.0  # after a
+    assert told.value.retry_s == 4.0 * EARLY  # after a
     queue.pop()
     with pytest.raises(Full):
         queue.put("new", "new", place_s=2.0)  # the place is for a
@@ -275,6 +278,45 @@ def test_who_was_turned_away_first_comes_in_first() -> None:
     queue.put("a", "a", place_s=2.0)
     queue.pop()
     queue.put("b", "b", place_s=2.0)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_crowd_is_let_in_in_the_order_it_came(seed: int) -> None:
+    """200 people on four slots for ten minutes, who come back somewhat later than they are told."""
+    now, free, count = 0.0, 4, itertools.count()
+    queue: FairQueue[tuple[int, float]] = FairQueue(64, lambda: now)
+    coming: list[
+        tuple[float, int, int, float]
+    ] = []  # when, who, and since when he asks; -1: a slot
+    waits: list[tuple[float, float]] = []
+    turned_away: list[tuple[float, float]] = []
+    dice = random.Random(seed)
+
+    def at(when: float, who: int, since: float) -> None:
+        heapq.heappush(coming, (when, next(count), who, since))
+
+    for person in range(200):
+        first = dice.uniform(0, 30)
+        at(first, person, first)
+    while coming:
+        now, _, who, since = heapq.heappop(coming)
+        if who < 0:
+            free += 1
+        elif now > 600:
+            turned_away += [(since, now - since)] if now > since else []
+        else:
+            try:
+                queue.put((who, since), f"user{who}", place_s=1.25)
+            except Full as full:
+                at(now + full.retry_s * dice.uniform(1, 1.5), who, since)
+        while free and queue.first():
+            person, asked = queue.pop()
+            free -= 1
+            at(now + dice.uniform(3.5, 6.5), -1, 0.0)
+            again = now + 5 + dice.expovariate(0.1)
+            at(again, person, again)
+            waits.append((asked, now - asked + 3))
+    assert load.worst_in_cohort(waits, turned_away) < 1.5
 
 
 def test_places_are_not_held_for_people_who_do_not_come_back() -> None:
