@@ -53,7 +53,7 @@ class Local:
             slots=slots,
             batch_tokens=BATCH_TOKENS,
             outputs=slots + GUESSES,
-            prefill_tokens=0 if gpu_layers else PREFILL_TOKENS,
+            prefill_tokens=0 if gpu_layers else min(PREFILL_TOKENS, context_tokens),
             threads=threads,
             gpu_layers=gpu_layers,
         )

@@ -86,7 +86,7 @@ class Sizes:
     sequences: int
     outputs: int
     batch_tokens: int = BATCH_TOKENS
-    prefill_tokens: int = 0  # of the context in which a CPU reads prompts
+    prefill_tokens: int = 0  # at most, of the context in which a CPU reads prompts
     chunks: int = CHUNKS
     least_context: int = CELLS  # what one question needs
 
@@ -276,7 +276,7 @@ def _lay(parts: Parts, sizes: Sizes, host: int, gpu: int, torch_on_gpu: bool) ->
             Row(
                 "prefill",
                 "質問を読むための文脈",
-                f"{sizes.prefill_tokens:,} トークン（ほかの質問から分けて読む）",
+                f"{min(sizes.prefill_tokens, sizes.context_tokens):,} トークン（ほかの質問から分けて読む）",
                 _prefill_bytes(llm, sizes),
             )
         )
@@ -402,7 +402,8 @@ def _output_bytes(header: Header, sizes: Sizes) -> int:
 def _prefill_bytes(header: Header, sizes: Sizes) -> int:
     """The second context: two sequences for each slot, and one that carries cells to the first."""
     lanes = 2 * sizes.slots + 1
-    own = replace(sizes, context_tokens=sizes.prefill_tokens, sequences=lanes, outputs=lanes)
+    tokens = min(sizes.prefill_tokens, sizes.context_tokens)
+    own = replace(sizes, context_tokens=tokens, sequences=lanes, outputs=lanes)
     kv = sum(kv_bytes(header, own.context_tokens))
     return kv + scratch_bytes(header, own) + _output_bytes(header, own)
 
