@@ -165,9 +165,8 @@ class Engine:
         self._idle = idle
         self._slots: list[Slot] = []  # in order of arrival
         self._inbox: queue.SimpleQueue[Work | int | None] = queue.SimpleQueue()
-        self._unread = (
-            2 * SOON * core.batch_tokens
-        )  # of a prompt's tokens, lately; at first unknown
+        # of a prompt's tokens, lately, those that were not in the cache; at first taken for many
+        self._unread = 2 * SOON * core.batch_tokens
         self._closing = False
         self.counts = Counts()
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)

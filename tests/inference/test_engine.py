@@ -390,7 +390,7 @@ def test_many_streams_guess_where_most_of_their_prompts_is_in_the_cache(
     monkeypatch.setattr(
         "tests.inference.fake_core.following", lambda known, ending=0: (known[-1] + 1) % 9
     )
-    one = running(FakeCore(context_tokens=2048, apart=True), slots=6)
+    one = running(FakeCore(context_tokens=2048, pause_s=0.005, apart=True), slots=6)
     tokens = [n % 9 for n in range(200)]
     for _ in range(2):
         for id in [one.start([*tokens, n], limit=30) for n in range(6)]:
