@@ -228,17 +228,16 @@ class Asking:
                 "error": type(error).__name__ if error else None,
             },
         )
-        message_id = None
-        if self._keep:
-            if self._conversation_id is None:
-                self._conversation_id = conversations.create(engine, self.caller.viewer)
+        viewer = self.caller.viewer
+        if not self._keep:
+            message_id = None
+        elif self._conversation_id is None:
+            self._conversation_id, message_id = conversations.begin(
+                engine, viewer, self.question, answer, audit_id=audit_id
+            )
+        else:
             message_id = conversations.append(
-                engine,
-                self.caller.viewer,
-                self._conversation_id,
-                self.question,
-                answer,
-                audit_id=audit_id,
+                engine, viewer, self._conversation_id, self.question, answer, audit_id=audit_id
             )
         return render.answer(
             answer,

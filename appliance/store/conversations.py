@@ -67,12 +67,18 @@ class Conversation:
     messages: tuple[Message, ...]
 
 
-def create(engine: Engine, viewer: Viewer, title: str = "") -> str:
-    """A new conversation's id. Without a title, the first question becomes it."""
+def begin(
+    engine: Engine, viewer: Viewer, question: str, answer: Answer, *, audit_id: int | None = None
+) -> tuple[str, str]:
+    """Keep the first exchange of a new conversation; the ids of both.
+
+    The question becomes its title. Nobody ever sees a conversation without an exchange.
+    """
     with writing(engine) as s:
-        row = ConversationRow(id=uuid.uuid4().hex, user_id=viewer.user_id, title=_title(title))
+        row = ConversationRow(id=uuid.uuid4().hex, user_id=viewer.user_id, title=_title(question))
         s.add(row)
-        return row.id
+        s.flush()
+        return row.id, _add(s, row, question, answer, audit_id)
 
 
 def append(
@@ -83,48 +89,17 @@ def append(
     answer: Answer,
     *,
     audit_id: int | None = None,
-    message_id: str | None = None,
 ) -> str:
     """Keep an exchange; returns the message's id. Raises NotVisible if it is not the viewer's.
 
     `question` is as typed; `answer.question` as searched.
     """
-    numbers = {passage: n for n, passage in reversed(list(enumerate(answer.passages, 1)))}
     with writing(engine) as s:
         row = _own(s, viewer, conversation_id, lock=True)
-        last = s.exec(
-            select(func.max(MessageRow.position)).where(MessageRow.conversation_id == row.id)
-        ).one()
-        message = MessageRow(
-            id=message_id or uuid.uuid4().hex,
-            conversation_id=row.id,
-            position=(last or 0) + 1,
-            question=clean(question),
-            searched=clean(answer.question or question),
-            answer=clean(answer.text),
-            ended=answer.ended,
-            dangling=answer.dangling,
-            passages=[_reference(p) for p in answer.passages],
-            citations=[
-                {
-                    "marker": c.marker,
-                    "n": numbers.get(c.passage),
-                    "span": [c.span.start, c.span.end] if c.span else None,
-                    "supported": c.supported,
-                }
-                for c in answer.citations
-            ],
-            statements=[
-                [t.start, t.end, t.supported, [[d.start, d.end] for d in t.doubts]]
-                for t in answer.statements
-            ],
-            audit_id=audit_id,
-        )
-        s.add(message)
-        row.title = row.title or _title(question)
+        message_id = _add(s, row, question, answer, audit_id)
         row.updated_at = now()
         s.add(row)
-        return message.id
+        return message_id
 
 
 def conversations(
@@ -205,6 +180,42 @@ def _own(s: Session, viewer: Viewer, conversation_id: str, lock: bool = False) -
     if row is None:
         raise NotVisible("会話が見つかりません。")
     return row
+
+
+def _add(
+    s: Session, row: ConversationRow, question: str, answer: Answer, audit_id: int | None
+) -> str:
+    numbers = {passage: n for n, passage in reversed(list(enumerate(answer.passages, 1)))}
+    last = s.exec(
+        select(func.max(MessageRow.position)).where(MessageRow.conversation_id == row.id)
+    ).one()
+    message = MessageRow(
+        id=uuid.uuid4().hex,
+        conversation_id=row.id,
+        position=(last or 0) + 1,
+        question=clean(question),
+        searched=clean(answer.question or question),
+        answer=clean(answer.text),
+        ended=answer.ended,
+        dangling=answer.dangling,
+        passages=[_reference(p) for p in answer.passages],
+        citations=[
+            {
+                "marker": c.marker,
+                "n": numbers.get(c.passage),
+                "span": [c.span.start, c.span.end] if c.span else None,
+                "supported": c.supported,
+            }
+            for c in answer.citations
+        ],
+        statements=[
+            [t.start, t.end, t.supported, [[d.start, d.end] for d in t.doubts]]
+            for t in answer.statements
+        ],
+        audit_id=audit_id,
+    )
+    s.add(message)
+    return message.id
 
 
 def _messages(s: Session, conversation_id: str) -> list[MessageRow]:

@@ -76,15 +76,13 @@ def lines(response: httpx2.Response) -> Iterator[tuple[str, Any]]:
 def history(
     machine: Appliance, user_id: str = "ito", wait_s: float = 0.0
 ) -> list[conversations.Message]:
-    """What the one conversation keeps; after a hang-up it is written a moment later."""
-    viewer = people.viewer(machine.engine, user_id)
-    (one,) = conversations.conversations(machine.engine, viewer)
-    until = time.monotonic() + wait_s
-    while True:
-        kept = list(conversations.get(machine.engine, viewer, one.id).messages)
-        if kept or time.monotonic() >= until:
-            return kept
+    """What the one conversation holds; after a hang-up it is written a moment later."""
+    viewer, until = people.viewer(machine.engine, user_id), time.monotonic() + wait_s
+    while not (kept := conversations.conversations(machine.engine, viewer)):
+        assert time.monotonic() < until, "nothing was kept"
         time.sleep(0.01)
+    (one,) = kept
+    return list(conversations.get(machine.engine, viewer, one.id).messages)
 
 
 def test_hanging_up_stops_the_model_within_a_second(

@@ -41,8 +41,7 @@ def answer(engine: Engine, put) -> Answer:
 
 
 def test_an_exchange_comes_back_as_it_was(engine: Engine, answer: Answer) -> None:
-    conversation = conversations.create(engine, ITO)
-    message = conversations.append(engine, ITO, conversation, "宿泊費は？", answer, audit_id=7)
+    conversation, message = conversations.begin(engine, ITO, "宿泊費は？", answer, audit_id=7)
     kept = conversations.get(engine, ITO, conversation)
     assert kept.title == "宿泊費は？"
     (one,) = kept.messages
@@ -59,8 +58,7 @@ def test_an_exchange_comes_back_as_it_was(engine: Engine, answer: Answer) -> Non
 
 
 def test_history_holds_no_text_of_its_sources(engine: Engine, answer: Answer) -> None:
-    conversation = conversations.create(engine, ITO)
-    conversations.append(engine, ITO, conversation, "宿泊費は？", answer)
+    conversations.begin(engine, ITO, "宿泊費は？", answer)
     with engine.connect() as connection:
         (row,) = connection.execute(text("SELECT passages, citations FROM message")).all()
     kept = str(row).encode().decode("unicode-escape", "ignore") + str(row)
@@ -72,8 +70,7 @@ def test_history_holds_no_text_of_its_sources(engine: Engine, answer: Answer) ->
 def test_an_old_answer_shows_nothing_of_a_source_that_is_lost(
     engine: Engine, answer: Answer, put, source, what: str
 ) -> None:
-    conversation = conversations.create(engine, ITO)
-    conversations.append(engine, ITO, conversation, "宿泊費は？", answer)
+    conversation, _ = conversations.begin(engine, ITO, "宿泊費は？", answer)
     match what:
         case "withdrawn":
             catalog.set_access(engine, source, "a.txt", NOBODY)
@@ -90,8 +87,7 @@ def test_an_old_answer_shows_nothing_of_a_source_that_is_lost(
 def test_another_persons_conversation_is_as_absent_as_one_that_never_was(
     engine: Engine, answer: Answer
 ) -> None:
-    conversation = conversations.create(engine, ITO)
-    message = conversations.append(engine, ITO, conversation, "宿泊費は？", answer)
+    conversation, message = conversations.begin(engine, ITO, "宿泊費は？", answer)
     for name in (conversation, "0" * 32):
         for act in (
             lambda name=name: conversations.get(engine, SATO, name),
@@ -110,8 +106,8 @@ def test_another_persons_conversation_is_as_absent_as_one_that_never_was(
 
 
 def test_exchanges_are_told_oldest_first(engine: Engine, answer: Answer) -> None:
-    conversation = conversations.create(engine, ITO, "出張のこと")
-    for n in range(4):
+    conversation, _ = conversations.begin(engine, ITO, "質問0", answer)
+    for n in range(1, 4):
         conversations.append(engine, ITO, conversation, f"質問{n}", answer)
     assert [m.question for m in conversations.get(engine, ITO, conversation).messages] == [
         f"質問{n}" for n in range(4)
@@ -125,8 +121,8 @@ def test_exchanges_are_told_oldest_first(engine: Engine, answer: Answer) -> None
 def test_a_conversation_is_renamed_rated_listed_and_forgotten(
     engine: Engine, answer: Answer
 ) -> None:
-    first = conversations.create(engine, ITO, "一")
-    second = conversations.create(engine, ITO, "二")
+    first, _ = conversations.begin(engine, ITO, "一", answer)
+    second, _ = conversations.begin(engine, ITO, "二", answer)
     message = conversations.append(engine, ITO, first, "?", answer)
     assert [c.id for c in conversations.conversations(engine, ITO)] == [first, second]
     newest = conversations.conversations(engine, ITO, limit=1)
@@ -135,7 +131,7 @@ def test_a_conversation_is_renamed_rated_listed_and_forgotten(
     conversations.rename(engine, ITO, first, "  新しい\n名前 ")
     conversations.rate(engine, ITO, message, -1, "違います")
     kept = conversations.get(engine, ITO, first)
-    assert (kept.title, kept.messages[0].rating, kept.messages[0].comment) == (
+    assert (kept.title, kept.messages[1].rating, kept.messages[1].comment) == (
         "新しい 名前",
         -1,
         "違います",
@@ -143,4 +139,4 @@ def test_a_conversation_is_renamed_rated_listed_and_forgotten(
     conversations.forget(engine, ITO, first)
     assert [c.id for c in conversations.conversations(engine, ITO)] == [second]
     with engine.connect() as connection:
-        assert connection.execute(text("SELECT count(*) FROM message")).scalar_one() == 0
+        assert connection.execute(text("SELECT conversation_id FROM message")).all() == [(second,)]

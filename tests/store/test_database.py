@@ -14,7 +14,7 @@ from sqlalchemy import Engine, text
 
 from appliance.errors import NotReady, SettingsError
 from appliance.store import audit, catalog, conversations, database, people, site, sources
-from appliance.types import EVERYONE, Principal, Viewer
+from appliance.types import EVERYONE, Answer, Principal, Viewer
 
 INGEST = """
 import io, sys
@@ -39,11 +39,12 @@ def test_web_and_work_share_a_database_without_waiting_in_vain(engine: Engine) -
     url = engine.url.render_as_string(hide_password=False)
     work = subprocess.Popen([sys.executable, "-c", INGEST, url, str(source)])
     errors: list[Exception] = []
+    answer = Answer("答え", (), (), "complete")
 
     def ask() -> None:
         try:
             while work.poll() is None:
-                conversations.create(engine, ito, "質問")
+                conversations.begin(engine, ito, "質問", answer)
                 audit.record(engine, "ito", "ask", {})
                 catalog.counts(engine)
                 catalog.changes(engine, 0, limit=5)
