@@ -661,7 +661,8 @@ def main() -> None:
         found = _run(options, Target("server", place, options.wire), options.pid)
     print(json.dumps(summary(found), ensure_ascii=False, indent=1))
     if options.page:
-        write(options.page, options.scenario, found)
+        n = "" if options.scenario == "crowd" else f" -n {options.n}"
+        write(options.page, f"{options.scenario} --start{n}", found)
     if faults := found.faults():
         print("\n".join(faults), file=sys.stderr)
         sys.exit(1)
@@ -679,16 +680,17 @@ def _run(options: argparse.Namespace, target: Target, pid: int | None) -> Found:
     return asyncio.run(crowd(target, asked, options.users, options.seconds or 600.0, pid=pid))
 
 
-def write(page: Path, scenario: str, found: Found) -> None:
-    """The scenario's section of the page anew; the others stay."""
+def write(page: Path, asked: str, found: Found) -> None:
+    """The scenario's section of the page anew; the others stay. `asked` begins with its name."""
     from tests.quality.__main__ import cores, processor
 
     head, *sections = (page.read_text("utf-8") if page.exists() else HEAD).split("\n## ")
     held = {section.partition("\n")[0]: section for section in sections}
+    scenario = asked.split()[0]
     faults = "".join(f"- {fault}\n" for fault in found.faults()) or "No fault.\n"
     held[scenario] = f"""{scenario}
 
-{datetime.now(UTC):%Y-%m-%d}, {cores()} cores ({processor()}): `python -m tests.bench.load {scenario} --start`
+{datetime.now(UTC):%Y-%m-%d}, {cores()} cores ({processor()}): `python -m tests.bench.load {asked}`
 
 ```json
 {json.dumps(summary(found), ensure_ascii=False)}
