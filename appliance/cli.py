@@ -201,6 +201,17 @@ def ask(
         _print(f"[{citation['marker']}] {citation['title']} {citation['label']}{mark}")
         if citation["quote"]:
             _print(f"    「{citation['quote']}」")
+    _show_pointers("近い記述（確かではありません）:", answer["near"])
+    _show_pointers("資料によって数が違います:", answer["conflicts"])
+
+
+def _show_pointers(heading: str, pointers: list[dict[str, Any]]) -> None:
+    if pointers:
+        _print(heading)
+    for one in pointers:
+        changed = f"（{one['modified_at'][:10]} 更新）" if one["modified_at"] else ""
+        _print(f"  {one['title']} {one['label']}{changed}")
+        _print(f"    「{one['quote']}」")
 
 
 @app.command()

@@ -292,6 +292,23 @@ class Citation:
 
 
 @dataclass(frozen=True, slots=True)
+class Pointer:
+    """A place that a reader pointed at: the sentence in `span`, and the `words` in it."""
+
+    number: int  # of the passage, from 1
+    passage: Passage
+    span: Span
+    words: Span
+    label: str = ""  # the place of the span
+
+    @property
+    def quote(self) -> str:
+        return self.passage.text[
+            self.span.start - self.passage.start : self.span.end - self.passage.start
+        ]
+
+
+@dataclass(frozen=True, slots=True)
 class Statement:
     """A sentence of an answer, [start, end) of its text, and whether the sources say so."""
 
@@ -330,3 +347,5 @@ class Answer:
     question: str = ""  # as searched: standalone
     dangling: int = 0  # markers that pointed nowhere and were taken out
     statements: tuple[Statement, ...] = ()  # in order; sentences that state nothing are left out
+    near: tuple[Pointer, ...] = ()  # where nothing was sure: what comes nearest
+    conflicts: tuple[Pointer, ...] = ()  # documents that give other numbers; the cited one first

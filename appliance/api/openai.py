@@ -78,6 +78,8 @@ class Extra(Shape):
     citations: list[shapes.AnyCitation]
     passages: list[shapes.AnyPassage]
     statements: list[shapes.Statement]
+    near: list[shapes.Pointer]
+    conflicts: list[shapes.Pointer]
 
 
 class ReplyMessage(Shape):
@@ -193,4 +195,6 @@ def _extra(answer: shapes.Answer) -> Extra:
         citations=answer.citations,
         passages=answer.passages,
         statements=answer.statements,
+        near=answer.near,
+        conflicts=answer.conflicts,
     )

@@ -45,6 +45,22 @@ def citation(c: types.Citation) -> shapes.Citation:
     )
 
 
+def pointer(p: types.Pointer) -> shapes.Pointer:
+    return shapes.Pointer(
+        n=p.number,
+        document_id=p.passage.document_id,
+        source=p.passage.source,
+        uri=p.passage.uri,
+        title=p.passage.title,
+        label=p.label or p.passage.label,
+        quote=p.quote,
+        span=shapes.Span(start=p.span.start, end=p.span.end),
+        words=shapes.Span(start=p.words.start, end=p.words.end),
+        modified_at=p.passage.modified_at,
+        version=version(p.passage.version),
+    )
+
+
 def statement(t: types.Statement) -> shapes.Statement:
     return shapes.Statement(
         start=t.start,
@@ -68,6 +84,8 @@ def answer(
         passages=[passage(n, p) for n, p in enumerate(a.passages, 1)],
         dangling=a.dangling,
         statements=[statement(t) for t in a.statements],
+        near=[pointer(p) for p in a.near],
+        conflicts=[pointer(p) for p in a.conflicts],
     )
 
 
@@ -92,6 +110,8 @@ def message(conversation_id: str, m: conversations.Message) -> shapes.Message:
         ],
         dangling=m.dangling,
         statements=[statement(t) for t in m.statements],
+        near=[pointer(p) for p in m.near],
+        conflicts=[pointer(p) for p in m.conflicts],
         rating=m.rating,
         created_at=m.created_at,
     )

@@ -90,6 +90,22 @@ class Statement(Shape):
     doubts: list[Span] = Field(description="Numbers and names in it that no such passage has.")
 
 
+class Pointer(Shape):
+    """A place that Kura's reader points at beside the answer."""
+
+    n: int = Field(description="Of the passage, from 1.", examples=[2])
+    document_id: str
+    source: str
+    uri: str
+    title: str = Field(examples=["経理FAQ.md"])
+    label: str = Field(examples=["p. 3 · 第12条"])
+    quote: str = Field(description="The sentence.", examples=["宿泊費は一泊八千円までです。"])
+    span: Span = Field(description="Of the sentence, in the document's text.")
+    words: Span = Field(description="Of the words pointed at, inside the sentence.")
+    modified_at: datetime | None
+    version: Version | None = Field(description="Set where another version is in force.")
+
+
 class WithdrawnPassage(Shape):
     withdrawn: Literal[True] = True
     n: int
@@ -133,6 +149,8 @@ class Answer(Shape):
                     "passages": [],
                     "dangling": 0,
                     "statements": [{"start": 0, "end": 13, "supported": True, "doubts": []}],
+                    "near": [],
+                    "conflicts": [],
                 }
             ]
         }
@@ -147,6 +165,12 @@ class Answer(Shape):
     passages: list[AnyPassage]
     dangling: int = Field(description="Markers that pointed nowhere and were taken out.")
     statements: list[Statement] = Field(description="Sentences that state something, in order.")
+    near: list[Pointer] = Field(
+        description="With `no_evidence`: places that may help, none of them sure."
+    )
+    conflicts: list[Pointer] = Field(
+        description="Documents that give other numbers for what was asked; the cited one first."
+    )
 
 
 class Message(Answer):

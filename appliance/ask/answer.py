@@ -21,7 +21,7 @@ from appliance.search.retrieve import ANY, Retrieval, Retriever
 from appliance.settings import Settings
 from appliance.store import access
 from appliance.text import split
-from appliance.types import Answer, Citation, Ended, Filter, Passage, Turn, Viewer, Waiting
+from appliance.types import Answer, Citation, Ended, Filter, Passage, Pointer, Turn, Viewer, Waiting
 
 NOT_FOUND = "資料に見つかりません。"
 
@@ -144,15 +144,20 @@ class Answerer:
         text = extract.settle("" if speech.refused else speech.text, passages)
         cited = cite.cite(text, passages)
         if not text or not any(c.supported for c in cited.citations):
+            near = self._pointed(viewer, extract.near(passages))
             yield Piece(NOT_FOUND)
-            yield Answer(NOT_FOUND, (), passages, "no_evidence", asked)
+            yield Answer(NOT_FOUND, (), passages, "no_evidence", asked, near=near)
             return
         yield Piece(cited.text)
         citations = self._placed(viewer, cited.citations)
         own = text == speech.text
         ended: Ended = "cut" if own and self._cut(speech) else "complete"
         dangling = speech.dangling if own else 0
-        yield Answer(cited.text, citations, passages, ended, asked, dangling, cited.statements)
+        said = cited.statements
+        against = self._pointed(viewer, extract.conflicts(cited.text, passages))
+        yield Answer(
+            cited.text, citations, passages, ended, asked, dangling, said, conflicts=against
+        )
 
     def _ending(
         self,
@@ -203,14 +208,24 @@ class Answerer:
 
     def _placed(self, viewer: Viewer, citations: Sequence[Citation]) -> tuple[Citation, ...]:
         """Each with the place of its words: a passage may begin a page or a 条 before them."""
-        wanted = [
-            (c.passage.document_id, c.span.start if c.span else c.passage.start) for c in citations
-        ]
-        found = access.labels(self.retriever.engine, viewer, wanted) if wanted else []
+        starts = [c.span.start if c.span else c.passage.start for c in citations]
+        found = self._labels(viewer, [c.passage for c in citations], starts)
         return tuple(
             replace(c, label=label if c.span else c.passage.label)
             for c, label in zip(citations, found, strict=True)
         )
+
+    def _pointed(self, viewer: Viewer, pointers: Sequence[Pointer]) -> tuple[Pointer, ...]:
+        found = self._labels(
+            viewer, [p.passage for p in pointers], [p.span.start for p in pointers]
+        )
+        return tuple(replace(p, label=label) for p, label in zip(pointers, found, strict=True))
+
+    def _labels(
+        self, viewer: Viewer, passages: Sequence[Passage], starts: Sequence[int]
+    ) -> list[str]:
+        wanted = [(p.document_id, at) for p, at in zip(passages, starts, strict=True)]
+        return access.labels(self.retriever.engine, viewer, wanted) if wanted else []
 
     def _cut(self, speech: Speech) -> bool:
         """Whether the limit ended the answer; a port does not say, so its tokens are counted."""

@@ -2,7 +2,9 @@
 
 A small model copies well and chooses badly; a reader that learned to point chooses better, and
 what it points at stands in the source by construction. So a small model's answer stands where the
-reader agrees, else the reader's words do, and where the reader is not sure nothing is said.
+reader agrees, else the reader's words do, and where the reader is not sure nothing is said: then
+the places that come nearest are shown as they stand. Where another document answers with another
+number, both are shown.
 """
 
 from __future__ import annotations
@@ -13,15 +15,20 @@ from dataclasses import dataclass
 
 from appliance.ask import numerals
 from appliance.search import evidence
-from appliance.types import Passage
+from appliance.text import split
+from appliance.types import Passage, Pointer, Span, Words
 
 # Log-odds of passage and words together. On JaQuAD dev (`tests/quality/reading.py`) every
 # answerable question reaches this, and .76 of those whose own paragraph is kept away do not.
 SURE = 9.0
 CLOSE = 3.0  # log-odds below the surest, within which a model may prefer another
+NEAR = 0.0  # log-odds below which a place is not worth showing
+MOST_NEAR = 3
+QUOTED = 160  # characters of a sentence that are shown
 
 _MARKERS = re.compile(r"\[\d+\]")
 _SILENT = re.compile(r"[\s、。，．,.「」『』（）()]+")
+_NUMBER = re.compile(r"\d+(?:\.\d+)?")
 _COPULA = re.compile(r"(?:です|である|だ|となる|となります|とする)$")
 
 
@@ -30,6 +37,7 @@ class Extract:
     number: int  # of the passage, from 1
     text: str
     sure: float  # log-odds that it is the answer
+    words: Words
 
     def __str__(self) -> str:
         return f"{self.text}[{self.number}]"
@@ -51,6 +59,35 @@ def settle(said: str, passages: Sequence[Passage]) -> str:
     return str(found[0])
 
 
+def near(passages: Sequence[Passage]) -> tuple[Pointer, ...]:
+    """Of each passage the surest place, the surest first: worth a look, and no more."""
+    first: dict[int, Extract] = {}
+    for one in extracts(passages):
+        if one.sure >= NEAR:
+            first.setdefault(one.number, one)
+    return tuple(_pointer(e, passages) for e in list(first.values())[:MOST_NEAR])
+
+
+def conflicts(stands: str, passages: Sequence[Passage]) -> tuple[Pointer, ...]:
+    """Where other documents surely answer with other numbers of the same kind; empty where none do.
+
+    The place of the answer that stands comes first. What is not in force contradicts nothing.
+    """
+    sure = [e for e in extracts(passages) if e.sure >= SURE]
+    own = next((e for e in sure if agree(stands, e.text)), None)
+    if own is None or not (kind := _kind(own.text)):
+        return ()
+    found, told = [own], {passages[own.number - 1].document_id}
+    for other in sure:
+        passage = passages[other.number - 1]
+        if passage.version or passage.document_id in told or _kind(other.text) != kind:
+            continue
+        told.add(passage.document_id)  # its surest place decides
+        if _plain(other.text) != _plain(own.text):
+            found.append(other)
+    return tuple(_pointer(e, passages) for e in found) if len(found) > 1 else ()
+
+
 def agree(said: str, read: str) -> bool:
     """Whether one is the other, or a part of it; ways of writing numbers aside."""
     one, other = _plain(said), _plain(read)
@@ -65,7 +102,26 @@ def _every(passages: Sequence[Passage]) -> Iterator[Extract]:
                 text = passage.text[words.start - passage.start : words.end - passage.start]
                 sure = evidence.logit(passage.relevance or 0.0) + words.score
                 if text.strip():
-                    yield Extract(number, text.strip(), sure)
+                    yield Extract(number, text.strip(), sure, words)
+
+
+def _pointer(found: Extract, passages: Sequence[Passage]) -> Pointer:
+    passage = passages[found.number - 1]
+    first, last = found.words.start - passage.start, found.words.end - passage.start
+    held = [(a, b) for a, b in split.sentences(passage.text) if a < last and b > first]
+    start = max(held[0][0], first - QUOTED)
+    end = max(last, min(held[-1][1], start + QUOTED))
+    shown = passage.text[start:end]
+    start += len(shown) - len(shown.lstrip())
+    end = start + len(shown.strip())
+    span = Span(passage.start + start, passage.start + end)
+    return Pointer(found.number, passage, span, Span(found.words.start, found.words.end))
+
+
+def _kind(text: str) -> str:
+    """What its numbers count: 「10,000円」 and 「8千円」 give "#円"; empty without a number."""
+    kind, numbers = _NUMBER.subn("#", _plain(text))
+    return kind if numbers else ""
 
 
 def _plain(text: str) -> str:

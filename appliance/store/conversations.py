@@ -21,7 +21,18 @@ from appliance.store.access import Reference
 from appliance.store.catalog import clean
 from appliance.store.database import reading, writing
 from appliance.store.tables import ConversationRow, MessageRow, now
-from appliance.types import Answer, Citation, Ended, Passage, Span, Statement, Turn, Version, Viewer
+from appliance.types import (
+    Answer,
+    Citation,
+    Ended,
+    Passage,
+    Pointer,
+    Span,
+    Statement,
+    Turn,
+    Version,
+    Viewer,
+)
 
 TITLE_CHARS = 40
 
@@ -52,6 +63,8 @@ class Message:
     lost: frozenset[int]
     dangling: int
     statements: tuple[Statement, ...]
+    near: tuple[Pointer, ...]
+    conflicts: tuple[Pointer, ...]
     audit_id: int | None
     rating: int
     comment: str | None
@@ -212,6 +225,8 @@ def _add(
             [t.start, t.end, t.supported, [[d.start, d.end] for d in t.doubts]]
             for t in answer.statements
         ],
+        near=[_pointed(p) for p in answer.near],
+        conflicts=[_pointed(p) for p in answer.conflicts],
         audit_id=audit_id,
     )
     s.add(message)
@@ -241,6 +256,7 @@ def _message(s: Session, viewer: Viewer, row: MessageRow) -> Message:
         replace(c, label=label if c.span else c.passage.label)
         for c, label in zip(citations, access.labelled(s, starts), strict=True)
     ]
+    near, conflicts = (_pointers(s, passages, kept) for kept in (row.near, row.conflicts))
     return Message(
         id=row.id,
         question=row.question,
@@ -255,6 +271,8 @@ def _message(s: Session, viewer: Viewer, row: MessageRow) -> Message:
             Statement(start, end, supported, tuple(Span(*d) for d in doubts))
             for start, end, supported, doubts in row.statements
         ),
+        near=near,
+        conflicts=conflicts if len(conflicts) > 1 else (),
         audit_id=row.audit_id,
         rating=row.rating,
         comment=row.comment,
@@ -272,11 +290,28 @@ def _versioned(m: Message, outdated: Mapping[str, Version]) -> Message:
         m,
         passages={n: marked(p) for n, p in m.passages.items()},
         citations=tuple(replace(c, passage=marked(c.passage)) for c in m.citations),
+        near=tuple(replace(p, passage=marked(p.passage)) for p in m.near),
+        conflicts=tuple(replace(p, passage=marked(p.passage)) for p in m.conflicts),
     )
 
 
 def _reference(passage: Passage) -> list[Any]:
     return [passage.chunk_id, passage.start, passage.end, passage.score]
+
+
+def _pointed(p: Pointer) -> list[int]:
+    return [p.number, p.span.start, p.span.end, p.words.start, p.words.end]
+
+
+def _pointers(
+    s: Session, passages: Mapping[int, Passage], kept: list[list[int]]
+) -> tuple[Pointer, ...]:
+    """Those whose passage may still be read."""
+    found = [
+        Pointer(n, passages[n], Span(a, b), Span(c, d)) for n, a, b, c, d in kept if n in passages
+    ]
+    where = access.labelled(s, [(p.passage.document_id, p.span.start) for p in found])
+    return tuple(replace(p, label=label) for p, label in zip(found, where, strict=True))
 
 
 def _title(text: str) -> str:

@@ -256,6 +256,8 @@ class MessageRow(SQLModel, table=True):
     passages: list[Any] = Field(sa_column=Column(JSON, nullable=False))
     citations: list[Any] = Field(sa_column=Column(JSON, nullable=False))
     statements: list[Any] = Field(default_factory=list, sa_column=Column(JSON, nullable=False))
+    near: list[Any] = Field(default_factory=list, sa_column=Column(JSON, nullable=False))
+    conflicts: list[Any] = Field(default_factory=list, sa_column=Column(JSON, nullable=False))
     audit_id: int | None = Field(default=None, sa_type=BIG)
     rating: int = 0
     comment: str | None = Field(default=None, sa_type=Text)

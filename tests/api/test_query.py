@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -158,6 +159,27 @@ def test_history_forgets_what_may_no_longer_be_read(
     model.prompts.clear()
     sato.ask("宿泊費はいくらですか", conversation_id=asked["conversation_id"])
     assert not any("三千万" in prompt.plain() for prompt in model.prompts)
+
+
+def test_where_the_reader_pointed_is_kept_and_forgotten_with_the_source(
+    machine: Appliance, sato: Person, model: Model
+) -> None:
+    reading = replace(machine.retriever, reader=OverlapReader(sure=4.0))
+    answerer = replace(machine.answerer, retriever=reading, caution=0.4)
+    object.__setattr__(machine, "answerer", answerer)
+    model.script = lambda prompt: iter(["分かりかねます。"])
+    asked = sato.ask("役員報酬は年いくらですか").json()
+    assert asked["ended"] == "no_evidence"
+    (near, *_) = asked["near"]
+    assert (near["title"], near["quote"]) == ("役員報酬.txt", "役員報酬は年三千万円とする。")
+    assert near["span"] == {"start": 0, "end": len(near["quote"])} and near["modified_at"]
+    url = f"/api/v1/conversations/{asked['conversation_id']}"
+    (message,) = sato.http.get(url).json()["messages"]
+    assert message["near"] == asked["near"]
+    nobody = (HR[0], PUBLIC[0].__class__(frozenset()))
+    take_in(machine, FILES | {"人事/役員報酬.txt": (FILES["人事/役員報酬.txt"][0], nobody)})
+    response = sato.http.get(url)
+    assert "三千万" not in response.text and "役員報酬.txt" not in response.text
 
 
 def test_rating_ones_own_answer_only(ito: Person, sato: Person) -> None:

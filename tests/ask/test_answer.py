@@ -209,6 +209,25 @@ def test_a_reader_that_is_not_sure_lets_nothing_stand(read):
     assert (answer.text, answer.ended, read.shown) == (NOT_FOUND, "no_evidence", NOT_FOUND)
 
 
+def test_where_nothing_is_sure_the_nearest_places_are_shown(read):
+    read.reader.sure = 4.0
+    answer = read.ask("日当は三千円ですか", "カレー[1]", caution=0.4)
+    assert (answer.ended, answer.text, answer.citations) == ("no_evidence", NOT_FOUND, ())
+    near = answer.near[0]
+    assert near.passage is answer.passages[near.number - 1]
+    assert (near.passage.uri, near.quote) == ("旅費規程.txt", "日当は三千円とする。")
+
+
+def test_a_document_that_gives_another_number_is_shown_beside_the_answer(read):
+    read.put("経理便り.txt", "日当は四千円とする。宿泊費は別に定める。")
+    answer = read.ask("日当は三千円ですか", "三千円[1]", caution=0.4)
+    assert answer.ended == "complete"
+    assert [(p.passage.uri, p.quote) for p in answer.conflicts] == [
+        ("旅費規程.txt", "日当は三千円とする。"),
+        ("経理便り.txt", "日当は四千円とする。"),
+    ]
+
+
 def test_a_small_models_answer_that_was_cut_says_so(read):
     long = "日当は三千円とする[1]。" + "".join(f"第{n}に日当は三千円とする。" for n in range(40))
     cut = read.ask("日当は三千円ですか", *long, caution=0.4)

@@ -5,14 +5,20 @@ from __future__ import annotations
 import pytest
 
 from appliance.ask import extract
-from appliance.types import Passage, Words
+from appliance.types import Passage, Version, Words
 
 
-def passage(text: str, *words: tuple[str, float], relevance: float = 0.9) -> Passage:
+def passage(
+    text: str,
+    *words: tuple[str, float],
+    relevance: float = 0.9,
+    document: str = "d",
+    **more: object,
+) -> Passage:
     found = tuple(Words(100 + text.index(w), 100 + text.index(w) + len(w), s) for w, s in words)
     return Passage(
-        1, "d", "社内", "u", "旅費規程", "第3条", text, 100, 100 + len(text),
-        relevance=relevance, words=found,
+        1, document, "社内", "u", "旅費規程", "第3条", text, 100, 100 + len(text),
+        relevance=relevance, words=found, **more,
     )  # fmt: skip
 
 
@@ -45,3 +51,56 @@ def test_words_that_were_cut_away_are_not_quoted() -> None:
     )  # fmt: skip
     assert extract.extracts([cut]) == []
     assert [str(e) for e in extract.extracts([cut, RIGHT])] == ["12,000円[2]", "一泊12,000円[2]"]
+
+
+def test_where_nothing_is_sure_the_nearest_places_are_pointed_at() -> None:
+    low = passage(
+        "対象は正社員。\n宿泊費は一泊9,000円とする。\n日当は別に定める。",
+        ("9,000円", 3.0),
+        ("一泊9,000円", 2.0),
+        relevance=0.5,
+    )
+    lower = passage("定員は20名である。", ("20名", 1.0), relevance=0.5)
+    silly = passage("部屋は3室ある。", ("3室", -1.0), relevance=0.4)
+    assert extract.settle("", [silly, lower, low]) == ""
+    first, second = extract.near([silly, lower, low])
+    assert (first.number, first.quote) == (3, "宿泊費は一泊9,000円とする。")
+    assert (second.number, second.quote) == (2, "定員は20名である。")
+    words = low.text[first.words.start - low.start : first.words.end - low.start]
+    assert words == "9,000円"
+
+
+def test_a_sentence_without_end_is_shown_around_its_words() -> None:
+    text = "あ" * 900 + "9,000円" + "い" * 900
+    (one,) = extract.near([passage(text, ("9,000円", 1.0))])
+    assert "9,000円" in one.quote and len(one.quote) < 2 * extract.QUOTED
+
+
+OLD = Version("n", "旅費規程", None, "superseded")
+
+
+@pytest.mark.parametrize(
+    ("other", "numbers"),
+    [
+        (passage("宿泊費は一泊8千円までです。", ("8千円", 9.0), document="e"), [1, 2]),
+        (
+            passage("宿泊費は一泊１万２千円です。", ("１万２千円", 9.0), document="e"),
+            [],
+        ),  # the same
+        (passage("宿泊は3泊までです。", ("3泊", 9.0), document="e"), []),  # counts something else
+        (passage("宿泊費は一泊8千円です。", ("8千円", 2.0), document="e"), []),  # not sure
+        (passage("宿泊費は一泊8千円です。", ("8千円", 9.0)), []),  # the same document
+        (passage("一泊8千円です。", ("8千円", 9.0), document="e", version=OLD), []),
+    ],
+)
+def test_another_document_with_another_number_is_a_conflict(
+    other: Passage, numbers: list[int]
+) -> None:
+    found = extract.conflicts("12,000円[1]", [RIGHT, other])
+    assert [p.number for p in found] == numbers
+
+
+def test_words_without_numbers_contradict_nothing() -> None:
+    one = passage("窓口は総務部です。", ("総務部", 9.0))
+    other = passage("窓口は経理部です。", ("経理部", 9.0), document="e")
+    assert extract.conflicts("総務部[1]", [one, other]) == ()

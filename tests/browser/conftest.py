@@ -24,6 +24,7 @@ from appliance.api import serve
 from appliance.errors import Unreadable
 from appliance.identity import accounts, passwords
 from appliance.ingest.sync import sync
+from appliance.ports import Reader
 from appliance.settings import Settings
 from appliance.store import sources
 from appliance.system import Appliance
@@ -158,6 +159,13 @@ def take_in(machine: Appliance, files: dict[str, tuple[str, Access]]) -> None:
         parse,
         machine.settings,
     )
+
+
+def read_by(machine: Appliance, reader: Reader) -> None:
+    """From now on a reader decides what stands, as beside a small model."""
+    reading = replace(machine.retriever, reader=reader)
+    for name, value in (("retriever", reading), ("caution", 0.4)):
+        object.__setattr__(machine.answerer, name, value)  # the server has it already
 
 
 @pytest.fixture

@@ -11,7 +11,18 @@ from playwright.sync_api import expect
 from appliance.errors import ModelUnreachable
 from appliance.store import conversations, people
 from appliance.system import Appliance
-from tests.browser.conftest import ANSWER, FILES, SECRET, TRAVEL, Desk, Model, take_in
+from appliance.testing.fakes import OverlapReader
+from tests.browser.conftest import (
+    ANSWER,
+    FILES,
+    PUBLIC,
+    SECRET,
+    TRAVEL,
+    Desk,
+    Model,
+    read_by,
+    take_in,
+)
 
 
 def test_the_answer_streams_and_its_citation_opens_at_the_words(desk: Desk, model: Model) -> None:
@@ -126,6 +137,43 @@ def test_what_one_may_not_read_is_not_found(desk_for: Callable[..., Desk], model
     address = sato.page.url
     ito.open(address.removeprefix(ito.origin))
     expect(page.get_by_text("この質問は見つかりません")).to_be_visible()
+
+
+def test_where_nothing_is_sure_the_nearest_sentence_is_shown_and_opens(
+    desk: Desk, machine: Appliance, model: Model
+) -> None:
+    read_by(machine, OverlapReader(sure=4.0))
+    model.text = "分かりかねます。"
+    page = desk.sign_in("ito")
+    desk.ask()
+    for _ in range(2):  # now, and as history shows it
+        expect(desk.answer).to_contain_text("確かな答えは見つかりませんでした")
+        near = desk.answer.get_by_role("region", name="近いかもしれない記述")
+        expect(near.get_by_role("button").first).to_contain_text("一泊一万円を上限とする")
+        expect(near.locator("mark").first).to_be_visible()
+        page.reload()
+    near.get_by_role("button").first.click()
+    panel = page.get_by_role("complementary", name="資料")
+    expect(panel.locator("mark.cited")).to_contain_text("出張の宿泊費は一泊一万円を上限とする")
+
+
+def test_documents_that_give_different_numbers_are_shown_side_by_side(
+    desk: Desk, machine: Appliance, model: Model
+) -> None:
+    read_by(machine, OverlapReader())
+    other = "出張の宿泊費の上限は一泊八千円とする。"
+    numbers = {
+        "a.txt": ("出張の宿泊費の上限は一泊一万円とする。", PUBLIC),
+        "b.txt": (other, PUBLIC),
+    }
+    take_in(machine, numbers)
+    model.text = "一泊一万円[1]"
+    desk.sign_in("ito")
+    desk.ask()
+    expect(desk.answer).to_contain_text("資料によって数が違います")
+    places = desk.answer.get_by_role("region", name="数が違う資料").get_by_role("button")
+    expect(places).to_have_count(2)
+    expect(places.nth(1)).to_contain_text("一泊八千円")
 
 
 def test_a_source_that_was_taken_away_says_so(desk: Desk, machine: Appliance) -> None:

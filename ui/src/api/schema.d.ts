@@ -708,10 +708,12 @@ export interface components {
          *           "uri": "規程/旅費規程.docx"
          *         }
          *       ],
+         *       "conflicts": [],
          *       "conversation_id": "c0ffee",
          *       "dangling": 0,
          *       "ended": "complete",
          *       "id": "a1b2c3",
+         *       "near": [],
          *       "passages": [],
          *       "question": "出張の宿泊費の上限は?",
          *       "statements": [
@@ -757,6 +759,16 @@ export interface components {
              * @description Sentences that state something, in order.
              */
             statements: components["schemas"]["Statement"][];
+            /**
+             * Near
+             * @description With `no_evidence`: places that may help, none of them sure.
+             */
+            near: components["schemas"]["Pointer"][];
+            /**
+             * Conflicts
+             * @description Documents that give other numbers for what was asked; the cited one first.
+             */
+            conflicts: components["schemas"]["Pointer"][];
         };
         /** Ask */
         Ask: {
@@ -1052,6 +1064,10 @@ export interface components {
             passages: (components["schemas"]["Passage"] | components["schemas"]["WithdrawnPassage"])[];
             /** Statements */
             statements: components["schemas"]["Statement"][];
+            /** Near */
+            near: components["schemas"]["Pointer"][];
+            /** Conflicts */
+            conflicts: components["schemas"]["Pointer"][];
         };
         /**
          * Filter
@@ -1284,6 +1300,16 @@ export interface components {
              */
             statements: components["schemas"]["Statement"][];
             /**
+             * Near
+             * @description With `no_evidence`: places that may help, none of them sure.
+             */
+            near: components["schemas"]["Pointer"][];
+            /**
+             * Conflicts
+             * @description Documents that give other numbers for what was asked; the cited one first.
+             */
+            conflicts: components["schemas"]["Pointer"][];
+            /**
              * Rating
              * @enum {integer}
              */
@@ -1503,6 +1529,48 @@ export interface components {
              * @example 0.93
              */
             relevance: number | null;
+            /** Modified At */
+            modified_at: string | null;
+            /** @description Set where another version is in force. */
+            version: components["schemas"]["Version"] | null;
+        };
+        /**
+         * Pointer
+         * @description A place that Kura's reader points at beside the answer.
+         */
+        Pointer: {
+            /**
+             * N
+             * @description Of the passage, from 1.
+             * @example 2
+             */
+            n: number;
+            /** Document Id */
+            document_id: string;
+            /** Source */
+            source: string;
+            /** Uri */
+            uri: string;
+            /**
+             * Title
+             * @example 経理FAQ.md
+             */
+            title: string;
+            /**
+             * Label
+             * @example p. 3 · 第12条
+             */
+            label: string;
+            /**
+             * Quote
+             * @description The sentence.
+             * @example 宿泊費は一泊八千円までです。
+             */
+            quote: string;
+            /** @description Of the sentence, in the document's text. */
+            span: components["schemas"]["Span"];
+            /** @description Of the words pointed at, inside the sentence. */
+            words: components["schemas"]["Span"];
             /** Modified At */
             modified_at: string | null;
             /** @description Set where another version is in force. */

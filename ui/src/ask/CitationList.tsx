@@ -1,9 +1,9 @@
-import type { AnyCitation, AnyPassage, Citation, Passage, Version } from "../api/types";
+import type { AnyCitation, AnyPassage, Citation, Passage, Pointer, Version } from "../api/types";
 import { Icon } from "../shared/Icon";
 import { useLanguage, useSay } from "../shared/language";
 import { day } from "../shared/dates";
 import { Badge } from "../shared/Notice";
-import { placeOf, placeOfPassage, visible, type Place } from "./citations";
+import { placeOf, placeOfPassage, placeOfPointer, pointed, visible, type Place } from "./citations";
 
 interface Props {
   citations: readonly AnyCitation[];
@@ -115,6 +115,42 @@ export function PassageList({ heading, passages, opened, onOpen }: { heading: st
                 </span>
                 <Standing version={passage.version} />
                 <InForce version={passage.version} />
+              </button>
+            </li>
+          );
+        })}
+      </ol>
+    </section>
+  );
+}
+
+/** Places that say something of what was asked: where, of what day, and the sentence. */
+export function PointerList({ heading, pointers, opened, onOpen }: { heading: string; pointers: readonly Pointer[]; opened: Place | null; onOpen: (place: Place) => void }) {
+  const { say, language } = useLanguage();
+  if (!pointers.length) return null;
+  return (
+    <section className="citations" aria-label={heading}>
+      <h3>{heading}</h3>
+      <ol>
+        {pointers.map((pointer) => {
+          const place = placeOfPointer(pointer);
+          const [before, words, after] = pointed(pointer);
+          return (
+            <li key={`${pointer.n}-${pointer.span.start}`} className="citation">
+              <button type="button" className="citationFace" aria-pressed={same(opened, place)} onClick={() => onOpen(place)}>
+                <Icon name="document" />
+                <span className="citationWhere">
+                  <span className="citationTitle">{pointer.title}</span>
+                  {pointer.label && <span className="citationLabel">{pointer.label}</span>}
+                  {pointer.modified_at && <span className="citationLabel">{say("updatedOn", { day: day(pointer.modified_at, language) })}</span>}
+                </span>
+                <Standing version={pointer.version} />
+                <span className="citationQuote">
+                  「{before}
+                  <mark>{words}</mark>
+                  {after}」
+                </span>
+                <InForce version={pointer.version} />
               </button>
             </li>
           );

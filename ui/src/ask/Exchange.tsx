@@ -7,7 +7,7 @@ import { useLanguage, useSay } from "../shared/language";
 import type { Say } from "../shared/text";
 import { AnswerText } from "./AnswerText";
 import type { Live } from "./asking";
-import { CitationList, PassageList } from "./CitationList";
+import { CitationList, PassageList, PointerList } from "./CitationList";
 import { asText, type Place } from "./citations";
 import { Rating } from "./Rating";
 
@@ -42,13 +42,14 @@ export const Exchange = memo(function Exchange({ message, opened, onOpen, onAgai
 
 function Ended({ message, opened, onOpen, onAgain }: Opening & { message: Message; onAgain: (question: string) => void }) {
   const say = useSay();
-  const { answer, citations, passages, statements, ended } = message;
+  const { answer, citations, passages, statements, near, conflicts, ended } = message;
   const open = statements.filter((s) => !s.supported);
   if (ended === "no_evidence") {
     return (
       <>
-        <NoEvidence said={answer} />
-        <PassageList heading={say("noEvidenceNear")} passages={passages} opened={opened} onOpen={onOpen} />
+        <NoEvidence said={answer} near={near.length > 0} />
+        <PointerList heading={say("noEvidencePointed")} pointers={near} opened={opened} onOpen={onOpen} />
+        {!near.length && <PassageList heading={say("noEvidenceNear")} passages={passages} opened={opened} onOpen={onOpen} />}
         <div className="answerFoot">
           <Rating answerId={message.id} given={message.rating} />
         </div>
@@ -68,6 +69,8 @@ function Ended({ message, opened, onOpen, onAgain }: Opening & { message: Messag
       {ended === "cut" && <Interrupted note={say("endedCut")} onAgain={() => onAgain(message.question)} />}
       {message.dangling > 0 && <p className="note">{say("dangling", { count: message.dangling })}</p>}
       <CitationList citations={citations} passages={passages} opened={opened} onOpen={onOpen} />
+      {conflicts.length > 0 && <p className="note">{say("conflict")}</p>}
+      <PointerList heading={say("conflictPlaces")} pointers={conflicts} opened={opened} onOpen={onOpen} />
       {!citations.length && ended === "complete" && <p className="note">{say("notCited")}</p>}
       {!citations.length && <PassageList heading={say("passagesRead")} passages={passages} opened={opened} onOpen={onOpen} />}
       <div className="answerFoot">
@@ -78,14 +81,14 @@ function Ended({ message, opened, onOpen, onAgain }: Opening & { message: Messag
   );
 }
 
-function NoEvidence({ said }: { said: string }) {
+function NoEvidence({ said, near }: { said: string; near: boolean }) {
   const say = useSay();
   const heading = say("noEvidence");
   const plain = said.replace(/[。.\s]+$/, "");
   return (
     <div className="noEvidence">
       <h3>{heading}</h3>
-      <p>{plain && plain !== heading && plain !== "資料に見つかりません" ? said : say("noEvidenceLead")}</p>
+      <p>{plain && plain !== heading && plain !== "資料に見つかりません" ? said : say(near ? "noEvidenceLeadNear" : "noEvidenceLead")}</p>
       <ul>
         <li>{say("noEvidenceTip1")}</li>
         <li>{say("noEvidenceTip2")}</li>

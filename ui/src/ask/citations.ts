@@ -1,4 +1,4 @@
-import type { Answer, AnyCitation, AnyPassage, Citation, Passage } from "../api/types";
+import type { Answer, AnyCitation, AnyPassage, Citation, Passage, Pointer } from "../api/types";
 import type { Say } from "../shared/text";
 
 /** A place in a document that the reader can open beside the answer. */
@@ -46,6 +46,30 @@ export function placeOf(citation: Citation, passages: readonly AnyPassage[]): Pl
     supported: citation.supported,
     marker: citation.marker,
   };
+}
+
+/** Where the reader pointed: nothing was checked there, so it is neither supported nor not. */
+export function placeOfPointer(pointer: Pointer): Place {
+  return {
+    documentId: pointer.document_id,
+    title: pointer.title,
+    label: pointer.label,
+    uri: pointer.uri,
+    source: pointer.source,
+    passage: null,
+    span: pointer.span,
+    quote: pointer.quote,
+    supported: null,
+    marker: null,
+  };
+}
+
+/** A pointer's sentence, cut where the words pointed at begin and end. Offsets count characters. */
+export function pointed(pointer: Pointer): [string, string, string] {
+  const characters = Array.from(pointer.quote);
+  const [a, b] = [pointer.words.start - pointer.span.start, pointer.words.end - pointer.span.start];
+  const part = (start: number, end?: number) => characters.slice(start, end).join("");
+  return [part(0, a), part(a, b), part(b)];
 }
 
 /** Of a document that has gone, or is closed to the reader now, the server tells nothing but the number. */

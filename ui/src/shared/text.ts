@@ -173,6 +173,11 @@ const TEXT = {
     "Ask the department in charge whether you may be given access",
   ],
   noEvidenceTip3: ["資料が手元にあれば、「資料の追加」から登録する", "If you have the document, add it under “Add documents”"],
+  noEvidenceLeadNear: [
+    "あなたが閲覧できる資料の中に、確かな答えは見つかりませんでした。下の記述が近いかもしれません。開いて確かめてください。",
+    "No sure answer was found in the documents you may read. The places below may help: open them and check.",
+  ],
+  noEvidencePointed: ["近いかもしれない記述", "Places that may help"],
   noEvidenceNear: ["近い内容の資料", "Related passages"],
   endedCancelled: ["途中で止まりました", "Stopped before the end"],
   endedBroken: [
@@ -213,6 +218,12 @@ const TEXT = {
   ],
   citationWithdrawn: ["取り下げられました", "Withdrawn"],
   notCited: ["この回答には、根拠の番号が付いていません。参照した資料で確かめてください。", "This answer cites nothing. Check it against the passages below."],
+  conflict: [
+    "資料によって数が違います。日付と内容を開いて確かめてください。",
+    "The documents give different numbers. Open them, and check dates and contents.",
+  ],
+  conflictPlaces: ["数が違う資料", "Documents that differ"],
+  updatedOn: ["{day} 更新", "changed {day}"],
   passagesRead: ["参照した資料", "Passages consulted"],
   copy: ["出典つきでコピー", "Copy with sources"],
   copied: ["コピーしました", "Copied"],
