@@ -22,7 +22,9 @@ from appliance.types import Passage, Pointer, Span, Words
 # answerable question reaches this, and .76 of those whose own paragraph is kept away do not.
 SURE = 9.0
 CLOSE = 3.0  # log-odds below the surest, within which a model may prefer another
-NEAR = 0.0  # log-odds below which a place is not worth showing
+# Log-odds below which a place is not worth showing. People at work ask more loosely than the data
+# sets do: their right places lie far below SURE, and at -14 there is hardly anything but noise.
+NEAR = -10.0
 MOST_NEAR = 3
 QUOTED = 160  # characters of a sentence that are shown
 

@@ -9,6 +9,8 @@ from typing import Literal
 from appliance.formats import structure
 from appliance.types import Document, Mark
 
+UNSEEN = "背景と同じ色、または読めないほど小さな文字で書かれた文があります。開いて確かめてください"
+UNSEEN_CHARS = 8  # of a run: less is a blank or a dot that somebody needed for the layout
 _LABEL_CHARS = 80
 _LONG_TABLE = 600  # characters: beyond, each row names its columns
 

@@ -1,4 +1,7 @@
-"""HTML: what a reader would see of the page's own content. Nothing is fetched."""
+"""HTML: what a reader would see of the page's own content. Nothing is fetched.
+
+White or tiny text is read, and noted: nobody sees it.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from lxml import etree
 
 from appliance.errors import Unreadable
 from appliance.formats import charset
-from appliance.formats.draft import Draft, one_line
+from appliance.formats.draft import UNSEEN, UNSEEN_CHARS, Draft, one_line
 from appliance.types import Document
 
 _SILENT = {
@@ -28,6 +31,13 @@ _META = re.compile(rb"charset\s*=\s*[\"']?\s*([A-Za-z0-9_.:-]{2,40})", re.IGNORE
 _HIDDEN = re.compile(
     r"display\s*:\s*none|visibility\s*:\s*hidden|font-size\s*:\s*0(?![.\d])", re.IGNORECASE
 )
+_COLOUR = re.compile(r"(?:^|[;\s])color\s*:", re.IGNORECASE)
+_WHITE = re.compile(
+    r"(?:^|[;\s])color\s*:\s*(?:white|#fff(?:fff)?|rgb\(\s*255\s*,\s*255\s*,\s*255\s*\))(?![0-9a-z])",
+    re.IGNORECASE,
+)
+_SIZE = re.compile(r"font-size\s*:", re.IGNORECASE)
+_TINY = re.compile(r"font-size\s*:\s*(?:[0-3](?:\.\d+)?|\.\d+)\s*(?:px|pt)", re.IGNORECASE)
 
 
 def parse(stream: BinaryIO) -> Document:
@@ -53,6 +63,8 @@ def from_text(source: str, problems: tuple[str, ...] = ()) -> Document:
     writer.write(_main(body), _AROUND)
     if not writer.draft.position:  # all of it was framing
         writer.write(body, set())
+    if _unseen(body):
+        writer.draft.problems.append(UNSEEN)
     found = root.find(".//title")
     title = "".join(found.itertext()) if found is not None else None
     return writer.draft.document(title)
@@ -130,6 +142,28 @@ class _Writer:
 
 def _hidden(element: Any) -> bool:
     return "hidden" in element.attrib or bool(_HIDDEN.search(element.get("style", "")))
+
+
+def _unseen(root: Any) -> bool:
+    """Whether anything stands in white on no ground of its own, or too small to read."""
+    waiting = [(root, False, False, False)]  # white, tiny, on a ground
+    while waiting:
+        element, white, tiny, ground = waiting.pop()
+        if not isinstance(element.tag, str) or element.tag in _SILENT or _hidden(element):
+            continue
+        style = element.get("style", "")
+        white = bool(_WHITE.search(style)) if _COLOUR.search(style) else white
+        tiny = bool(_TINY.search(style)) if _SIZE.search(style) else tiny
+        ground = ground or "bgcolor" in element.attrib or "background" in style.lower()
+        texts = (element.text, *(part.tail for part in element))
+        if (tiny or (white and not ground)) and any(map(_long, texts)):
+            return True
+        waiting += [(part, white, tiny, ground) for part in element]
+    return False
+
+
+def _long(text: str | None) -> bool:
+    return len("".join((text or "").split())) >= UNSEEN_CHARS
 
 
 def _texts(element: Any) -> Iterator[str]:

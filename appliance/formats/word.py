@@ -1,6 +1,7 @@
 """Word (.docx, .docm): the body in order, with the numbers Word would have shown.
 
-Page headers and footers, deleted and hidden text are left out; footnotes come last.
+Page headers and footers, deleted and hidden text are left out; footnotes come last. White or tiny
+text is read, and noted: nobody sees it.
 """
 
 from __future__ import annotations
@@ -10,10 +11,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
-from appliance.formats.draft import Draft
+from appliance.formats.draft import UNSEEN, UNSEEN_CHARS, Draft
 from appliance.formats.package import Package, child, children, name, value
 from appliance.types import Document
 
+_TINY = 6  # half points
 _SKIP = {"Fallback", "del", "moveFrom", "rt", "instrText", "delText", "pPr", "rPr", "sectPr"}
 _BLOCKS = {"sdt", "sdtContent", "ins", "moveTo", "customXml", "smartTag"}
 _DIGITS = "〇一二三四五六七八九"
@@ -95,6 +97,8 @@ def parse(stream: BinaryIO) -> Document:
             draft.heading(text, style.level)
         else:
             draft.line(text)
+    if body is not None and any(_unseen(run) for run in body.iter() if name(run) == "r"):
+        draft.problems.append(UNSEEN)
     if "footnotes" in parts:
         _notes(draft, package.xml(parts["footnotes"]))
     return draft.document(title)
@@ -162,6 +166,31 @@ def _runs(element: Any) -> Iterator[str]:
 def _hidden(run: Any) -> bool:
     vanish = child(run, "rPr", "vanish")
     return vanish is not None and value(vanish) not in ("0", "false")
+
+
+def _unseen(run: Any) -> bool:
+    """White on nothing, or too small to read. What a style says of it is not looked up."""
+    text = "".join((t.text or "") for t in children(run, "t"))
+    if len("".join(text.split())) < UNSEEN_CHARS or _hidden(run):
+        return False
+    size, colour = child(run, "rPr", "sz"), child(run, "rPr", "color")
+    if size is not None and (value(size) or "").isdigit() and int(value(size) or 0) <= _TINY:
+        return True
+    white = colour is not None and (value(colour) or "").upper() == "FFFFFF"
+    return white and not any(map(_shaded, (run, *run.iterancestors())))
+
+
+def _shaded(element: Any) -> bool:
+    """A run, paragraph, cell or table with a ground of its own; or all in a drawing, which may."""
+    if name(element) == "txbxContent":
+        return True
+    for properties in (p for p in element if name(p) in ("rPr", "pPr", "tcPr", "trPr", "tblPr")):
+        shade = child(properties, "shd")
+        if shade is not None and (value(shade, "fill") or "auto").upper() not in ("AUTO", "FFFFFF"):
+            return True
+        if child(properties, "highlight") is not None or child(properties, "tblStyle") is not None:
+            return True
+    return False
 
 
 def _rows(table: Any) -> Iterator[list[str]]:

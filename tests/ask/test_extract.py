@@ -61,7 +61,7 @@ def test_where_nothing_is_sure_the_nearest_places_are_pointed_at() -> None:
         relevance=0.5,
     )
     lower = passage("定員は20名である。", ("20名", 1.0), relevance=0.5)
-    silly = passage("部屋は3室ある。", ("3室", -1.0), relevance=0.4)
+    silly = passage("部屋は3室ある。", ("3室", -11.0), relevance=0.4)
     assert extract.settle("", [silly, lower, low]) == ""
     first, second = extract.near([silly, lower, low])
     assert (first.number, first.quote) == (3, "宿泊費は一泊9,000円とする。")

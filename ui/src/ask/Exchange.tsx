@@ -49,7 +49,12 @@ function Ended({ message, opened, onOpen, onAgain }: Opening & { message: Messag
       <>
         <NoEvidence said={answer} near={near.length > 0} />
         <PointerList heading={say("noEvidencePointed")} pointers={near} opened={opened} onOpen={onOpen} />
-        {!near.length && <PassageList heading={say("noEvidenceNear")} passages={passages} opened={opened} onOpen={onOpen} />}
+        <PassageList
+          heading={say("noEvidenceNear")}
+          passages={passages.filter((p) => !near.some((one) => one.n === p.n))}
+          opened={opened}
+          onOpen={onOpen}
+        />
         <div className="answerFoot">
           <Rating answerId={message.id} given={message.rating} />
         </div>
