@@ -33,6 +33,9 @@ log = logging.getLogger(__name__)
 WORD_WEIGHT = 1.0
 GRAM_WEIGHT = 0.5
 CODE_WEIGHT = 4.0  # who writes an error code means that one and no other
+WHOLE_PAIRS = (
+    12  # of letters: up to here a text is a word or two, and may be looked for as it stands
+)
 _TERMS = 256  # of each kind; a question of a million characters costs no more
 _NARROW = 256  # a scope of so few chunks is given to the query itself
 _HEAP_BYTES = 48_000_000
@@ -77,11 +80,27 @@ class KeywordIndex:
         return dict(zip(chunks, searcher.fast_field_values("access_id", places), strict=True))
 
     def search(self, query: Query, k: int, scope: Scope) -> list[Hit]:
-        live = self._live
-        wanted = self._terms_of(live.schema, query.text)
+        return self._search(self._live, query.text, k, scope, [])
+
+    def holding(self, query: Query, k: int, scope: Scope) -> list[Hit]:
+        """As `search`, but only what holds each pair of letters of the text: all of it, or nearly.
+
+        Empty where the text is longer than a word or two.
+        """
+        live, pairs = self._live, _distinct(segment.bigrams(query.text))
+        if not 0 < len(pairs) <= WHOLE_PAIRS:
+            return []
+        terms = [(Occur.Must, Clause.term_query(live.schema, "grams", p, "basic")) for p in pairs]
+        held = Clause.const_score_query(Clause.boolean_query(terms), 0.0)
+        return self._search(live, query.text, k, scope, [(Occur.Must, held)])
+
+    def _search(
+        self, live: _Live, text: str, k: int, scope: Scope, clauses: list[tuple[Any, Any]]
+    ) -> list[Hit]:
+        wanted = self._terms_of(live.schema, text)
         if k <= 0 or not scope.chunks or not scope.accesses or wanted is None:
             return []
-        clauses = [(Occur.Must, wanted), (Occur.Must, _filter(live.schema, scope))]
+        clauses = [*clauses, (Occur.Must, wanted), (Occur.Must, _filter(live.schema, scope))]
         if len(scope.chunks) <= _NARROW:
             chunks = Clause.term_set_query(live.schema, "chunk_id", ids_of(scope).tolist())
             clauses.append((Occur.Must, Clause.const_score_query(chunks, 0.0)))

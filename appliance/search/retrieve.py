@@ -31,10 +31,13 @@ from appliance.types import Filter, Hit, Passage, Query, Reading, Scope, Span, V
 MOST_OF_A_DOCUMENT = 3  # passages; one long document must not crowd out the others
 _DENSE_FLOOR = 0.01  # least standard deviation: differences below it are noise
 _KEYWORD_FLOOR = 0.5
+_HELD = 4.0  # standard deviations: more than the scores of what does not hold it differ by
 ANY = Filter()
 
 
 class WordIndex(Index, Protocol):
+    def holding(self, query: Query, k: int, scope: Scope) -> list[Hit]: ...
+
     def rarity(self, words: Iterable[str]) -> Mapping[str, float]: ...
 
 
@@ -135,17 +138,23 @@ class Retriever:
         )
 
     def candidates(self, query: Query, count: int, scope: Scope) -> list[Candidate]:
-        """The best of each index, all scored by both, best first."""
+        """The best of each index, all scored by both, best first.
+
+        Who asks for a word, or for a part of one, means that word: what holds it comes first.
+        """
         found = [*self.dense.search(query, count, scope), *self.keyword.search(query, count, scope)]
+        found += self.keyword.holding(query, count, scope)
         together = Scope(BitMap64(hit.chunk_id for hit in found), scope.accesses)
         ids = list(together.chunks)
         if not ids:
             return []
         dense = _scores(ids, self.dense.search(query, len(ids), together))
         keyword = _scores(ids, self.keyword.search(query, len(ids), together))
+        holding = {hit.chunk_id for hit in self.keyword.holding(query, len(ids), together)}
         weight = self.settings.dense_weight
         fused = weight * _standard(dense, _DENSE_FLOOR)
         fused += (1 - weight) * _standard(keyword, _KEYWORD_FLOOR)
+        fused += [_HELD * (i in holding) for i in ids]
         scored = [
             Candidate(*values)
             for values in zip(ids, fused.tolist(), dense.tolist(), keyword.tolist(), strict=True)

@@ -203,3 +203,19 @@ class TestKeyword(KeptIndexContract):
         everything = Scope(BitMap64(range(1, 40)), frozenset({1}))
         hits = index.search(Query(asked, np.zeros((1, 64), np.float32)), 1, everything)
         assert [hit.chunk_id for hit in hits] == [len(texts)]
+
+    def test_what_holds_every_pair_of_letters_within_the_scope(self, index):
+        texts = ["旅費規程", "旅費と規程", "費規の表", "旅費規程の別冊"]
+        rows = enumerate(texts, 1)
+        added = tuple(Entry(n, 1, text, np.zeros(64, np.float32)) for n, text in rows)
+        index.apply(IndexChanges(added, sequence=1))
+
+        def holding(text, *chunks):
+            scope = Scope(BitMap64(chunks), frozenset({1}))
+            query = Query(text, np.zeros((1, 64), np.float32))
+            return [hit.chunk_id for hit in index.holding(query, 10, scope)]
+
+        assert sorted(holding("費規程", 1, 2, 3, 4)) == [1, 4]
+        assert holding("費規程", 2, 3, 4) == [4]
+        assert holding("費規程", 2, 3) == holding("", 1, 2) == []
+        assert holding("国内出張の旅費規程を教えてください", 1, 2, 3, 4) == []  # a question
