@@ -87,7 +87,8 @@ class KeywordIndex:
 
         Empty where the text is longer than a word or two.
         """
-        live, pairs = self._live, _distinct(segment.bigrams(query.text))
+        live, grams = self._live, _distinct(segment.bigrams(query.text))
+        pairs = [g for g in grams if len(g) <= 2]  # whole numbers would miss a part of one
         if not 0 < len(pairs) <= WHOLE_PAIRS:
             return []
         terms = [(Occur.Must, Clause.term_query(live.schema, "grams", p, "basic")) for p in pairs]

@@ -205,7 +205,7 @@ class TestKeyword(KeptIndexContract):
         assert [hit.chunk_id for hit in hits] == [len(texts)]
 
     def test_what_holds_every_pair_of_letters_within_the_scope(self, index):
-        texts = ["旅費規程", "旅費と規程", "費規の表", "旅費規程の別冊"]
+        texts = ["旅費規程", "旅費と規程", "費規の表", "旅費規程の別冊", "1935年12月"]
         rows = enumerate(texts, 1)
         added = tuple(Entry(n, 1, text, np.zeros(64, np.float32)) for n, text in rows)
         index.apply(IndexChanges(added, sequence=1))
@@ -217,5 +217,6 @@ class TestKeyword(KeptIndexContract):
 
         assert sorted(holding("費規程", 1, 2, 3, 4)) == [1, 4]
         assert holding("費規程", 2, 3, 4) == [4]
+        assert holding("935年1", 1, 2, 3, 4, 5) == [5]  # a part of a number too
         assert holding("費規程", 2, 3) == holding("", 1, 2) == []
         assert holding("国内出張の旅費規程を教えてください", 1, 2, 3, 4) == []  # a question
