@@ -12,7 +12,7 @@ from pydantic import Field, ValidationError
 
 from appliance.api.deps import AdminCaller, ApplianceDep
 from appliance.api.shapes import Done, Shape
-from appliance.errors import Conflict, SourceMisconfigured
+from appliance.errors import BadRequest, Conflict, SourceMisconfigured
 from appliance.store import audit, catalog, sources
 from appliance.system import Appliance
 
@@ -32,6 +32,19 @@ class Run(Shape):
     problem: str | None
 
 
+class Tuning(Shape):
+    """What a source has of its own for retrieval; null: the appliance's own."""
+
+    dense_weight: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        description="Of vectors beside words: 0 only words, 1 only vectors.",
+    )
+    chunk_chars: int | None = Field(default=None, ge=50, le=2000)
+    parent_chars: int | None = Field(default=None, ge=100, le=8000)
+
+
 class Source(Shape):
     id: int
     name: str = Field(examples=["総務部 共有フォルダ"])
@@ -47,6 +60,7 @@ class Source(Shape):
     documents: int
     problems: int
     last_run: Run | None
+    tuning: Tuning
 
 
 class Sources(Shape):
@@ -58,6 +72,7 @@ class NewSource(Shape):
     kind: str = Field(max_length=64, examples=["folder"])
     settings: dict[str, Any]
     interval_s: int | None = Field(default=None, ge=1, le=7 * 24 * 3600)
+    tuning: Tuning = Tuning()
 
 
 class SourceChange(Shape):
@@ -67,6 +82,9 @@ class SourceChange(Shape):
     settings: dict[str, Any] | None = None
     interval_s: int | None = Field(default=None, ge=1, le=7 * 24 * 3600)
     enabled: bool | None = None
+    tuning: Tuning | None = Field(
+        default=None, description="All of it; documents are cut anew where sizes change."
+    )
 
 
 class Runs(Shape):
@@ -110,7 +128,10 @@ def create(body: NewSource, machine: ApplianceDep, caller: AdminCaller) -> Sourc
     if body.kind == OWN:
         raise Conflict("アップロードの保存先は Kura が管理しています。")
     settings = _checked(machine, body.kind, body.settings)
-    made = sources.create(machine.engine, body.name, body.kind, settings, body.interval_s)
+    tuning = _tuning(machine, body.tuning)
+    made = sources.create(
+        machine.engine, body.name, body.kind, settings, body.interval_s, tuning=tuning
+    )
     _record(machine, caller.actor, "source.create", made, settings=_masked(settings))
     return _shown(machine, made)
 
@@ -126,7 +147,7 @@ def change(
 ) -> Source:
     before = sources.get(machine.engine, source_id)
     given = body.model_dump(exclude_unset=True)
-    if before.kind == OWN and given.keys() - {"name", "interval_s"}:
+    if before.kind == OWN and given.keys() - {"name", "interval_s", "tuning"}:
         raise Conflict("アップロードの保存先は Kura が管理しています。")
     if given.get("settings") is not None:
         merged = {
@@ -134,9 +155,13 @@ def change(
             for name, value in given["settings"].items()
         }
         given["settings"] = _checked(machine, before.kind, merged)
+    if body.tuning:
+        given["tuning"] = _tuning(machine, body.tuning)
     after = sources.update(machine.engine, source_id, **given)
     if "settings" in given:
         given["settings"] = _masked(given["settings"])
+    if body.tuning:
+        given["tuning"] = body.tuning.model_dump()
     _record(machine, caller.actor, "source.change", after, **given)
     return _shown(machine, after)
 
@@ -185,6 +210,16 @@ def _checked(machine: Appliance, kind: str, settings: dict[str, Any]) -> dict[st
         raise SourceMisconfigured(f"{place}: {first['msg']}") from None
 
 
+def _tuning(machine: Appliance, given: Tuning) -> sources.Tuning:
+    chunk = given.chunk_chars or machine.settings.chunk_chars
+    parent = given.parent_chars or machine.settings.parent_chars
+    if parent * 4 < chunk * 5:
+        raise BadRequest(
+            f"前後を含めた長さ（{parent} 文字）は、検索の単位（{chunk} 文字）の 1.25 倍以上にしてください。"
+        )
+    return sources.Tuning(**given.model_dump())
+
+
 def _masked(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {
         name: HIDDEN if value and SECRET.search(name) else value for name, value in settings.items()
@@ -208,6 +243,7 @@ def _shown(
         documents=documents,
         problems=problems,
         last_run=Run.model_validate(source.last_run) if source.last_run else None,
+        tuning=Tuning.model_validate(source.tuning),
     )
 
 

@@ -91,6 +91,15 @@ class _Sync:
     relist: bool = False  # something was said about a file we do not know
     problem: str | None = None
 
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """Of chunks and parents, in characters."""
+        own = self.source.tuning
+        return (
+            own.chunk_chars or self.settings.chunk_chars,
+            own.parent_chars or self.settings.parent_chars,
+        )
+
 
 def sync(
     engine: Engine,
@@ -219,7 +228,7 @@ def _take_content(run: _Sync, file: RawFile, known: Stored | None) -> bool:
     problems = (*document.problems, *suspicious.notes(document.text))
     # what is embedded is what is stored
     document = but(document, text=clean(document.text), problems=problems)
-    chunks = split(document, run.settings.chunk_chars, run.settings.parent_chars)
+    chunks = split(document, *run.sizes)
     vectors = _embed(run, file, document, chunks)
     catalog.replace(
         run.engine,
@@ -229,6 +238,7 @@ def _take_content(run: _Sync, file: RawFile, known: Stored | None) -> bool:
         chunks,
         vectors,
         run.embedder.name,
+        sizes=_sizes(run),
         media_type=media_type,
         digest=digest,
         problem=None if chunks else NO_TEXT,
@@ -294,7 +304,13 @@ def _due(run: _Sync, known: Stored) -> bool:
 
 
 def _stale(run: _Sync, known: Stored) -> bool:
-    return known.embedder is not None and known.embedder != run.embedder.name
+    if known.embedder is None:  # never taken in
+        return False
+    return known.embedder != run.embedder.name or known.sizes not in (None, _sizes(run))
+
+
+def _sizes(run: _Sync) -> str:
+    return "/".join(map(str, run.sizes))
 
 
 def _too_large(limit: int) -> TooLarge:

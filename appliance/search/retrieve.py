@@ -23,7 +23,7 @@ from appliance.search import evidence
 from appliance.search.narrow import Narrowing
 from appliance.search.scope import ScopeMap
 from appliance.settings import Settings
-from appliance.store import access, editions, synonyms
+from appliance.store import access, catalog, editions, sources, synonyms
 from appliance.text import copies, versions
 from appliance.text.synonyms import expand
 from appliance.types import Filter, Hit, Passage, Query, Reading, Scope, Span, Viewer, Words
@@ -151,7 +151,7 @@ class Retriever:
         dense = _scores(ids, self.dense.search(query, len(ids), together))
         keyword = _scores(ids, self.keyword.search(query, len(ids), together))
         holding = {hit.chunk_id for hit in self.keyword.holding(query, len(ids), together)}
-        weight = self.settings.dense_weight
+        weight = self._weights(ids)
         fused = weight * _standard(dense, _DENSE_FLOOR)
         fused += (1 - weight) * _standard(keyword, _KEYWORD_FLOOR)
         fused += [_HELD * (i in holding) for i in ids]
@@ -160,6 +160,12 @@ class Retriever:
             for values in zip(ids, fused.tolist(), dense.tolist(), keyword.tolist(), strict=True)
         ]
         return sorted(scored, key=lambda c: (-c.score, c.chunk_id))
+
+    def _weights(self, ids: Sequence[int]) -> NDArray[np.float64]:
+        """Of each chunk's dense score: its source's own, or the appliance's."""
+        own = sources.dense_weights(self.engine)
+        of = catalog.sources_of(self.engine, ids) if own else {}
+        return np.array([own.get(of.get(i, 0), self.settings.dense_weight) for i in ids])
 
     def _considered(
         self, question: str, candidates: Sequence[Candidate], viewer: Viewer, k: int, trace: bool

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Literal, NamedTuple
@@ -69,6 +69,7 @@ class Stored(NamedTuple):
     next_attempt_at: datetime | None
     digest: str | None
     embedder: str | None
+    sizes: str | None
     modified_at: datetime
     access_digest: str
 
@@ -130,13 +131,14 @@ def replace(
     vectors: Vectors,
     embedder: str,
     *,
+    sizes: str | None = None,
     media_type: str | None = None,
     digest: str | None = None,
     problem: str | None = None,
 ) -> str:
     """The file's text, chunks and vectors in place of what there was. Returns the document's id.
 
-    `digest` names the bytes the text came from. A `problem` is shown beside
+    `digest` names the bytes the text came from, `sizes` how it was cut. A `problem` is shown beside
     what was stored: "no text found". Raises Conflict if the source is gone.
     """
     _check_vectors(chunks, vectors)
@@ -155,7 +157,7 @@ def replace(
         row.media_type = media_type or file.media_type
         row.size_bytes = file.size_bytes
         row.digest = digest
-        row.embedder = embedder
+        row.embedder, row.sizes = embedder, sizes
         row.modified_at = file.modified_at
         row.updated_at = now()
         s.add(row)
@@ -321,6 +323,18 @@ def find(engine: Engine, source_id: int, uri: str) -> Stored | None:
     with reading(engine) as s:
         row = s.connection().execute(_stored().where(*_is(source_id, uri))).first()
         return Stored(*row) if row else None
+
+
+def sources_of(engine: Engine, chunk_ids: Iterable[int]) -> dict[int, int]:
+    """The source of each chunk that exists."""
+    found: dict[int, int] = {}
+    with reading(engine) as s:
+        for block in blocks(set(chunk_ids)):
+            query = select(ChunkRow.id, DocumentRow.source_id).join(
+                DocumentRow, col(DocumentRow.id) == col(ChunkRow.document_id)
+            )
+            found |= {int(i or 0): n for i, n in s.exec(query.where(col(ChunkRow.id).in_(block)))}
+    return found
 
 
 # --- what indexes follow ----------------------------------------------------------

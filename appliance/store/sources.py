@@ -7,7 +7,7 @@ out, so that a worker that died holds nobody up.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
@@ -43,6 +43,15 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
+class Tuning:
+    """What a source has of its own for retrieval; None: the appliance's own."""
+
+    dense_weight: float | None = None  # of dense scores in fusion, 0 to 1
+    chunk_chars: int | None = None
+    parent_chars: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Source:
     id: int
     name: str
@@ -57,6 +66,7 @@ class Source:
     shrunk: bool  # the last complete listing lost most documents
     leased_by: str | None
     last_run: Run | None = None
+    tuning: Tuning = Tuning()
 
 
 def create(
@@ -66,11 +76,17 @@ def create(
     settings: Mapping[str, Any],
     interval_s: int | None = None,
     enabled: bool = True,
+    tuning: Tuning = Tuning(),
 ) -> Source:
     """A source, due at once. Raises Conflict if the name is taken."""
     with writing(engine) as s:
         row = SourceRow(
-            name=name, kind=kind, settings=dict(settings), interval_s=interval_s, enabled=enabled
+            name=name,
+            kind=kind,
+            settings=dict(settings),
+            interval_s=interval_s,
+            enabled=enabled,
+            **asdict(tuning),
         )
         s.add(row)
         s.flush()
@@ -104,8 +120,12 @@ def update(
     settings: Mapping[str, Any] | None = None,
     enabled: bool | None = None,
     interval_s: int | None = None,
+    tuning: Tuning | None = None,
 ) -> Source:
-    """Change what is given. New settings start from the beginning: the cursor is forgotten."""
+    """Change what is given. New settings start from the beginning: the cursor is forgotten.
+
+    Documents that were cut by other sizes are read again by the next run.
+    """
     with writing(engine) as s:
         row = _row(s, source_id, lock=True)
         if name is not None:
@@ -116,10 +136,21 @@ def update(
             row.enabled = enabled
         if interval_s is not None:
             row.interval_s = interval_s
+        if tuning is not None:
+            for name, value in asdict(tuning).items():
+                setattr(row, name, value)
         row.wanted, row.failures = True, 0
         s.add(row)
         s.flush()
         return _source(row, _last_run(s, source_id))
+
+
+def dense_weights(engine: Engine) -> dict[int, float]:
+    """Of the sources that have one of their own."""
+    query = select(SourceRow.id, SourceRow.dense_weight)
+    with reading(engine) as s:
+        rows = s.exec(query.where(col(SourceRow.dense_weight).is_not(None)))
+        return {int(i or 0): float(weight or 0.0) for i, weight in rows}
 
 
 def delete(engine: Engine, source_id: int) -> int:
@@ -353,4 +384,5 @@ def _source(row: SourceRow, last_run: Run | None = None) -> Source:
         shrunk=row.shrunk,
         leased_by=leased,
         last_run=last_run,
+        tuning=Tuning(row.dense_weight, row.chunk_chars, row.parent_chars),
     )

@@ -59,6 +59,9 @@ class SourceRow(SQLModel, table=True):
     settings: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
     enabled: bool = True
     interval_s: int | None = None  # None: the appliance's own
+    dense_weight: float | None = None  # likewise, and so the next two
+    chunk_chars: int | None = None
+    parent_chars: int | None = None
     cursor: str | None = Field(default=None, sa_type=Text)
     wanted: bool = True  # look at it now, whatever `due_at` says
     due_at: datetime = Field(default_factory=now, sa_type=Utc, index=True)
@@ -115,6 +118,7 @@ class DocumentRow(SQLModel, table=True):
     size_bytes: int | None = Field(default=None, sa_type=BIG)
     digest: str | None = Field(default=None, max_length=64)  # of the bytes the text came from
     embedder: str | None = None
+    sizes: str | None = None  # of chunks and parents, as it was cut
     modified_at: datetime = Field(sa_type=Utc)
     added_at: datetime = Field(default_factory=now, sa_type=Utc)
     updated_at: datetime = Field(default_factory=now, sa_type=Utc)

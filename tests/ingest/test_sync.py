@@ -284,6 +284,22 @@ def test_another_embedder_means_new_vectors(machine, script) -> None:
     assert asked.asked == [None]
 
 
+def test_other_sizes_of_a_source_mean_that_it_is_read_again(machine) -> None:
+    text = "".join(f"第{n}条 この規程の細則は別に定める。\n" for n in range(40))
+    connector = MemoryConnector({"a.txt": text})
+    machine.sync(connector)
+    before = catalog.counts(machine.engine).chunks
+    assert machine.sync(connector).counts["unchanged"] == 1
+    own = sources.Tuning(chunk_chars=100, parent_chars=400)
+    sources.update(machine.engine, machine.source_id, tuning=own)
+    assert machine.sync(connector).counts["updated"] == 1
+    assert catalog.counts(machine.engine).chunks > 2 * before
+    assert machine.sync(connector).counts["unchanged"] == 1
+    sources.update(machine.engine, machine.source_id, tuning=sources.Tuning())
+    machine.sync(connector)
+    assert catalog.counts(machine.engine).chunks == before
+
+
 def test_a_source_deleted_meanwhile_ends_the_run_and_leaves_nothing(machine, script) -> None:
     class Deletes(script):
         def changes(self, since):

@@ -1435,6 +1435,8 @@ export interface components {
             };
             /** Interval S */
             interval_s?: number | null;
+            /** @default {} */
+            tuning: components["schemas"]["Tuning"];
         };
         /** NewSynonyms */
         NewSynonyms: {
@@ -1796,6 +1798,7 @@ export interface components {
             /** Problems */
             problems: number;
             last_run: components["schemas"]["Run"] | null;
+            tuning: components["schemas"]["Tuning"];
         };
         /**
          * SourceChange
@@ -1812,6 +1815,8 @@ export interface components {
             interval_s?: number | null;
             /** Enabled */
             enabled?: boolean | null;
+            /** @description All of it; documents are cut anew where sizes change. */
+            tuning?: components["schemas"]["Tuning"] | null;
         };
         /** Sources */
         Sources: {
@@ -1918,6 +1923,21 @@ export interface components {
         Title: {
             /** Title */
             title: string;
+        };
+        /**
+         * Tuning
+         * @description What a source has of its own for retrieval; null: the appliance's own.
+         */
+        Tuning: {
+            /**
+             * Dense Weight
+             * @description Of vectors beside words: 0 only words, 1 only vectors.
+             */
+            dense_weight?: number | null;
+            /** Chunk Chars */
+            chunk_chars?: number | null;
+            /** Parent Chars */
+            parent_chars?: number | null;
         };
         /** Upload */
         Upload: {

@@ -34,6 +34,14 @@ const WORDS: Readonly<Record<string, { label: TextKey; hint: TextKey }>> = {
   exclude: { label: "settingExclude", hint: "settingGlobHint" },
 };
 
+type Tuned = keyof Source["tuning"];
+
+const TUNED: readonly { name: Tuned; label: TextKey; hint: TextKey; min: number; max: number; step: number }[] = [
+  { name: "dense_weight", label: "tuningWeight", hint: "tuningWeightHint", min: 0, max: 1, step: 0.05 },
+  { name: "chunk_chars", label: "tuningChunk", hint: "tuningChunkHint", min: 50, max: 2000, step: 1 },
+  { name: "parent_chars", label: "tuningParent", hint: "tuningParentHint", min: 100, max: 8000, step: 1 },
+];
+
 function Filled({ source, connectors, onClose, onSaved }: Props & { connectors: Connector[] }) {
   const say = useSay();
   const [kind, setKind] = useState(source?.kind ?? (connectors.find((c) => c.kind === "folder") ?? connectors[0])?.kind ?? "");
@@ -45,6 +53,7 @@ function Filled({ source, connectors, onClose, onSaved }: Props & { connectors: 
   const [interval, setInterval] = useState(source?.interval_s ? String(source.interval_s) : "");
   const [enabled, setEnabled] = useState(source?.enabled ?? true);
   const [values, setValues] = useState<Record<string, string | boolean>>({});
+  const [tuning, setTuning] = useState(() => Object.fromEntries(TUNED.map(({ name }) => [name, String(source?.tuning[name] ?? "")])) as Record<Tuned, string>);
 
   function value(field: FieldSchema): string | boolean {
     const given = values[field.name];
@@ -61,16 +70,17 @@ function Filled({ source, connectors, onClose, onSaved }: Props & { connectors: 
       if (given === "" && field.required) throw new Invalid(say("fillIn", { field: label(field) }));
       if (given !== undefined) settings[field.name] = given;
     }
+    const own = Object.fromEntries(TUNED.map(({ name }) => [name, tuning[name].trim() ? Number(tuning[name]) : null]));
     const interval_s = interval.trim() ? Number(interval) : null;
     if (source) {
       await unwrap(
         api.PATCH("/api/v1/admin/sources/{source_id}", {
           params: { path: { source_id: source.id } },
-          body: { name: name.trim(), settings, interval_s, enabled },
+          body: { name: name.trim(), settings, interval_s, enabled, tuning: own },
         }),
       );
     } else {
-      await unwrap(api.POST("/api/v1/admin/sources", { body: { name: name.trim(), kind, settings, interval_s } }));
+      await unwrap(api.POST("/api/v1/admin/sources", { body: { name: name.trim(), kind, settings, interval_s, tuning: own } }));
     }
     onSaved();
   }
@@ -115,6 +125,21 @@ function Filled({ source, connectors, onClose, onSaved }: Props & { connectors: 
         value={interval}
         onChange={(e) => setInterval(e.target.value)}
       />
+      <details className="moreFields">
+        <summary>{say("tuning")}</summary>
+        <p className="hint">{say("tuningHint")}</p>
+        {TUNED.map(({ name, label: words, hint: help, ...range }) => (
+          <TextField
+            key={name}
+            label={say(words)}
+            hint={say(help)}
+            type="number"
+            {...range}
+            value={tuning[name]}
+            onChange={(e) => setTuning((old) => ({ ...old, [name]: e.target.value }))}
+          />
+        ))}
+      </details>
       {source && <CheckField label={say("sourceEnabled")} checked={enabled} onChange={(e) => setEnabled(e.target.checked)} />}
     </FormDialog>
   );
