@@ -19,7 +19,7 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util.exc import CommandError
-from sqlalchemy import URL, Engine, create_engine, event, make_url, text
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import (
     ArgumentError,
     DBAPIError,
@@ -73,8 +73,7 @@ def migrate(engine: Engine) -> None:
     with _plain_errors(), engine.connect() as connection:
         if _revision(MigrationContext.configure(connection)) == _head(config):
             return
-    writer = engine.execution_options(kura_write=True)
-    with _turn(engine), _plain_errors(), writer.begin() as connection:
+    with _turn(engine), _plain_errors(), _rebuilding(engine) as connection:
         if not is_sqlite(engine):
             connection.execute(text(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})"))
         config.attributes["connection"] = connection
@@ -84,6 +83,29 @@ def migrate(engine: Engine) -> None:
             raise SettingsError(
                 f"the database was made by a newer version of Kura: {error}"
             ) from None
+
+
+@contextmanager
+def _rebuilding(engine: Engine) -> Iterator[Connection]:
+    """A transaction in which a table may be made anew.
+
+    SQLite changes a column by copying the table and dropping the old one, and with foreign keys
+    on, dropping it deletes whatever points at its rows. They can be turned off between
+    transactions only; at the end all of them are looked through.
+    """
+    with engine.execution_options(kura_write=True).connect() as connection:
+        raw: Any = connection.connection.driver_connection
+        if is_sqlite(engine):
+            raw.execute("PRAGMA foreign_keys=OFF")
+        try:
+            with connection.begin():
+                yield connection
+                if is_sqlite(engine):
+                    astray = connection.exec_driver_sql("PRAGMA foreign_key_check").all()
+                    assert not astray, f"a migration left rows that point nowhere: {astray[:3]}"
+        finally:
+            if is_sqlite(engine):
+                raw.execute("PRAGMA foreign_keys=ON")
 
 
 def dispose(engine: Engine) -> None:

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
-from sqlalchemy import Engine, text
+from alembic.script import ScriptDirectory
+from sqlalchemy import Engine, MetaData, text
 from sqlmodel import SQLModel
 
 from appliance.errors import SettingsError
@@ -87,3 +93,56 @@ def test_every_table_whose_ids_must_not_return_counts_on(sqlite_engine: Engine) 
         rows = connection.execute(text("SELECT name FROM sqlite_master WHERE sql LIKE '%AUTOINC%'"))
         assert set(rows.scalars()) == counting
     assert {"chunk", "access", "change"} <= counting
+
+
+CONFIG = Config()
+CONFIG.set_main_option("script_location", str(Path(database.__file__).parent / "migrations"))
+REVISIONS = sorted(s.revision for s in ScriptDirectory.from_config(CONFIG).walk_revisions())
+
+
+def filled(engine: Engine) -> dict[str, int]:
+    """One row and more in every table; how many each has."""
+    found = MetaData()
+    found.reflect(engine)
+    held: dict[str, int] = {}
+    with engine.begin() as connection:
+        made: dict[str, dict[str, Any]] = {}
+        for table in found.sorted_tables:
+            if table.name == "alembic_version":
+                continue
+            if (row := connection.execute(table.select()).mappings().first()) is None:
+                values = {column.name: _value(column, made) for column in table.columns}
+                connection.execute(table.insert().values(values))
+                row = connection.execute(table.select()).mappings().one()
+            made[table.name] = dict(row)
+            held[table.name] = len(connection.execute(table.select()).all())
+    return held
+
+
+def _value(column: Any, made: dict[str, dict[str, Any]]) -> object:
+    for key in column.foreign_keys:
+        return made[key.column.table.name][key.column.name]
+    plain = {bool: True, int: 1, float: 0.5, str: "x", bytes: b"x", object: []}
+    kind = column.type.python_type
+    return datetime.now(UTC) if kind is datetime else plain[kind]
+
+
+@pytest.mark.parametrize("revision", REVISIONS)
+def test_no_migration_loses_a_row(bare_url: str, revision: str) -> None:
+    engine = database.connect(bare_url)
+    with engine.execution_options(kura_write=True).begin() as connection:
+        CONFIG.attributes["connection"] = connection
+        command.upgrade(CONFIG, revision)
+    before = filled(engine)
+    assert {"document", "chunk", "body", "message"} <= before.keys()
+    database.migrate(engine)
+    found = MetaData()
+    found.reflect(engine)
+    with engine.connect() as connection:
+        after = {
+            name: len(connection.execute(found.tables[name].select()).all()) for name in before
+        }
+        assert after == before
+        if database.is_sqlite(engine):
+            assert connection.exec_driver_sql("PRAGMA foreign_keys").scalar_one() == 1
+    engine.dispose()

@@ -15,9 +15,6 @@ def upgrade() -> None:
         source.add_column(sa.Column("chunk_chars", sa.Integer(), nullable=True))
         source.add_column(sa.Column("parent_chars", sa.Integer(), nullable=True))
     with op.batch_alter_table("document") as document:
-        # what all were cut by until now, unless somebody had set other sizes
-        document.add_column(
-            sa.Column("sizes", sa.String(), nullable=True, server_default="400/1500")
-        )
-    with op.batch_alter_table("document") as document:
-        document.alter_column("sizes", server_default=None)
+        document.add_column(sa.Column("sizes", sa.String(), nullable=True))
+    # what all were cut by until now, unless somebody had set other sizes
+    op.execute("UPDATE document SET sizes = '400/1500' WHERE embedder IS NOT NULL")
