@@ -33,6 +33,38 @@ _ENDINGS: tuple[tuple[re.Pattern[str], tuple[str, ...]], ...] = tuple(
 _POLITE = re.compile(r"([一-龯ァ-ヶー]*)([ぁ-ん])ますか[?？。]*$")
 _ROWS = str.maketrans("いきしちにみりぎび", "うくすつぬむるぐぶ")
 _LOOSE = ("の？", "んだっけ", "の", "んですか？", "んでしたっけ")
+# what papers call it, and what people call it
+_WORDS = (
+    ("一般社員", ("平社員", "ヒラ", "普通の社員")),
+    ("宿泊費", ("ホテル代", "泊まり代", "宿代")),
+    ("宿泊料", ("ホテル代", "泊まるお金")),
+    ("通勤手当", ("通勤のお金", "交通費")),
+    ("提出", ("出すの", "提出")),
+    ("期限", ("締め切り", "〆切", "リミット")),
+    ("金額", ("値段", "お金")),
+    ("予算", ("使えるお金", "予算")),
+    ("損害額", ("損した額", "被害")),
+    ("単価", ("値段", "1個の値段")),
+    ("納期", ("届くまでの日数", "納期")),
+    ("電話番号", ("電話", "TEL", "番号")),
+    ("担当者", ("担当", "やってる人", "担当の人")),
+    ("パスワード", ("パス", "PW", "パスワード")),
+    ("表示された", ("出た", "出ちゃった", "出てる")),
+    ("発生", ("起きた", "発生")),
+    ("停止", ("止める", "ストップ")),
+    ("会議", ("打ち合わせ", "ミーティング")),
+    ("申請", ("申し込み", "申請")),
+    ("休暇", ("休み", "お休み")),
+    ("届け出先", ("届けるところ", "出す先")),
+    ("保存期間", ("取っておく期間", "とっておく年数")),
+    ("消費電力", ("電気の食い方", "ワット数")),
+    ("質量", ("重さ", "重量")),
+    ("電源", ("電圧", "電源")),
+    ("定期点検", ("点検", "メンテ")),
+    ("決裁", ("判子", "OKを出すの")),
+    ("頻度", ("間隔", "どれくらいおき")),
+)
+_SWAPPED = 0.5  # of the questions that hold such a word
 _OPENINGS = (
     "すみません、",
     "ちょっと教えて。",
@@ -48,6 +80,11 @@ _WIDE = {c: c + 0xFEE0 for c in range(0x21, 0x7F)}
 
 def casual(question: str, dice: random.Random) -> str:
     """The same question, less tidy."""
+    if (
+        held := [(w, others) for w, others in _WORDS if w in question]
+    ) and dice.random() < _SWAPPED:
+        word, others = dice.choice(held)
+        question = question.replace(word, dice.choice(others), 1)
     if (found := _POLITE.search(question)) and dice.random() < 0.7:
         question = question[: found.start()] + _dictionary(*found.groups()) + dice.choice(_LOOSE)
         return _dressed(question, dice)

@@ -12,6 +12,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from appliance.formats import draft
 from appliance.training import examples
 
 FAMILY = "佐藤 鈴木 高橋 田中 伊藤 渡辺 山本 中村 小林 加藤 吉田 山田 松本 井上 木村 林 清水 森 池田 橋本".split()  # noqa: SIM905
@@ -60,11 +61,13 @@ def clauses(dice: random.Random, sentences: Sequence[str]) -> str:
 
 
 def lined(dice: random.Random, rows: Sequence[Sequence[str]]) -> str:
-    """Rows as a table in Markdown, which is how Kura reads sheets and tables, or by some mark."""
-    if dice.random() < 0.6:
-        ruled = [rows[0], ["---"] * len(rows[0]), *rows[1:]]
-        return "\n".join(f"| {' | '.join(row)} |" for row in ruled)
-    mark = dice.choice((" | ", "\t", "，", " ", "、"))
+    """Rows as Kura's parsers write a table, or by blanks, which is what a PDF leaves of one."""
+    form = dice.random()
+    if form < 0.4:
+        return "\n".join(draft.table_lines(rows))
+    if form < 0.75:  # as in a long table, whose rows name their columns
+        return "\n".join(draft.labelled(rows[0], row) for row in rows[1:])
+    mark = dice.choice((" ", " ", "\t", "，", "、"))
     return "\n".join(mark.join(row) for row in rows)
 
 
@@ -364,6 +367,164 @@ def notice(dice: random.Random) -> Paper:
     )
 
 
+def errors(dice: random.Random) -> Paper:
+    """What a machine shows, what it means, and what to do."""
+    name, letter = part(dice), dice.choice("EFAH")
+    causes = dice.sample(
+        (
+            "過負荷", "過電流", "温度上昇", "通信異常", "センサ断線", "電圧低下", "水位低下",
+            "ドア開放", "詰まり", "空運転", "軸の固着", "冷却ファン停止",
+        ),
+        4,
+    )  # fmt: skip
+    acts = dice.sample(
+        (
+            "フィルタを清掃する", "電源を入れ直す", "配線を確かめる", "負荷を下げる",
+            "30分待って再起動する", "扉を閉める", "給水する", "サービス店に連絡する",
+            "ファンを交換する", "センサを交換する",
+        ),
+        4,
+    )  # fmt: skip
+    codes = [f"{letter}-{n:02}" for n in dice.sample(range(1, 60), 4)]
+    heads = dice.choice(
+        (("表示", "意味", "処置"), ("コード", "原因", "対処"), ("異常", "内容", "処置"))
+    )
+    rows = [heads, *zip(codes, causes, acts, strict=True)]
+    facts = tuple(
+        fact
+        for code, cause, act in zip(codes, causes, acts, strict=True)
+        for fact in (
+            Fact(
+                (
+                    f"{name}に{code}と表示されたらどうすればいいですか",
+                    f"{name} {code} 処置",
+                    f"{name}の{code}が出たときは何をしますか？",
+                ),
+                act,
+            ),
+            Fact((f"{name}の{code}は何の異常ですか", f"{code}の意味は？（{name}）"), cause),
+        )
+    )
+    absent = next(c for c in (f"{letter}-{n}" for n in range(60, 99)) if c not in codes)
+    head = dice.choice(
+        ("", "# 異常表示一覧\n", "7. 故障かなと思ったら\n", "異常が起きると運転を止めます。\n")
+    )
+    return Paper(
+        dice.choice((f"{name} 取扱説明書", f"{name} サービスマニュアル", "異常表示一覧")),
+        f"対象機種 {name}\n" + head + lined(dice, rows),
+        facts,
+        (f"{name}の{absent}が出たらどうすればいいですか", f"{name}の保証期間は何年ですか"),
+    )
+
+
+def incident(dice: random.Random) -> Paper:
+    """A report of what went wrong: when, where, why, and what was done."""
+    what = dice.choice(
+        ("水漏れ", "誤出荷", "指の切創", "サーバー停止", "異音", "塗装の剥がれ", "転倒", "誤送信")
+    )
+    where = dice.choice(
+        ("第1工場", "第2倉庫", "本社3階", "配送センター", "加工課", "組立ライン", "顧客の工場")
+    )
+    held, due = day(dice), day(dice)
+    cause = dice.choice(
+        (
+            "締付けトルクの不足", "確認表の記入漏れ", "電池の劣化", "床の油の拭き残し",
+            "設定の戻し忘れ", "宛先の選び間違い", "温度設定の誤り", "部品の寸法違い",
+        )
+    )  # fmt: skip
+    stopped, count = (
+        f"{dice.randint(1, 20)}時間{dice.choice(('', '30分'))}",
+        f"{dice.randint(2, 90)}個",
+    )
+    who, cost = dice.choice(FAMILY), f"{dice.randint(2, 90)}万円"
+    number = f"QR-{dice.randint(2019, 2026)}-{dice.randint(1, 99):03}"
+    rows = [
+        ("項目", "内容"),
+        ("発生日", held),
+        ("場所", where),
+        ("原因", cause),
+        ("停止時間", stopped),
+    ]
+    rows += [("対象の数", count), ("損害額", cost), ("担当", who), ("対策の期限", due)]
+    if dice.random() < 0.5:
+        text = lined(dice, rows)
+    else:
+        text = clauses(
+            dice,
+            [
+                f"{held}に{where}で{what}が発生した。",
+                f"原因は{cause}である。",
+                f"設備は{stopped}停止し、対象は{count}、損害額は{cost}であった。",
+                f"対策は{who}が{due}までに行う。",
+            ],
+        )
+    return Paper(
+        f"{number} {where}の{what}",
+        text,
+        (
+            Fact(
+                (
+                    f"{where}の{what}の原因は何ですか",
+                    f"{where}で{what}が起きたのは何が悪かったのですか？",
+                ),
+                cause,
+            ),
+            Fact((f"{where}の{what}はいつ起きましたか？", f"{where}の{what} 発生日"), held),
+            Fact(
+                (f"{where}の{what}でどのくらい止まりましたか", f"{where}の{what} 停止時間"), stopped
+            ),
+            Fact((f"{where}の{what}の損害額はいくらですか",), cost),
+            Fact((f"{where}の{what}の対策は誰が担当しますか？",), who),
+            Fact((f"{where}の{what}の対策はいつまでにしますか",), due),
+            Fact((f"{where}の{what}の対象は何個ですか？",), count),
+        ),
+        (
+            f"{where}の{what}でけがをした人は何人ですか",
+            f"{where}の{what}の再発は何回ありましたか？",
+        ),
+    )
+
+
+def mail(dice: random.Random) -> Paper:
+    """A mail between companies about one matter."""
+    firm = dice.choice(("青葉電機", "北斗運輸", "丸山化成", "みどり食品", "東和設備", "港南商事"))
+    topic = dice.choice(("見積もり", "納期", "現地調査", "契約更新", "請求", "打合せ", "サンプル"))
+    sender, other = dice.sample(FAMILY, 2)
+    sent, due, when = (
+        day(dice),
+        f"{dice.randint(1, 12)}月{dice.randint(1, 28)}日",
+        f"{dice.randint(9, 17)}時",
+    )
+    amount, number = yen(dice, 12000, 3000000, 1000), f"{dice.randint(2, 90)}台"
+    name = part(dice)
+    return Paper(
+        dice.choice(
+            (f"Re: {firm} {topic}の件", f"{topic}について（{firm}）", f"FW: {firm}様 {topic}")
+        ),
+        f"差出人: {sender}\n宛先: {other}\n日付: {sent}\n件名: {firm} {topic}の件\n\n{other}様\n\n"
+        f"お世話になっております。{firm}様の{topic}の件です。\n"
+        + clauses(
+            dice,
+            [
+                f"{name}を{number}、金額は{amount}（税抜）でお願いしたいとのことです。",
+                f"返事は{due}の{when}までに欲しいと言われています。",
+                "ご確認をお願いします。",
+            ],
+        ),
+        (
+            Fact((f"{firm}の{topic}の件、金額はいくらですか", f"{firm} {topic} 金額"), amount),
+            Fact((f"{firm}の{topic}の返事はいつまでですか？", f"{firm}への返事の期限"), due),
+            Fact((f"{firm}の{topic}は何台の話ですか",), number),
+            Fact(
+                (f"{firm}の{topic}のメールは誰が書きましたか", f"{firm}の{topic}の件の差出人"),
+                sender,
+            ),
+            Fact((f"{firm}の{topic}はどの型番の話ですか？",), name),
+        ),
+        (f"{firm}の{topic}の支払い条件は何ですか", f"{firm}の社長の名前は？"),
+    )
+
+
 def contact(dice: random.Random) -> Paper:
     town, who, where = dice.choice(TOWNS), dice.choice(FAMILY), dice.choice(SECTIONS)
     phone = f"0{dice.randint(11, 99)}-{dice.randint(100, 999)}-{dice.randint(1000, 9999)}"
@@ -463,7 +624,8 @@ def approval(dice: random.Random) -> Paper:
 
 
 KINDS: tuple[Callable[[random.Random], Paper], ...] = (
-    travel, leave, product, product, minutes, table, grid, grid, faq, notice, contact, safety, approval,
+    travel, leave, product, product, minutes, table, grid, grid, faq, notice, contact, safety,
+    approval, errors, errors, incident, mail,
 )  # fmt: skip
 
 

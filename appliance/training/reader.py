@@ -34,6 +34,8 @@ from appliance.training import casual, company, evaluate, examples, run
 
 RANK, ALPHA = 64, 64.0
 COMPANY_SHARE = 0.3
+AMONG = 0.6  # of the papers that stand among parts of others, as chunks of a long document do
+WHOLE_CHUNK = 260  # characters; longer ones cost too much of the training
 CASUAL = 0.35  # of the questions that are put as people at work put them
 SIZES = (100, 140, 180, 220, 260, 320, 400)  # characters of a group's passages
 SIZE_WEIGHTS = (12, 20, 22, 18, 12, 9, 7)
@@ -151,17 +153,37 @@ def _loose(group: Group, dice: random.Random) -> Group:
 
 def _office(dice: random.Random) -> Iterator[Group]:
     case = company.case(dice)
-    texts = [titled(f"{p.title} {p.label}".strip(), p.text) for p in case.passages]
+    asked = {q.text for q in case.questions}
+    bodies = [_among(p.text, asked, dice) for p in case.passages]
+    texts = [
+        titled(f"{p.title} {p.label}".strip(), body)
+        for p, body in zip(case.passages, bodies, strict=True)
+    ]
     for q in case.questions[:2]:
         if not q.cited:
             yield Group(q.text, tuple(texts), -1)
             continue
         right = q.cited - 1
-        body = case.passages[right].text
+        body = bodies[right]
         if body.count(q.answer) != 1:
             continue
         start = len(texts[right]) - len(body) + body.index(q.answer)
         yield Group(q.text, tuple(texts), right, (start, start + len(q.answer)))
+
+
+def _among(text: str, asked: set[str], dice: random.Random) -> str:
+    """A paper as a chunk may show it: with the end of what stands before, and what comes after.
+
+    None of that answers what is `asked`.
+    """
+    while len(text) < WHOLE_CHUNK and dice.random() < AMONG:
+        other = dice.choice(company.KINDS)(dice)
+        if any(asked & set(fact.asked) for fact in other.facts):
+            continue
+        cut = dice.randrange(len(other.text))
+        before = dice.random() < 0.5
+        text = f"{other.text[cut:]}\n{text}" if before else f"{text}\n{other.text[: cut + 1]}"
+    return text
 
 
 # --- training ---------------------------------------------------------------------

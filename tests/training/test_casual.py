@@ -28,11 +28,18 @@ def test_endings_become_those_of_speech(asked: str, put: str) -> None:
 
 
 def test_what_is_asked_about_stays() -> None:
-    for put in every("KP-2200の質量はいくらですか"):
+    for put in every("KP-2200の外径はいくらですか"):
         narrow = put.translate({c + 0xFEE0: c for c in range(0x21, 0x7F)})
-        assert "KP2200の質量" in narrow.replace("-", "")
+        assert "KP2200の外径" in narrow.replace("-", "")
 
 
 def test_the_same_dice_put_it_the_same_way() -> None:
     first, second = (casual("予算はいくらですか", random.Random(7)) for _ in range(2))
     assert first == second
+
+
+def test_things_are_called_what_people_call_them() -> None:
+    made = every("一般社員の宿泊費の上限はいくらですか")
+    assert any("ヒラの宿泊費" in put for put in made)
+    assert any("一般社員のホテル代" in put for put in made)
+    assert any("一般社員の宿泊費" in put for put in made)

@@ -150,3 +150,16 @@ def test_the_adapter_changes_every_linear_layer_and_has_its_heads() -> None:
     layers = {f"{n}.{linear}" for n in range(12) for linear in crossreader.LINEAR}
     heads = {f"{n}.{p}" for n in ("pool", "score", "span") for p in ("weight", "bias")}
     assert names == {f"{name}.{half}" for name in layers for half in ("lora_a", "lora_b")} | heads
+
+
+def test_office_papers_stand_among_others_and_only_the_right_one_answers() -> None:
+    dice = random.Random(11)
+    made = [g for _ in range(300) for g in reader._office(dice)]
+    answered = [g for g in made if g.right >= 0]
+    assert len(answered) > 300
+    for g in answered:
+        text, (start, end) = g.texts[g.right], g.answer
+        assert text[start:end] and text.count(text[start:end], text.index("\n")) == 1
+    lengths = [len(t) for g in answered for t in g.texts]
+    assert sum(n > 150 for n in lengths) > 0.6 * len(lengths)
+    assert any(" | " in t for g in answered for t in g.texts)  # as the parsers write a table
