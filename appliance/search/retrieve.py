@@ -124,8 +124,11 @@ class Retriever:
             ids = access.visible_documents(self.engine, viewer, ids)
             considered = [c for c in considered if c.passage.document_id in ids]
         ranked = tuple(c.passage for c in considered if not c.dropped)
-        relevance, least = self._relevance(question, candidates, ranked)
-        threshold = self.settings.evidence_threshold or least
+        threshold = (
+            self.settings.evidence_threshold or evidence.fit_for(self.embedder.name).threshold
+        )
+        enough = 1.0 if trace else threshold
+        relevance = self._relevance(question, candidates, ranked, enough)
         passages = ranked if relevance >= threshold else ()
         return Retrieval(
             passages,
@@ -241,24 +244,23 @@ class Retriever:
             yield Considered(replace(passage, version=version), dropped)
 
     def _relevance(
-        self, question: str, candidates: Sequence[Candidate], passages: Sequence[Passage]
-    ) -> tuple[float, float]:
-        """Of the best passage, and what it must reach."""
+        self,
+        question: str,
+        candidates: Sequence[Candidate],
+        passages: Sequence[Passage],
+        enough: float,
+    ) -> float:
+        """Of the best passage, or of the first that has `enough`: each takes milliseconds."""
         fit = evidence.fit_for(self.embedder.name)
         rarity = self.keyword.rarity(evidence.telling(question))
         dense = {c.chunk_id: c.dense for c in candidates}
-        best = max(
-            (
-                evidence.relevance(
-                    fit,
-                    dense[p.chunk_id],
-                    evidence.coverage(rarity, f"{p.title}\n{p.label}\n{p.text}"),
-                )
-                for p in passages
-            ),
-            default=0.0,
-        )
-        return best, fit.threshold
+        best = 0.0
+        for p in passages:
+            covered = evidence.coverage(rarity, f"{p.title}\n{p.label}\n{p.text}")
+            best = max(best, evidence.relevance(fit, dense[p.chunk_id], covered))
+            if best >= enough:
+                break
+        return best
 
 
 def _place(passage: Passage) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 import sudachipy
@@ -30,10 +30,15 @@ def words(text: str) -> list[str]:
     for piece in _pieces(width(text)):
         for morpheme in _tokenizer().tokenize(piece):
             if morpheme.part_of_speech()[0] not in _SILENT:
-                word = fold(morpheme.normalized_form()).strip()
+                word = _folded(morpheme.normalized_form())
                 if word:
                     found.append(word)
     return found
+
+
+@lru_cache(200_000)  # a language has so many words, and a text few of them
+def _folded(word: str) -> str:
+    return fold(word).strip()
 
 
 def names(text: str) -> list[tuple[int, int]]:
