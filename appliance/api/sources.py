@@ -76,7 +76,7 @@ class NewSource(Shape):
 
 
 class SourceChange(Shape):
-    """What is left out stays."""
+    """What is left out stays; an interval of null is the appliance's own again."""
 
     name: str | None = Field(default=None, min_length=1, max_length=200)
     settings: dict[str, Any] | None = None
@@ -157,6 +157,8 @@ def change(
         given["settings"] = _checked(machine, before.kind, merged)
     if body.tuning:
         given["tuning"] = _tuning(machine, body.tuning)
+    if "interval_s" in given:
+        given["interval_s"] = body.interval_s or 0
     after = sources.update(machine.engine, source_id, **given)
     if "settings" in given:
         given["settings"] = _masked(given["settings"])

@@ -124,7 +124,8 @@ def update(
 ) -> Source:
     """Change what is given. New settings start from the beginning: the cursor is forgotten.
 
-    Documents that were cut by other sizes are read again by the next run.
+    An interval of 0 is the appliance's own again. Documents that were cut by other sizes are read
+    again by the next run.
     """
     with writing(engine) as s:
         row = _row(s, source_id, lock=True)
@@ -135,7 +136,7 @@ def update(
         if enabled is not None:
             row.enabled = enabled
         if interval_s is not None:
-            row.interval_s = interval_s
+            row.interval_s = interval_s or None
         if tuning is not None:
             for name, value in asdict(tuning).items():
                 setattr(row, name, value)

@@ -175,12 +175,14 @@ def test_sources_are_made_changed_and_taken_away(machine: Appliance, admin: Pers
         False,
         one["settings"],
     )
+    for interval in (600, None):
+        assert admin.http.patch(url, json={"interval_s": interval}).json()["interval_s"] == interval
     assert admin.http.post(f"{url}/sync").status_code == 202
     assert admin.http.get(f"{url}/runs").json() == {"runs": []}
     assert admin.http.delete(url).status_code == 200
     assert admin.http.get(url).status_code == 404
-    done = [r.action for r in audit.entries(machine.engine, actor="user:admin", limit=4)]
-    assert done == ["source.delete", "source.sync", "source.change", "source.create"]
+    done = [r.action for r in audit.entries(machine.engine, actor="user:admin", limit=6)]
+    assert done == ["source.delete", "source.sync", *["source.change"] * 3, "source.create"]
 
 
 @pytest.mark.parametrize(

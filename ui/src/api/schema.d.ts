@@ -1802,7 +1802,7 @@ export interface components {
         };
         /**
          * SourceChange
-         * @description What is left out stays.
+         * @description What is left out stays; an interval of null is the appliance's own again.
          */
         SourceChange: {
             /** Name */
