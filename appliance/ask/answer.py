@@ -144,9 +144,8 @@ class Answerer:
         text = extract.settle("" if speech.refused else speech.text, passages)
         cited = cite.cite(text, passages)
         if not text or not any(c.supported for c in cited.citations):
-            near = self._pointed(viewer, extract.near(passages))
             yield Piece(NOT_FOUND)
-            yield Answer(NOT_FOUND, (), passages, "no_evidence", asked, near=near)
+            yield self._refusal(asked, viewer, passages)
             return
         yield Piece(cited.text)
         citations = self._placed(viewer, cited.citations)
@@ -173,13 +172,13 @@ class Answerer:
         if not cancelled and speech.refused:
             if not speech.shown:
                 yield Piece(NOT_FOUND)
-            yield Answer(NOT_FOUND, (), passages, "no_evidence", asked)
+            yield self._refusal(asked, viewer, passages)
             return
         if rest := speech.finish():
             yield Piece(rest)
         cited = cite.cite(speech.text, passages)
         if not cancelled and not self._trusted(asked, cited.citations):
-            yield Answer(NOT_FOUND, (), passages, "no_evidence", asked)
+            yield self._refusal(asked, viewer, passages)
             return
         if added := cited.text[len(speech.text) :]:
             yield Piece(added)
@@ -188,7 +187,14 @@ class Answerer:
         said = cited.statements
         if ended != "complete" and said and not split.SENTENCE_END.search(cited.text[-4:]):
             said = said[:-1]  # it broke off in the middle of it
-        yield Answer(cited.text, citations, passages, ended, asked, speech.dangling, said)
+        against = self._pointed(viewer, extract.conflicts(cited.text, passages))
+        yield Answer(
+            cited.text, citations, passages, ended, asked, speech.dangling, said, conflicts=against
+        )
+
+    def _refusal(self, asked: str, viewer: Viewer, passages: tuple[Passage, ...]) -> Answer:
+        near = self._pointed(viewer, extract.near(passages))
+        return Answer(NOT_FOUND, (), passages, "no_evidence", asked, near=near)
 
     def _trusted(self, asked: str, citations: Sequence[Citation]) -> bool:
         """Whether an answer of a cautious model may stand: some source says so, and of this.

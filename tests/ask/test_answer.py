@@ -228,6 +228,14 @@ def test_a_document_that_gives_another_number_is_shown_beside_the_answer(read):
     ]
 
 
+def test_a_large_model_that_refuses_or_contradicts_is_answered_likewise(read):
+    read.put("経理便り.txt", "日当は四千円とする。宿泊費は別に定める。")
+    refused = read.ask("日当は三千円ですか", "資料には記載がありません。")
+    assert (refused.ended, refused.near[0].quote) == ("no_evidence", "日当は三千円とする。")
+    told = read.ask("日当は三千円ですか", "はい、日当は三千円です[1]。")
+    assert [p.passage.uri for p in told.conflicts] == ["旅費規程.txt", "経理便り.txt"]
+
+
 def test_a_small_models_answer_that_was_cut_says_so(read):
     long = "日当は三千円とする[1]。" + "".join(f"第{n}に日当は三千円とする。" for n in range(40))
     cut = read.ask("日当は三千円ですか", *long, caution=0.4)
