@@ -48,6 +48,14 @@ class Result:
         )
 
     @property
+    def pointed(self) -> bool:
+        """It refused, and a sentence it points at holds the answer."""
+        return self.refused and any(
+            p["uri"] == self.question.uri and self.question.answered_by(p["quote"])
+            for p in self.answer["near"]
+        )
+
+    @property
     def misled(self) -> bool:
         """A wrong answer shown with a citation that says it is supported."""
         return not self.right and any(c["supported"] for c in self.answer["citations"])
@@ -110,7 +118,8 @@ Every question goes through the door people use: signed in, over HTTP. Answers a
 "Right" is literal: the expected words, or an accepted spelling of them, stand in the answer.
 "Cited" also wants a citation that was checked, of the right document at the right place.
 "Misled" is a wrong answer whose citation says *supported*: the words do stand in the source,
-but they do not answer what was asked.
+but they do not answer what was asked. "(near: ✓)": nothing was sure, and a sentence that was shown
+as perhaps near, of the right document, holds the answer.
 
 | | kind | question | document found at | answer | right | cited |
 |---|---|---|---|---|---|---|
@@ -129,6 +138,10 @@ def figures(results: Sequence[Result]) -> str:
         ("right answer", share(r.right for r in able)),
         ("right answer, rightly cited", share(r.right and r.cited for r in able)),
         ("refused though a document answers", share(r.refused for r in able)),
+        (
+            "of those, a sentence shown as near holds the answer",
+            share(r.pointed for r in able if r.refused),
+        ),
         ("misled", share(r.misled for r in results)),
         ("refused where no document answers", share(r.right for r in unable)),
         ("kept from everyone who may not read", share(not r.leaks for r in closed)),
@@ -147,7 +160,9 @@ def share(values: Iterable[bool]) -> str:
 
 def line(r: Result) -> str:
     found = {0: "—"}.get(r.rank, str(r.rank)) if r.question.uri else ""
-    said = " ".join(r.answer["answer"].split()).replace("|", "¦")
+    said = " ".join(r.answer["answer"].split()).replace("|", "¦") + (
+        " (near: ✓)" if r.pointed else ""
+    )
     kind = r.question.kind + (f" ✗ LEAKED to {', '.join(r.leaks)}" if r.leaks else "")
     cited = "" if not r.question.uri else "✓" if r.cited else "—"
     asked = r.question.question.replace("|", "¦")
