@@ -1,18 +1,22 @@
 """The only door to text. What a viewer may not see is as if it were not there.
 
-Every function asks the database what holds now. Only the meaning of an access
-is remembered, by its digest, because that can never change.
+Every function asks the database what holds now. Only what can never change is remembered: the
+meaning of an access, and whom it admits.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import threading
+from collections import OrderedDict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
+from itertools import islice
 from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
 
 from sqlalchemy import Engine, func
 from sqlmodel import Session, col, select
@@ -24,6 +28,7 @@ from appliance.text import places
 from appliance.types import Access, Box, Layer, Mark, Passage, Principal, Span, Viewer, admits
 
 T = TypeVar("T")
+_IDS_KEPT = 1_000_000  # for all people together, some 64 bytes each
 _MOST_PARAMETERS = 1000  # in one statement
 
 
@@ -51,17 +56,56 @@ class Reference:
     score: float = 0.0
 
 
-def accesses(engine: Engine) -> dict[int, Access]:
-    """Every access the catalogue knows, by id."""
-    with reading(engine) as s:
-        return {
-            row.id: parse(row.digest, row.layers) for row in s.exec(select(AccessRow)) if row.id
-        }
+class _Accesses:
+    """Every access of one database, as far as it was read, and whom they admit.
+
+    Rows are never changed, taken away or renumbered, so that only new ones need be read.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._known: dict[int, Access] = {}  # in the order they were read
+        self._admitted: OrderedDict[frozenset[Principal], tuple[int, frozenset[int]]] = (
+            OrderedDict()
+        )  # of the first so many
+
+    def admitting(self, s: Session, principals: frozenset[Principal]) -> frozenset[int]:
+        """The same object as before, unless a new access admits them too."""
+        count = s.exec(select(func.count()).select_from(AccessRow)).one()
+        with self._lock:
+            if count < len(self._known):  # another database stands in its place
+                self._known.clear()
+                self._admitted.clear()
+            if count > len(self._known):
+                self._learn(s, max(self._known, default=0))
+            if count > len(self._known):  # a lower number came to be seen after a higher one
+                self._learn(s, 0)
+            seen, ids = self._admitted.pop(principals, (0, frozenset[int]()))
+            fresh = islice(self._known.items(), seen, None)
+            if more := {i for i, access in fresh if admits(access, principals)}:
+                ids |= more
+            self._admitted[principals] = (len(self._known), ids)
+            kept = sum(len(one) for _, one in self._admitted.values())
+            while kept > _IDS_KEPT and len(self._admitted) > 1:
+                kept -= len(self._admitted.popitem(last=False)[1][1])
+            return ids
+
+    def _learn(self, s: Session, after: int) -> None:
+        for row in s.exec(select(AccessRow).where(col(AccessRow.id) > after)):
+            if row.id not in self._known:
+                self._known[row.id or 0] = parse(row.digest, row.layers)
+
+
+_databases: WeakKeyDictionary[Engine, _Accesses] = WeakKeyDictionary()
+_opening = threading.Lock()
 
 
 def admitted(engine: Engine, viewer: Viewer) -> frozenset[int]:
     """Ids of the accesses that admit the viewer now."""
-    return frozenset(i for i, a in accesses(engine).items() if admits(a, viewer.principals))
+    with _opening:
+        known = _databases.setdefault(engine, _Accesses())
+    with reading(engine) as s:
+        return known.admitting(s, viewer.principals)
 
 
 def passages(engine: Engine, viewer: Viewer, wanted: Sequence[tuple[int, float]]) -> list[Passage]:

@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import Engine, event, text
 
 from appliance.errors import NotVisible
-from appliance.store import access, catalog, people
+from appliance.store import access, catalog, database, people, tables
 from appliance.testing.fakes import PUBLIC
 from appliance.types import EVERYONE, NOBODY, Layer, Mark, Principal, Span, Viewer
 
@@ -51,6 +51,35 @@ def test_every_way_to_text_asks_the_same_rule(
     else:
         with pytest.raises(NotVisible):
             access.document(engine, who, document)
+
+
+def test_what_admits_somebody_is_learned_once_and_whenever_it_is_new(engine: Engine, put) -> None:
+    put("a.txt", "公開", (allow("everyone"),))
+    ito, sato = viewer("user:ito", "everyone"), viewer("user:sato", "everyone")
+    before = access.admitted(engine, ito)
+    assert access.admitted(engine, ito) is before
+    put("b.txt", "佐藤だけ", (allow("user:sato"),))
+    assert access.admitted(engine, ito) is before
+    assert len(access.admitted(engine, sato)) == 2
+    put("c.txt", "二人", (allow("user:sato", "user:ito"),))
+    assert len(access.admitted(engine, ito)) == 2
+    assert len(access.admitted(engine, sato)) == 3
+
+
+def test_a_lower_number_that_is_seen_after_a_higher_one(engine: Engine, put) -> None:
+    """As two transactions leave it, of which the first to begin ends last."""
+    put("a.txt", "公開", (allow("everyone"),))
+    layers = access.to_json((allow("user:ito"),))
+
+    def insert(access_id: int, layers: str) -> None:
+        with database.writing(engine) as s:
+            s.add(tables.AccessRow(id=access_id, digest=access.digest(layers), layers=layers))
+
+    insert(9, access.to_json((allow("user:sato"),)))
+    ito = viewer("user:ito")
+    (public,) = access.admitted(engine, ito)
+    insert(5, layers)
+    assert access.admitted(engine, ito) == {public, 5}
 
 
 def test_hidden_and_absent_are_the_same_answer(engine: Engine, put) -> None:
@@ -112,10 +141,15 @@ def test_an_earlier_passage_is_not_recalled_from_a_changed_text(engine: Engine, 
 def test_an_access_that_was_tampered_with_admits_nobody(engine: Engine, put) -> None:
     put("a.txt", "役員報酬", (allow("user:a"),))
     assert access.admitted(engine, viewer("user:a"))
+    ((chunk, _),) = catalog.chunk_accesses(engine)
     with engine.begin() as connection:
         connection.execute(text("UPDATE access SET layers = '[[[\"everyone\"],[]]]'"))
-    assert access.admitted(engine, viewer("user:a")) == frozenset()
-    assert access.admitted(engine, viewer()) == frozenset()
+    another = database.connect(engine.url.render_as_string(hide_password=False))
+    assert access.admitted(engine, viewer()) == frozenset()  # it knew better
+    for who in (viewer("user:a"), viewer()):
+        assert access.admitted(another, who) == frozenset()
+        assert access.passages(engine, who, [(chunk, 1.0)]) == []
+    another.dispose()
 
 
 def test_someone_in_very_many_groups_and_a_rule_with_very_many_names(engine: Engine, put) -> None:
