@@ -101,17 +101,20 @@ class KeywordIndex:
         wanted = self._terms_of(live.schema, text)
         if k <= 0 or not scope.chunks or not scope.accesses or wanted is None:
             return []
-        clauses = [*clauses, (Occur.Must, wanted), (Occur.Must, _filter(live.schema, scope))]
-        if len(scope.chunks) <= _NARROW:
-            chunks = Clause.term_set_query(live.schema, "chunk_id", ids_of(scope).tolist())
-            clauses.append((Occur.Must, Clause.const_score_query(chunks, 0.0)))
+        within = _filter(live.schema, scope)
+        clauses = [*clauses, (Occur.Must, wanted), (Occur.Must, within)]
         searcher = live.index.searcher()
         clause, limit = Clause.boolean_query(clauses), k
         while True:
             found = searcher.search(clause, limit, count=False).hits
-            chunk_ids = searcher.fast_field_values("chunk_id", [place for _, place in found])
-            pairs = zip(chunk_ids, found, strict=True)
-            hits = [Hit(int(i), float(score)) for i, (score, _) in pairs if i in scope.chunks]
+            places = [place for _, place in found]
+            chunks = searcher.fast_field_values("chunk_id", places)
+            accesses = searcher.fast_field_values("access_id", places)
+            hits = [
+                Hit(int(chunk), float(score))
+                for chunk, access, (score, _) in zip(chunks, accesses, found, strict=True)
+                if chunk in scope.chunks and access in scope.accesses
+            ]
             if len(hits) >= k or len(found) < limit:
                 return sorted(hits, key=lambda h: (-h.score, h.chunk_id))[:k]
             limit *= 4
@@ -252,8 +255,12 @@ def _distinct(terms: Sequence[str]) -> list[str]:
 
 
 def _filter(schema: Any, scope: Scope) -> Any:
-    accesses = Clause.term_set_query(schema, "access_id", sorted(scope.accesses))
-    return Clause.const_score_query(accesses, 0.0)
+    """The chunks themselves where they are few: their accesses may be many thousands."""
+    if len(scope.chunks) <= _NARROW:
+        inside = Clause.term_set_query(schema, "chunk_id", ids_of(scope).tolist())
+    else:
+        inside = Clause.term_set_query(schema, "access_id", sorted(scope.accesses))
+    return Clause.const_score_query(inside, 0.0)
 
 
 def _link(source: Path, target: Path) -> None:
