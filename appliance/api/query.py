@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import date, datetime, time, timedelta
-from typing import Annotated, Literal
+from typing import Annotated, Literal, cast
 
 from fastapi import APIRouter, Request, Response
 from fastapi.concurrency import run_in_threadpool
@@ -14,6 +14,7 @@ from appliance.api.deps import ApplianceDep, QueryCaller, SearchCaller
 from appliance.api.shapes import Answer, Error, Id, Passage, Piece, Question, Shape, Stage
 from appliance.identity.callers import Caller
 from appliance.search.retrieve import Retrieval
+from appliance.store import access, narrow
 from appliance.store.narrow import FAMILIES
 from appliance.system import Appliance
 from appliance.types import Filter as Meant
@@ -47,6 +48,13 @@ class Filter(Shape):
             datetime.combine(first, time.min).astimezone() if first else None,
             datetime.combine(last + timedelta(1), time.min).astimezone() if last else None,
         )
+
+
+class Filters(Shape):
+    """What a question can be narrowed by: only of documents the caller may read."""
+
+    sources: list[str] = Field(examples=[["総務部 共有フォルダ"]])
+    types: list[Family]
 
 
 class Ask(Shape):
@@ -133,6 +141,14 @@ async def query(
     if "text/event-stream" in request.headers.get("accept", ""):
         return sse.EventStream(sse.answer(asking, request))
     return await asking.whole(request)
+
+
+@router.get("/filters")
+def filters(machine: ApplianceDep, caller: QueryCaller) -> Filters:
+    """The sources and kinds of document that `filter` can name for this caller."""
+    admitted = access.admitted(machine.engine, caller.viewer)
+    names, families = narrow.offered(machine.engine, admitted)
+    return Filters(sources=names, types=cast(list[Family], families))
 
 
 @router.post("/search")

@@ -43,3 +43,17 @@ def chunks(engine: Engine, wanted: Filter) -> BitMap64:
         found = found.where(col(DocumentRow.modified_at) < wanted.before)
     with reading(engine) as s:
         return BitMap64(s.exec(found))
+
+
+def offered(engine: Engine, admitted: frozenset[int]) -> tuple[list[str], list[str]]:
+    """Names of the sources, and families, of the documents that these accesses belong to, sorted."""
+    query = (
+        select(DocumentRow.access_id, SourceRow.name, DocumentRow.media_type)
+        .join(SourceRow, col(SourceRow.id) == col(DocumentRow.source_id))
+        .distinct()
+    )
+    with reading(engine) as s:
+        seen = [(name, kind) for access, name, kind in s.exec(query) if access in admitted]
+    kinds = {kind for _, kind in seen}
+    families = [name for name, held in FAMILIES.items() if kinds.intersection(held)]
+    return sorted({name for name, _ in seen}), families

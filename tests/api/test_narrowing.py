@@ -137,3 +137,13 @@ def test_every_candidate_says_why_it_is_not_shown(put: Put, ito: Person) -> None
 def test_every_kind_that_is_read_can_be_meant() -> None:
     known = {media for family in FAMILIES.values() for media in family}
     assert known == set(PARSERS) - {ENCRYPTED, OLE}
+
+
+def test_what_can_be_named_is_only_what_one_may_read(put: Put, ito: Person, sato: Person) -> None:
+    put("国内.pdf", WORDS + "国内では一万円とする。")
+    put("評価.xlsx", "評価の結果", source="人事の資料", media_type=FAMILIES["excel"][0], access=HR)
+    mine = ito.http.get("/api/v1/filters").json()
+    assert mine == {"sources": ["共有フォルダ", "規程集"], "types": ["pdf", "text"]}
+    theirs = sato.http.get("/api/v1/filters").json()
+    assert theirs["sources"] == ["人事の資料", "共有フォルダ", "規程集"]
+    assert theirs["types"] == ["pdf", "excel", "text"]

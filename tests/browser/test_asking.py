@@ -9,12 +9,13 @@ import pytest
 from playwright.sync_api import expect
 
 from appliance.errors import ModelUnreachable
-from appliance.store import conversations, people
+from appliance.store import conversations, people, sessions
 from appliance.system import Appliance
 from appliance.testing.fakes import OverlapReader
 from tests.browser.conftest import (
     ANSWER,
     FILES,
+    PASSWORD,
     PUBLIC,
     SECRET,
     TRAVEL,
@@ -174,6 +175,43 @@ def test_documents_that_give_different_numbers_are_shown_side_by_side(
     places = desk.answer.get_by_role("region", name="数が違う資料").get_by_role("button")
     expect(places).to_have_count(2)
     expect(places.nth(1)).to_contain_text("一泊八千円")
+
+
+def test_a_question_is_asked_of_some_documents_only(desk: Desk, model: Model) -> None:
+    page = desk.sign_in("ito")
+    page.get_by_role("button", name="資料を絞り込む").click()
+    panel = page.get_by_role("region", name="資料を絞り込む")
+    expect(panel.get_by_label("共有フォルダ")).to_be_visible()
+    panel.get_by_label("この日から").fill("2999-01-01")
+    page.keyboard.press("Enter")  # chooses, and sends nothing
+    page.keyboard.press("Escape")
+    expect(panel).to_be_hidden()
+    expect(page.get_by_role("button", name="絞り込み中：2999-01-01")).to_be_visible()
+    desk.ask()
+    expect(desk.answer.get_by_role("heading", name="資料に見つかりません")).to_be_visible()
+    assert model.prompts == []
+    page.get_by_role("button", name="絞り込みを解除").click()
+    desk.ask()
+    expect(desk.answer).to_contain_text("一泊一万円が上限です")
+
+
+def test_somebody_else_in_the_same_tab_begins_with_an_empty_page(
+    desk: Desk, machine: Appliance
+) -> None:
+    page = desk.sign_in("ito")
+    desk.type("伊藤の書きかけの質問")
+    page.get_by_role("button", name="資料を絞り込む").click()
+    page.get_by_label("共有フォルダ").check()
+    page.keyboard.press("Escape")
+    sessions.end_all(machine.engine, "ito")
+    page.get_by_role("link", name="資料").first.click()
+    page.get_by_label("利用者ID").fill("sato")
+    page.get_by_label("パスワード", exact=True).fill(PASSWORD)
+    page.get_by_role("button", name="サインイン", exact=True).click()
+    expect(page.get_by_role("button", name="佐藤 美咲")).to_be_visible()
+    page.get_by_role("link", name="質問").first.click()
+    expect(page.get_by_role("textbox", name="質問")).to_have_value("")
+    expect(page.get_by_role("button", name="資料を絞り込む")).to_be_visible()
 
 
 def test_a_source_that_was_taken_away_says_so(desk: Desk, machine: Appliance) -> None:

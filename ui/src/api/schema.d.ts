@@ -124,6 +124,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/filters": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Filters
+         * @description The sources and kinds of document that `filter` can name for this caller.
+         */
+        get: operations["query_filters"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/search": {
         parameters: {
             query?: never;
@@ -1098,6 +1118,21 @@ export interface components {
              * @description Changed on that day, or earlier.
              */
             modified_to?: string | null;
+        };
+        /**
+         * Filters
+         * @description What a question can be narrowed by: only of documents the caller may read.
+         */
+        Filters: {
+            /**
+             * Sources
+             * @example [
+             *       "総務部 共有フォルダ"
+             *     ]
+             */
+            sources: string[];
+            /** Types */
+            types: ("pdf" | "word" | "excel" | "powerpoint" | "web" | "markdown" | "csv" | "text" | "mail")[];
         };
         /** Found */
         Found: {
@@ -2444,6 +2479,44 @@ export interface operations {
                      *     data: {"text": "一泊一万円"}
                      */
                     "text/event-stream": string;
+                };
+            };
+            /** @description Client Error */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Server Error */
+            "5XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    query_filters: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Filters"];
                 };
             };
             /** @description Client Error */

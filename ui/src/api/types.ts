@@ -14,6 +14,7 @@ export type AnyCitation = Citation | Schemas["WithdrawnCitation"];
 export type Passage = Schemas["Passage"];
 export type AnyPassage = Passage | Schemas["WithdrawnPassage"];
 export type Version = Schemas["Version"];
+export type Filter = Required<Schemas["Filter"]>;
 export type Pointer = Schemas["Pointer"];
 export type Statement = Schemas["Statement"];
 export type Summary = Schemas["Summary"];

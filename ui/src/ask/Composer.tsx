@@ -4,6 +4,7 @@ import { useSay } from "../shared/language";
 import { running, stop } from "./asking";
 import { draft, keepDraft } from "./drafts";
 import { Composition } from "./ime";
+import { Narrowing } from "./Narrowing";
 
 const LONGEST = 4000;
 
@@ -92,6 +93,7 @@ export function Composer({ conversationId, busy, elsewhere, onSend }: Props) {
           </button>
         )}
       </div>
+      <Narrowing />
       <p className="composerHint" id={`${id}-hint`}>
         {tooLong ? (
           <span className="fieldProblem">{say("questionLong", { max: LONGEST })}</span>

@@ -1,6 +1,7 @@
 import { useSyncExternalStore } from "react";
 import { ApiError, errorFrom, headersFor, send, tellSignedOut, unreachable } from "../api/client";
 import type { Answer, Passage } from "../api/types";
+import { narrowed } from "./narrowing";
 import { events, type ServerEvent } from "./sse";
 
 /** The one question being answered in this tab. It goes on while the reader looks at other pages. */
@@ -86,7 +87,7 @@ export async function ask(question: string, conversationId: string | null): Prom
         method: "POST",
         credentials: "same-origin",
         headers: { "Content-Type": "application/json", Accept: "text/event-stream", ...headersFor("POST") },
-        body: JSON.stringify(conversationId ? { question, conversation_id: conversationId } : { question }),
+        body: JSON.stringify({ question, filter: narrowed(), ...(conversationId ? { conversation_id: conversationId } : {}) }),
         signal: mine.signal,
       }),
     );

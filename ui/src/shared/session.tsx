@@ -1,4 +1,4 @@
-import { createContext, useCallback, useContext, useEffect, useMemo, useState, type ReactNode } from "react";
+import { createContext, useCallback, useContext, useEffect, useMemo, useRef, useState, type ReactNode } from "react";
 import { ApiError, api, onSignedOut, setCsrfToken, unwrap } from "../api/client";
 import type { SignedIn, User } from "../api/types";
 
@@ -21,7 +21,11 @@ const Context = createContext<Doorkeeper | null>(null);
 export function SessionProvider({ children }: { children: ReactNode }) {
   const [door, setDoor] = useState<Door>({ at: "loading" });
 
+  const last = useRef("");
   const enter = useCallback((session: SignedIn) => {
+    // Drafts and choices wait for who typed them; somebody else begins with an empty page.
+    if (last.current && last.current !== session.user.id) return window.location.assign("/");
+    last.current = session.user.id;
     setCsrfToken(session.csrf_token, session.user.id);
     setDoor({ at: "inside", user: session.user });
   }, []);
