@@ -33,9 +33,7 @@ log = logging.getLogger(__name__)
 WORD_WEIGHT = 1.0
 GRAM_WEIGHT = 0.5
 CODE_WEIGHT = 4.0  # who writes an error code means that one and no other
-WHOLE_PAIRS = (
-    12  # of letters: up to here a text is a word or two, and may be looked for as it stands
-)
+WHOLE_PAIRS = 12  # of letters: a text of no more is a word or two, looked for as it stands
 _TERMS = 256  # of each kind; a question of a million characters costs no more
 _NARROW = 256  # a scope of so few chunks is given to the query itself
 _HEAP_BYTES = 48_000_000

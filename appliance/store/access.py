@@ -81,9 +81,10 @@ class _Accesses:
             if count > len(self._known):  # a lower number came to be seen after a higher one
                 self._learn(s, 0)
             seen, ids = self._admitted.pop(principals, (0, frozenset[int]()))
-            fresh = islice(self._known.items(), seen, None)
-            if more := {i for i, access in fresh if admits(access, principals)}:
-                ids |= more
+            if seen < len(self._known):
+                fresh = islice(self._known.items(), seen, None)
+                more = {i for i, access in fresh if admits(access, principals)}
+                ids = ids | more if more else ids
             self._admitted[principals] = (len(self._known), ids)
             kept = sum(len(one) for _, one in self._admitted.values())
             while kept > _IDS_KEPT and len(self._admitted) > 1:
