@@ -1,4 +1,4 @@
-import { useEffect, useId, useRef, useState } from "react";
+import { useCallback, useId, useRef, useState } from "react";
 import { api, unwrap } from "../api/client";
 import type { Filter } from "../api/types";
 import { Icon } from "../shared/Icon";
@@ -6,6 +6,7 @@ import { useSay } from "../shared/language";
 import { Await } from "../shared/Notice";
 import type { Say, TextKey } from "../shared/text";
 import { useLoad } from "../shared/useLoad";
+import { useOutside } from "../shared/useOutside";
 import { ALL, isNarrow, narrow, useNarrowing } from "./narrowing";
 
 type Family = Filter["types"][number];
@@ -30,14 +31,7 @@ export function Narrowing() {
   const root = useRef<HTMLDivElement>(null);
   const id = useId();
 
-  useEffect(() => {
-    if (!open) return;
-    const outside = (event: Event) => {
-      if (!root.current?.contains(event.target as Node)) setOpen(false);
-    };
-    document.addEventListener("pointerdown", outside);
-    return () => document.removeEventListener("pointerdown", outside);
-  }, [open]);
+  useOutside(root, open, useCallback(() => setOpen(false), []));
 
   return (
     <div

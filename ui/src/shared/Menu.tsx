@@ -1,4 +1,5 @@
-import { useEffect, useId, useRef, useState, type KeyboardEvent, type ReactNode } from "react";
+import { useCallback, useId, useRef, useState, type KeyboardEvent, type ReactNode } from "react";
+import { useOutside } from "./useOutside";
 
 /** A button that shows a few more. Esc, a click outside and choosing all close it. */
 export function Menu({ label, face, className = "iconButton", children }: { label: string; face: ReactNode; className?: string; children: ReactNode }) {
@@ -7,18 +8,7 @@ export function Menu({ label, face, className = "iconButton", children }: { labe
   const button = useRef<HTMLButtonElement>(null);
   const id = useId();
 
-  useEffect(() => {
-    if (!open) return;
-    const outside = (event: Event) => {
-      if (!root.current?.contains(event.target as Node)) setOpen(false);
-    };
-    document.addEventListener("pointerdown", outside);
-    document.addEventListener("focusin", outside);
-    return () => {
-      document.removeEventListener("pointerdown", outside);
-      document.removeEventListener("focusin", outside);
-    };
-  }, [open]);
+  useOutside(root, open, useCallback(() => setOpen(false), []));
 
   function keys(event: KeyboardEvent) {
     if (!open) return;
