@@ -1,9 +1,9 @@
 """Question and passage read together: does the passage answer, and with which words.
 
-The network is the embedder's own BERT with a low-rank change to every linear layer (LoRA, Hu et
-al. 2021, arXiv 2106.09685) and two small heads: one score for the passage, and for each token
-how well an answer begins and ends there (Devlin et al. 2018, arXiv 1810.04805). "Nowhere" is the
-first token. Input: `<s> question </s> passage </s>`, positions running on, one token type.
+The network is the embedder's own BERT with a low-rank change (`inference/lora.py`) and two small
+heads: one score for the passage, and for each token how well an answer begins and ends there
+(Devlin et al. 2018, arXiv 1810.04805). "Nowhere" is the first token. Input:
+`<s> question </s> passage </s>`, positions running on, one token type.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from appliance.errors import SettingsError
+from appliance.inference import lora
 from appliance.inference.batcher import Batcher
 from appliance.inference.cores import Cores
 from appliance.inference.embed import (
@@ -38,14 +39,6 @@ from appliance.types import Reading, Role, Words
 POINTS = 3  # answers looked for in a text
 READS = 512  # tokens of question and passage: as many places as the embedder's BERT has
 QUESTION_TOKENS = 96
-LINEAR = (
-    "attention.self.query",
-    "attention.self.key",
-    "attention.self.value",
-    "attention.output.dense",
-    "intermediate.dense",
-    "output.dense",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,14 +126,6 @@ class Network(nn.Module):  # type: ignore[misc]
         places = self.span(hidden).masked_fill(outside.unsqueeze(-1), -torch.inf)
         return Read(relevance, places[..., 0], places[..., 1])
 
-    def linear(self) -> dict[str, nn.Linear]:
-        """The layers that are changed, by their names in the adapter."""
-        found: dict[str, nn.Linear] = {}
-        for n, layer in enumerate(self.bert.encoder.layer):
-            for name in LINEAR:
-                found[f"{n}.{name}"] = layer.get_submodule(name)
-        return found
-
     def heads(self) -> dict[str, nn.Parameter]:
         named = {"pool": self.pool, "score": self.score, "span": self.span}
         return {f"{n}.{k}": p for n, m in named.items() for k, p in m.named_parameters()}
@@ -150,9 +135,7 @@ class Network(nn.Module):  # type: ignore[misc]
         with torch.no_grad():
             for name, head in self.heads().items():
                 head.copy_(adapter[name].float())
-            for name, layer in self.linear().items():
-                a, b = adapter[f"{name}.lora_a"].float(), adapter[f"{name}.lora_b"].float()
-                layer.weight += scale * (b @ a)
+        lora.merge(self.bert, adapter, scale)
 
 
 class LocalReader:
@@ -166,17 +149,13 @@ class LocalReader:
     def __init__(
         self, adapter: Path, bert: Any, tokens: Tokens, name: str, cores: Cores, threads: int = 0
     ) -> None:
-        from safetensors import SafetensorError, safe_open
-
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
         torch.set_num_threads(threads or os.cpu_count() or 1)
         self._device = "cuda" if torch.cuda.is_available() else "cpu"
         self._net = Network.beside(bert)
         try:
-            with safe_open(adapter, "pt") as file:
-                scale = float(file.metadata()["scale"])
-                self._net.merge({name: file.get_tensor(name) for name in file.keys()}, scale)  # noqa: SIM118
-        except (SafetensorError, KeyError, TypeError, RuntimeError) as error:
+            self._net.merge(*lora.read(adapter))
+        except (KeyError, RuntimeError) as error:
             raise SettingsError(f"{adapter.name} does not fit the embedder: {error}") from None
         self._net.to(self._device).eval()
         self._tokens = tokens

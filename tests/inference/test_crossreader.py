@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from appliance.errors import SettingsError
-from appliance.inference import crossreader
+from appliance.inference import crossreader, lora
 from appliance.inference.cores import Cores
 from appliance.testing.contracts import ReaderContract
 from tests import small
@@ -31,7 +31,7 @@ def adapter(folder: Path) -> Path:
     dice = torch.Generator().manual_seed(3)
     parts = {name: torch.randn(head.shape, generator=dice) for name, head in net.heads().items()}
     parts["score.bias"].fill_(7.5)  # scores around the middle
-    for name, layer in net.linear().items():
+    for name, layer in lora.layers(net.bert).items():
         out, into = layer.weight.shape
         parts[f"{name}.lora_a"] = torch.randn(4, into, generator=dice) * 0.3
         parts[f"{name}.lora_b"] = torch.randn(out, 4, generator=dice) * 0.3

@@ -12,8 +12,8 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from appliance.inference import crossreader, models
-from appliance.training import examples, reader
+from appliance.inference import crossreader, lora, models
+from appliance.training import examples, groups, reader
 from tests import small
 
 ADAPTER = models.ADAPTERS / "kura-reader-v1.safetensors"
@@ -33,12 +33,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def groups() -> list[reader.Group]:
+def taught() -> list[groups.Group]:
     made = []
     for n, (question, text, answer) in enumerate(PAIRS):
         other = PAIRS[(n + 1) % len(PAIRS)][1]
         start = text.index(answer)
-        made.append(reader.Group(question, (other, text), 1, (start, start + len(answer))))
+        made.append(groups.Group(question, (other, text), 1, (start, start + len(answer))))
     return made
 
 
@@ -53,14 +53,14 @@ def test_a_pair_keeps_the_places_of_the_passage(folder: Path) -> None:
 
 
 def test_it_learns_which_passage_answers_and_where_and_goes_on_where_it_was(
-    folder: Path, groups: list[reader.Group], tmp_path: Path
+    folder: Path, taught: list[groups.Group], tmp_path: Path
 ) -> None:
     words = crossreader.Tokens.load(folder)
     plan = reader.Plan(steps=120, groups_per_step=4, rate=3e-3)
     (tmp_path / "plan.json").write_text("{}", "utf-8")
     halves = []
     for steps in (60, 120):  # stopped halfway, and started again
-        again = (g for _ in range(1000) for g in groups)
+        again = (g for _ in range(1000) for g in taught)
         half = reader.Plan(steps=steps, groups_per_step=4, rate=plan.rate)
         net = crossreader.Network.load(folder)
         halves.append(reader.train(net, again, words, half, tmp_path, tmp_path / "stop"))
@@ -114,11 +114,11 @@ def test_an_answer_is_in_the_passage_that_is_right_and_in_no_other(tmp_path: Pat
         articles.append({"title": f"第{n}蔵", "paragraphs": [{"context": text, "qas": asked}]})
     path = tmp_path / "some.json"
     path.write_text(json.dumps({"data": articles}, ensure_ascii=False), "utf-8")
-    made = reader.Maker(examples.read([path]), reader.Plan()).groups(random.Random(4))
+    made = groups.Maker(examples.read([path]), 2, 0.12).groups(random.Random(4))
     some = [next(made) for _ in range(300)]
     assert some == [
         next(g)
-        for g in [reader.Maker(examples.read([path]), reader.Plan()).groups(random.Random(4))]
+        for g in [groups.Maker(examples.read([path]), 2, 0.12).groups(random.Random(4))]
         for _ in range(300)
     ]
     answered = [g for g in some if g.right >= 0]
@@ -147,14 +147,14 @@ def test_the_adapter_changes_every_linear_layer_and_has_its_heads() -> None:
     with safe_open(ADAPTER, "pt") as file:
         names = set(file.keys())
         assert all(torch.isfinite(file.get_tensor(name)).all() for name in names)
-    layers = {f"{n}.{linear}" for n in range(12) for linear in crossreader.LINEAR}
+    layers = {f"{n}.{linear}" for n in range(12) for linear in lora.LINEAR}
     heads = {f"{n}.{p}" for n in ("pool", "score", "span") for p in ("weight", "bias")}
     assert names == {f"{name}.{half}" for name in layers for half in ("lora_a", "lora_b")} | heads
 
 
 def test_office_papers_stand_among_others_and_only_the_right_one_answers() -> None:
     dice = random.Random(11)
-    made = [g for _ in range(300) for g in reader._office(dice)]
+    made = [g for _ in range(300) for g in groups.office(dice)]
     answered = [g for g in made if g.right >= 0]
     assert len(answered) > 300
     for g in answered:

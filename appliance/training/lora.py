@@ -1,0 +1,50 @@
+"""What is learned of a BERT when only a low-rank change of it is: `appliance/inference/lora.py`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from appliance.inference import lora
+
+
+class Adapted(nn.Module):  # type: ignore[misc]
+    """A frozen linear layer and its low-rank change, which is nothing at first."""
+
+    def __init__(self, base: nn.Linear, rank: int, scale: float, dice: torch.Generator) -> None:
+        super().__init__()
+        self.base = base
+        self.scale = scale
+        out, into = base.weight.shape
+        self.a = nn.Parameter(torch.randn(rank, into, generator=dice) / math.sqrt(into))
+        self.b = nn.Parameter(torch.zeros(out, rank))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.base(x) + self.scale * F.linear(F.linear(x, self.a), self.b)
+
+
+def start(bert: Any, rank: int, scale: float, dice: torch.Generator) -> dict[str, nn.Parameter]:
+    """Freezes the network and adds a change to each of its layers: these, by name."""
+    for p in bert.parameters():
+        p.requires_grad_(False)
+    learned: dict[str, nn.Parameter] = {}
+    for n, block in enumerate(bert.encoder.layer):
+        for name in lora.LINEAR:
+            parent, _, leaf = name.rpartition(".")
+            adapted = Adapted(block.get_submodule(name), rank, scale, dice)
+            setattr(block.get_submodule(parent), leaf, adapted)
+            learned[f"{n}.{name}.lora_a"], learned[f"{n}.{name}.lora_b"] = adapted.a, adapted.b
+    return learned
+
+
+def save(path: Path, tensors: Mapping[str, Tensor], scale: float) -> None:
+    from safetensors.torch import save_file
+
+    halves = {name: part.half().contiguous() for name, part in tensors.items()}
+    save_file(halves, path, {"scale": str(scale)})
