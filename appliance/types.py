@@ -172,6 +172,7 @@ class Chunk:
 class Query:
     text: str
     vector: Vectors  # (1, dim)
+    own: tuple[str, ...] = ()  # words of the company in it: each is looked for as one
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 WORD_WEIGHT = 1.0
 GRAM_WEIGHT = 0.5
 CODE_WEIGHT = 4.0  # who writes an error code means that one and no other
+OWN_WEIGHT = 2.0  # a word of the company: no dictionary knows it, so its parts would count alone
 WHOLE_PAIRS = 12  # of letters: a text of no more is a word or two, looked for as it stands
 _TERMS = 256  # of each kind; a question of a million characters costs no more
 _NARROW = 256  # a scope of so few chunks is given to the query itself
@@ -78,25 +79,23 @@ class KeywordIndex:
         return dict(zip(chunks, searcher.fast_field_values("access_id", places), strict=True))
 
     def search(self, query: Query, k: int, scope: Scope) -> list[Hit]:
-        return self._search(self._live, query.text, k, scope, [])
+        return self._search(self._live, query, k, scope, [])
 
     def holding(self, query: Query, k: int, scope: Scope) -> list[Hit]:
         """As `search`, but only what holds each pair of letters of the text: all of it, or nearly.
 
         Empty where the text is longer than a word or two.
         """
-        live, grams = self._live, _distinct(segment.bigrams(query.text))
-        pairs = [g for g in grams if len(g) <= 2]  # whole numbers would miss a part of one
+        live, pairs = self._live, _pairs(query.text)
         if not 0 < len(pairs) <= WHOLE_PAIRS:
             return []
-        terms = [(Occur.Must, Clause.term_query(live.schema, "grams", p, "basic")) for p in pairs]
-        held = Clause.const_score_query(Clause.boolean_query(terms), 0.0)
-        return self._search(live, query.text, k, scope, [(Occur.Must, held)])
+        held = _all_of(live.schema, pairs, 0.0)
+        return self._search(live, query, k, scope, [(Occur.Must, held)])
 
     def _search(
-        self, live: _Live, text: str, k: int, scope: Scope, clauses: list[tuple[Any, Any]]
+        self, live: _Live, query: Query, k: int, scope: Scope, clauses: list[tuple[Any, Any]]
     ) -> list[Hit]:
-        wanted = self._terms_of(live.schema, text)
+        wanted = self._terms_of(live.schema, query)
         if k <= 0 or not scope.chunks or not scope.accesses or wanted is None:
             return []
         within = _filter(live.schema, scope)
@@ -117,12 +116,14 @@ class KeywordIndex:
                 return sorted(hits, key=lambda h: (-h.score, h.chunk_id))[:k]
             limit *= 4
 
-    def _terms_of(self, schema: Any, text: str) -> Any | None:
+    def _terms_of(self, schema: Any, query: Query) -> Any | None:
         """Any word, bigram or code of the text, weighted by field; None where it has none.
 
         A code counts as much as it is rare, however many others stand beside it: a table of
-        error codes is as good a place for one of them as a sentence.
+        error codes is as good a place for one of them as a sentence. So does a word of the
+        company, which is as rare as the rarest pair of its letters.
         """
+        text = query.text
         fields = (
             ("words", WORD_WEIGHT, segment.words(text)),
             ("grams", GRAM_WEIGHT, segment.bigrams(text)),
@@ -139,6 +140,10 @@ class KeywordIndex:
         for code, idf in codes.items():
             found = Clause.term_query(schema, "codes", code, "basic")
             clauses.append((Occur.Should, Clause.const_score_query(found, CODE_WEIGHT * idf)))
+        for word in query.own:
+            if pairs := _pairs(word):
+                weight = OWN_WEIGHT * max(self.rarity(pairs, "grams").values())
+                clauses.append((Occur.Should, _all_of(schema, pairs, weight)))
         return Clause.boolean_query(clauses) if clauses else None
 
     def rarity(self, terms: Iterable[str], field: str = "words") -> dict[str, float]:
@@ -250,6 +255,17 @@ def _document(entry: Entry) -> Any:
 
 def _distinct(terms: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(terms))[:_TERMS]
+
+
+def _pairs(text: str) -> list[str]:
+    """Its pairs of letters; the whole numbers beside them would miss a part of one."""
+    return [g for g in _distinct(segment.bigrams(text)) if len(g) <= 2]
+
+
+def _all_of(schema: Any, pairs: Sequence[str], score: float) -> Any:
+    """What holds each of these pairs has this score."""
+    terms = [(Occur.Must, Clause.term_query(schema, "grams", p, "basic")) for p in pairs]
+    return Clause.const_score_query(Clause.boolean_query(terms), score)
 
 
 def _filter(schema: Any, scope: Scope) -> Any:

@@ -25,7 +25,7 @@ from appliance.search.scope import ScopeMap
 from appliance.settings import Settings
 from appliance.store import access, catalog, editions, sources, synonyms
 from appliance.text import copies, versions
-from appliance.text.synonyms import expand
+from appliance.text.synonyms import expand, own
 from appliance.types import Filter, Hit, Passage, Query, Reading, Scope, Span, Viewer, Words
 
 MOST_OF_A_DOCUMENT = 3  # passages; one long document must not crowd out the others
@@ -113,10 +113,12 @@ class Retriever:
         scope = self.scopes.scope(access.admitted(self.engine, viewer))
         if within != ANY:
             scope = self.narrowing.scope(self.engine, scope, within)
-        question = expand(question, synonyms.read(self.engine).groups)
+        groups = synonyms.read(self.engine).groups
+        question = expand(question, groups)
         if not scope.chunks or not question.strip():
             return Retrieval(question=question)
-        query = Query(question, self.embedder.embed([question], "query"))
+        vector = self.embedder.embed([question], "query")
+        query = Query(question, vector, own(question, groups))
         candidates = self.candidates(query, max(self.settings.candidates, 4 * k), scope)
         considered = list(self._considered(question, candidates, viewer, k, trace))
         if self.reader:  # reading took a while: what may be read now

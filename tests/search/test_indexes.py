@@ -204,6 +204,22 @@ class TestKeyword(KeptIndexContract):
         hits = index.search(Query(asked, np.zeros((1, 64), np.float32)), 1, everything)
         assert [hit.chunk_id for hit in hits] == [len(texts)]
 
+    def test_a_word_of_the_company_is_looked_for_as_one(self, index):
+        talk = ["みなとの料金表。料金は月ごとの料金。", "パックの料金。料金の一覧。"] * 10
+        texts = [*talk, "みなとパックは毎週火曜に届く。" + "送り状は総務が出す。" * 20]
+        rows = enumerate(texts, 1)
+        added = tuple(Entry(n, 1, text, np.zeros(64, np.float32)) for n, text in rows)
+        index.apply(IndexChanges(added, sequence=1))
+        everything = Scope(BitMap64(range(1, 40)), frozenset({1}))
+
+        def first(*own):
+            query = Query("みなとパックの料金は", np.zeros((1, 64), np.float32), own)
+            return index.search(query, 1, everything)[0].chunk_id
+
+        assert first() != len(texts)
+        assert first("みなとパック") == len(texts)
+        assert first("みなとパック", "") == first("みなとパック", "どこにもない語") == len(texts)
+
     def test_what_holds_every_pair_of_letters_within_the_scope(self, index):
         texts = ["旅費規程", "旅費と規程", "費規の表", "旅費規程の別冊", "1935年12月"]
         rows = enumerate(texts, 1)

@@ -59,7 +59,8 @@ def test_nothing_of_the_question_is_lost() -> None:
     [
         ([["就規", "就業規則"]], None),
         ([], None),
-        ([["就規", "就業規則"], ["ひとつ"]], 2),
+        ([["就規", "就業規則"], ["ひとつ"]], None),
+        ([["就規", "就業規則"], []], 2),
         ([["就規", ""]], 1),
         ([["就規", " "]], 1),
         ([["PO", "ｐｏ"]], 1),
@@ -72,6 +73,13 @@ def test_a_list_that_cannot_be_kept_names_its_line(
 ) -> None:
     found = synonyms.problem(groups)
     assert (found[0] if found else None) == line
+
+
+def test_the_words_of_the_company_that_a_question_says() -> None:
+    groups = [["みなとパック"], ["パック"], *GROUPS]
+    assert synonyms.own("みなとパックのＰＯはどこ", groups) == ("po", "みなとパック")
+    assert synonyms.own("POSとパック", groups) == ("パック",)
+    assert synonyms.own("宿泊費の上限", groups) == synonyms.own("", groups) == ()
 
 
 def test_folded_forms_are_one_word() -> None:

@@ -425,8 +425,8 @@ const TEXT = {
   passwordKeep: ["変えないときは空欄のままにします。", "Leave empty to keep the present one."],
   synonymsTitle: ["社内用語", "Our words"],
   synonymsLead: [
-    "略語や社内だけの呼び方を登録すると、その言葉で質問しても正式な名前の文書が見つかります。次の質問から効きます。",
-    "Abbreviations and names that only your company uses: a question with one of them finds documents that say another. In effect with the next question.",
+    "略語や社内だけの呼び方を登録すると、その言葉で質問しても正式な名前の文書が見つかります。辞書にない社内の言葉は、一つだけ書けば、ひとまとまりの語として探します。次の質問から効きます。",
+    "Abbreviations and names that only your company uses: a question with one of them finds documents that say another. A word that no dictionary has, alone on its line, is looked for as one word. In effect with the next question.",
   ],
   synonymsLines: ["同じ意味の言葉", "Words that mean the same"],
   synonymsHint: ["1行に1組。言葉の間は「、」で区切ります（カンマ、タブ、＝も使えます）。", "One group per line, with commas between (tabs and = will do)."],
