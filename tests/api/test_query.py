@@ -182,6 +182,31 @@ def test_where_the_reader_pointed_is_kept_and_forgotten_with_the_source(
     assert "三千万" not in response.text and "役員報酬.txt" not in response.text
 
 
+def test_a_document_that_says_otherwise_is_shown_to_who_may_read_it(
+    machine: Appliance, ito: Person, sato: Person, model: Model
+) -> None:
+    take_in(
+        machine,
+        FILES
+        | {
+            "規程/制服.txt": ("制服代は三千円とする。", PUBLIC),
+            "人事/制服案.txt": ("制服代は四千円とする。", HR),
+        },
+    )
+    reading = replace(machine.retriever, reader=OverlapReader())
+    answerer = replace(machine.answerer, retriever=reading, caution=0.4)
+    object.__setattr__(machine, "answerer", answerer)
+    model.script = lambda prompt: iter(["三千円"])
+    mine, theirs = (p.ask("制服代はいくらですか").json() for p in (sato, ito))
+    for answer, wanted in ((mine, ["制服.txt", "制服案.txt"]), (theirs, [])):
+        assert answer["ended"] == "complete"
+        assert sorted(c["title"] for c in answer["conflicts"]) == wanted
+    assert all(c["quote"].startswith("制服代は") and c["modified_at"] for c in mine["conflicts"])
+    url = f"/api/v1/conversations/{mine['conversation_id']}"
+    (message,) = sato.http.get(url).json()["messages"]
+    assert message["conflicts"] == mine["conflicts"]
+
+
 def test_rating_ones_own_answer_only(ito: Person, sato: Person) -> None:
     answer = ito.ask("宿泊費はいくらですか").json()
     url = f"/api/v1/answers/{answer['id']}/rating"
