@@ -25,11 +25,12 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
 import httpx2
+
+from tests import pages
 
 Wire = Literal["kura", "llama-server", "llama_cpp.server"]
 
@@ -682,22 +683,10 @@ def _run(options: argparse.Namespace, target: Target, pid: int | None) -> Found:
 
 def write(page: Path, asked: str, found: Found) -> None:
     """The scenario's section of the page anew; the others stay. `asked` begins with its name."""
-    from tests.quality.__main__ import cores, processor
-
-    head, *sections = (page.read_text("utf-8") if page.exists() else HEAD).split("\n## ")
-    held = {section.partition("\n")[0]: section for section in sections}
-    scenario = asked.split()[0]
     faults = "".join(f"- {fault}\n" for fault in found.faults()) or "No fault.\n"
-    held[scenario] = f"""{scenario}
-
-{datetime.now(UTC):%Y-%m-%d}, {cores()} cores ({processor()}): `python -m tests.bench.load {asked}`
-
-```json
-{json.dumps(summary(found), ensure_ascii=False)}
-```
-
-{faults}"""
-    page.write_text("\n## ".join([head, *(held[name] for name in sorted(held))]), "utf-8")
+    text = f"```json\n{json.dumps(summary(found), ensure_ascii=False)}\n```\n\n{faults}"
+    command = f"python -m tests.bench.load {asked}"
+    pages.section(page, HEAD, asked.split()[0], command, text)
 
 
 def summary(found: Found) -> dict[str, Any]:

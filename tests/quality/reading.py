@@ -97,6 +97,11 @@ def fit(path: Path) -> None:
     print("\n| answer | exact | F1 | refused near |\n|---|---|---|---|")
     line("the model's own", lambda r: strip(r["said"]), open_, near)
     line("the reader's words", lambda r: best_words(r), open_, near)
+    against = {
+        name: mean(bool(conflicting(r)) for r in some)
+        for name, some in (("answerable", open_), ("near", near))
+    }
+    print(f"\nanother paragraph is shown as contradicting: {against}")
     for sure in sorted({round(q, 1) for q in quantiles(map(surest, open_), PASS)}):
         for close in (0.0, 1.5, 3.0, 6.0):
             extract.SURE, extract.CLOSE = sure, close
@@ -119,6 +124,12 @@ def surest(row: dict[str, Any]) -> float:
 def best_words(row: dict[str, Any]) -> str:
     found = extract.extracts(passages(row))
     return found[0].text if found else ""
+
+
+def conflicting(row: dict[str, Any]) -> bool:
+    """Paragraphs of an encyclopaedia answer no question twice: whatever is shown is wrong."""
+    shown = passages(row)
+    return bool(extract.conflicts(extract.settle(row["said"], shown), shown))
 
 
 def strip(text: str) -> str:
