@@ -23,7 +23,9 @@ router = APIRouter(tags=["query"])
 
 
 Day = Annotated[date, Field(ge=date(1900, 1, 1), le=date(2999, 12, 31))]
-Family = Literal["pdf", "word", "excel", "powerpoint", "web", "markdown", "csv", "text", "mail"]
+Family = Literal[
+    "pdf", "word", "excel", "powerpoint", "web", "book", "markdown", "csv", "data", "text", "mail"
+]  # fmt: skip
 
 
 class Filter(Shape):

@@ -5,8 +5,42 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import BinaryIO
 
-from appliance.formats import mail, markdown, pdf, plain, refused, sheet, slides, table, web, word
-from appliance.formats.kinds import DOCX, ENCRYPTED, OLE, PDF, PPTX, XLS, XLSX, detect, identify
+from appliance.formats import (
+    book,
+    data,
+    mail,
+    markdown,
+    opendocument,
+    pdf,
+    plain,
+    refused,
+    rtf,
+    sheet,
+    slides,
+    table,
+    web,
+    word,
+)
+from appliance.formats.kinds import (
+    DOCX,
+    ENCRYPTED,
+    EPUB,
+    JSON,
+    MBOX,
+    NOTEBOOK,
+    ODP,
+    ODS,
+    ODT,
+    OLE,
+    PDF,
+    PPTX,
+    RTF,
+    XLS,
+    XLSX,
+    XML,
+    detect,
+    identify,
+)
 from appliance.types import Document
 
 PARSERS: dict[str, Callable[[BinaryIO], Document]] = {
@@ -15,11 +49,20 @@ PARSERS: dict[str, Callable[[BinaryIO], Document]] = {
     XLSX: sheet.parse,
     XLS: sheet.parse,
     PPTX: slides.parse,
+    ODT: opendocument.parse,
+    ODS: opendocument.parse,
+    ODP: opendocument.parse,
+    RTF: rtf.parse,
+    EPUB: book.parse,
     "text/html": web.parse,
     "text/markdown": markdown.parse,
     "text/csv": table.parse,
     "text/plain": plain.parse,
+    JSON: data.parse_json,
+    NOTEBOOK: data.parse_notebook,
+    XML: data.parse_xml,
     "message/rfc822": mail.parse,
+    MBOX: mail.parse_box,
     ENCRYPTED: refused.encrypted,
     OLE: refused.old_office,
 }

@@ -82,6 +82,13 @@ def one_line(text: str) -> str:
     return " ".join(text.split())
 
 
+def without_text(slides: Sequence[int]) -> list[str]:
+    """The note that some slides have nothing to read."""
+    if not slides:
+        return []
+    return [f"スライド {'、'.join(map(str, slides[:20]))} にテキストがありません (画像のみ)"]
+
+
 def table_lines(rows: Sequence[Sequence[str]]) -> list[str]:
     """A table as lines: 「a | b」, or 「列: 値 | 列: 値」 where it is long, so that no row is orphaned."""
     cells = [[one_line(c) for c in row] for row in rows]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import zipfile
+import zlib
 from pathlib import PurePosixPath
 from typing import BinaryIO
 
@@ -16,20 +17,29 @@ DOCX, XLSX, PPTX = (
     _OOXML + "spreadsheetml.sheet",
     _OOXML + "presentationml.presentation",
 )
+_ODF = "application/vnd.oasis.opendocument."
+ODT, ODS, ODP = _ODF + "text", _ODF + "spreadsheet", _ODF + "presentation"
+JSON, NOTEBOOK, XML = "application/json", "application/x-ipynb+json", "application/xml"
+MBOX = "application/mbox"
+EPUB, RTF = "application/epub+zip", "application/rtf"
 XLS, OLE, ENCRYPTED = (
     "application/vnd.ms-excel",
     "application/x-ole-storage",
     "application/encrypted",
 )
 PDF, ZIP = "application/pdf", "application/zip"
+_SAID_BYTES = 100
 _MEMBERS = ((b"word/", DOCX), (b"xl/", XLSX), (b"ppt/", PPTX))
+_NAMED = re.compile(
+    rb"mimetype(application/[a-z0-9.+-]{1,80})"
+)  # the first member of a zip, stored
 _MAGIC = (
     (b"\x89PNG\r\n\x1a\n", "image/png"),
     (b"\xff\xd8\xff", "image/jpeg"),
     (b"GIF8", "image/gif"),
     (b"II*\x00", "image/tiff"),
     (b"MM\x00*", "image/tiff"),
-    (b"{\\rtf", "application/rtf"),
+    (b"{\\rtf", RTF),
     (b"7z\xbc\xaf\x27\x1c", "application/x-7z-compressed"),
     (b"Rar!", "application/vnd.rar"),
     (b"\x1f\x8b", "application/gzip"),
@@ -39,7 +49,8 @@ _MAGIC = (
 )
 _ENDINGS = {
     ".md": "text/markdown", ".markdown": "text/markdown", ".csv": "text/csv", ".tsv": "text/csv",
-    ".eml": "message/rfc822",
+    ".eml": "message/rfc822", ".json": JSON, ".jsonl": JSON, ".ndjson": JSON, ".geojson": JSON,
+    ".ipynb": NOTEBOOK,
 }  # fmt: skip
 _HTML = re.compile(rb"<(?:!doctype\s+html|html[\s>])", re.IGNORECASE)
 _HTML_PART = re.compile(rb"<(?:head|body|title|meta|div|table|p|h1|script)[\s>/]", re.IGNORECASE)
@@ -48,6 +59,7 @@ _HEADER = re.compile(
     rb"|content-type|x-[a-z-]{1,40}|reply-to|cc)[ \t]*:",
     re.IGNORECASE | re.MULTILINE,
 )
+_BOX = re.compile(rb"From [^\r\n]{1,200}[0-9]{4}[^\r\n]{0,40}\r?\n[A-Za-z-]{2,40}:")
 _SURE_HEADER = re.compile(
     rb"^(?:received|message-id|mime-version)[ \t]*:", re.IGNORECASE | re.MULTILINE
 )
@@ -58,7 +70,7 @@ def detect(head: bytes, name: str = "") -> str:
     if b"%PDF-" in head[:1024]:
         return PDF
     if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
-        return next((kind for member, kind in _MEMBERS if member in head), ZIP)
+        return _named(head) or next((kind for member, kind in _MEMBERS if member in head), ZIP)
     if head.startswith(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"):
         return _ole(head)
     for magic, kind in _MAGIC:
@@ -82,13 +94,30 @@ def _zip(stream: BinaryIO, guess: str) -> str:
     try:
         with zipfile.ZipFile(stream) as archive:
             names = {info.filename.encode("utf-8", "replace") for info in archive.infolist()}
-    except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError):
+            said = b""
+            if b"mimetype" in names:
+                with archive.open("mimetype") as member:
+                    said = member.read(_SAID_BYTES)
+    except (zipfile.BadZipFile, ValueError, OSError, RuntimeError, EOFError, zlib.error):
         if guess == ZIP:
             raise Unreadable("ZIP として壊れています") from None
         return guess  # its parser says what is wrong
+    if said and (package := _package(said.decode("ascii", "replace").strip())):
+        return package
     if b"[Content_Types].xml" in names:
         return next((k for m, k in _MEMBERS if any(n.startswith(m) for n in names)), ZIP)
     return ZIP
+
+
+def _named(head: bytes) -> str | None:
+    """What a package of OpenDocument or EPUB says of itself; a template is read as what it is for."""
+    found = _NAMED.match(head, 30)
+    return _package(found[1].decode()) if found else None
+
+
+def _package(said: str) -> str | None:
+    said = next((k for k in (ODT, ODS, ODP) if said.startswith(k)), said)
+    return said if said in (ODT, ODS, ODP, EPUB) else None
 
 
 def _ole(data: bytes) -> str:
@@ -103,12 +132,16 @@ def _text_kind(head: bytes, ending: str) -> str:
     start = head.lstrip(b"\xef\xbb\xbf \t\r\n")[:4096]
     if start.startswith(b"<") and (_HTML.search(start) or len(_HTML_PART.findall(start)) >= 2):
         return "text/html"
+    if ending in (".html", ".htm", ".xhtml") and start.startswith(b"<"):
+        return "text/html"
+    if start.startswith(b"<?xml"):
+        return XML
+    if _BOX.match(start):
+        return MBOX
     block = re.split(rb"\r?\n\r?\n", start, maxsplit=1)[0]
     headers = len(_HEADER.findall(block)) if _HEADER.match(start) else 0
     if headers >= 3 and (_SURE_HEADER.search(block) or ending == ".eml"):
         return "message/rfc822"
-    if ending in (".html", ".htm", ".xhtml") and start.startswith(b"<"):
-        return "text/html"
     return _ENDINGS.get(ending, "text/plain")
 
 

@@ -1,4 +1,4 @@
-"""Mail (.eml): headers in their own words, the body, and what is attached.
+"""Mail (.eml, .mbox): headers in their own words, the body, and what is attached.
 
 Charsets lie, so bytes decide. Nothing a mail points to is fetched.
 """
@@ -24,11 +24,31 @@ _DEPTH = 5
 _PARTS = 200
 _HEADER_CHARS = 2_000
 _HEAD_BYTES = 1_000_000
+_MAILS = 20_000
+_FROM = re.compile(rb"(?:\A|(?<=\n\n)|(?<=\r\n\r\n))From [^\r\n]*[0-9]{4}[^\r\n]*\r?\n")
 _RAW = re.compile("[\udc80-\udcff\x1b]")
 
 
 def parse(stream: BinaryIO) -> Document:
     return _parse(stream.read(), depth=0)
+
+
+def parse_box(stream: BinaryIO) -> Document:
+    """A folder of mails in one file (.mbox): each mail is a part."""
+    draft = Draft()
+    mails = _FROM.split(stream.read())[1:]
+    for number, data in enumerate(mails[:_MAILS], 1):
+        try:
+            one = _parse(data, depth=0)
+        except (Unreadable, TooLarge) as error:
+            draft.problems.append(f"{number} 通目: {error}")
+            continue
+        draft.blank()
+        draft.mark(f"{number} 通目 {one.title or ''}".strip(), "part")
+        draft.embed(one)
+    if len(mails) > _MAILS:
+        draft.problems.append(f"メールが多すぎるため、{_MAILS:,} 通より後を読んでいません")
+    return draft.document()
 
 
 def _parse(data: bytes, depth: int) -> Document:

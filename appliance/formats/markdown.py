@@ -20,13 +20,17 @@ _UNDERLINE = re.compile(r"^ {0,3}(=+|-{2,})\s*$")
 
 def parse(stream: BinaryIO) -> Document:
     decoded = charset.decode(stream.read())
-    text, title = decoded.text, None
+    return from_text(decoded.text, decoded.problems)
+
+
+def from_text(text: str, problems: tuple[str, ...] = ()) -> Document:
+    title = None
     if front := _FRONT.match(text):
         found = _FRONT_TITLE.search(front[1])
         title = found[1] if found else None
         text = text[front.end() :]
     draft = Draft()
-    draft.problems += decoded.problems
+    draft.problems += problems
     fence = ""
     lines = _without_comments(text).split("\n")
     for n, line in enumerate(lines):

@@ -16,6 +16,7 @@ from lxml import etree
 
 from appliance.errors import TooLarge, Unreadable
 
+MACROS = "マクロが含まれています (実行せず、本文だけを読みました)"
 _MEMBERS = 20_000
 _TOTAL_BYTES = 1_000_000_000
 _XML_BYTES = 300_000_000
@@ -40,6 +41,12 @@ class Package:
     def xml(self, part: str) -> Any:
         """The root element of a part."""
         try:
+            return etree.fromstring(self.bytes(part), xml_parser())
+        except etree.XMLSyntaxError as error:
+            raise Unreadable(f"部品 {part} の XML が壊れています ({error.msg})") from None
+
+    def bytes(self, part: str) -> bytes:
+        try:
             info = self._zip.getinfo(self._names[part.lower()])
             with self._zip.open(info) as member:
                 data = member.read(_XML_BYTES + 1)
@@ -49,10 +56,7 @@ class Package:
             raise Unreadable(f"部品 {part} が壊れています ({error})") from None
         if len(data) > _XML_BYTES:
             raise TooLarge(f"部品 {part} が大きすぎます")
-        try:
-            return etree.fromstring(data, _parser())
-        except etree.XMLSyntaxError as error:
-            raise Unreadable(f"部品 {part} の XML が壊れています ({error.msg})") from None
+        return data
 
     def related(self, part: str) -> dict[str, tuple[str, str]]:
         """id -> (last word of the relation's type, target part) of what a part points to inside."""
@@ -88,7 +92,7 @@ class Package:
 
     def problems(self) -> list[str]:
         if any(n.lower().endswith("vbaproject.bin") for n in self.names):
-            return ["マクロが含まれています (実行せず、本文だけを読みました)"]
+            return [MACROS]
         return []
 
 
@@ -141,7 +145,8 @@ def children(element: Any, tag: str) -> Iterator[Any]:
     return (c for c in element if name(c) == tag)
 
 
-def _parser() -> Any:
+def xml_parser() -> Any:
+    """Without entities, DTDs and network."""
     return etree.XMLParser(
         resolve_entities=False,
         no_network=True,

@@ -9,19 +9,18 @@ from __future__ import annotations
 import io
 import re
 import zipfile
-from collections.abc import Iterator, Sequence
 from datetime import date, datetime, time, timedelta
 from typing import Any, BinaryIO
 
 import python_calamine
 
 from appliance.errors import PasswordNeeded, TooLarge, Unreadable
-from appliance.formats.draft import Draft, labelled, needs_labels, one_line, pipes
+from appliance.formats.draft import Draft, one_line
 from appliance.formats.package import Package, open_zip
+from appliance.formats.rows import write_rows
 from appliance.types import Document
 
 _CELLS = 8_000_000  # a sheet is unfolded in memory, gaps too
-_MARKED_ROWS = 10_000  # beyond, only every nth row is a place to open
 _BLOCK = 1 << 20
 _CELL = re.compile(rb'<(?:\w+:)?c [^>]{0,200}?r="([A-Z]{1,3})([0-9]{1,7})"')
 
@@ -51,44 +50,8 @@ def _sheet(draft: Draft, name: str, book: Any) -> None:
     if height * width > _CELLS:
         draft.problems.append(f"シート「{name}」は大きすぎるため読んでいません")
         return
-    step = 1 + height // _MARKED_ROWS
     rows = [[_shown(v) for v in row] for row in sheet.to_python(skip_empty_area=False)]
-    if not any(any(row) for row in rows):
-        return
-    draft.heading(name, 1)
-    for block in _blocks(rows):
-        head_at = _header(block)
-        head = block[head_at][1] if head_at is not None else None
-        for n, (row, cells) in enumerate(block):
-            if row % step == 0:
-                first = next(i for i, c in enumerate(cells) if c)
-                draft.mark(f"{name}!{_column(first)}{row + 1}", "cell")
-            under = head is not None and head_at is not None and n > head_at
-            draft.line(labelled(head or (), cells) if under else pipes(cells))
-        draft.blank()
-
-
-def _blocks(rows: Sequence[list[str]]) -> Iterator[list[tuple[int, list[str]]]]:
-    """Runs of rows with something in them, each with its number from 0."""
-    block: list[tuple[int, list[str]]] = []
-    for n, row in enumerate(rows):
-        if any(row):
-            block.append((n, row))
-        elif block:
-            yield block
-            block = []
-    if block:
-        yield block
-
-
-def _header(block: Sequence[tuple[int, list[str]]]) -> int | None:
-    """The row that names the columns: the first of the widest ones, if it reads like names."""
-    if len(block) < 2:
-        return None
-    rows = [cells for _, cells in block]
-    wide = max(sum(1 for c in row if c) for row in rows)
-    at = next(n for n, row in enumerate(rows) if 3 * sum(1 for c in row if c) > 2 * wide)
-    return at if needs_labels(rows[at:]) else None
+    write_rows(draft, name, [(n, row) for n, row in enumerate(rows) if any(row)])
 
 
 def _shown(value: Any) -> str:
@@ -111,15 +74,6 @@ def _shown(value: Any) -> str:
             return f"{shown}:{seconds:02}" if seconds else shown
         case _:
             return one_line(str(value))
-
-
-def _column(index: int) -> str:
-    name = ""
-    index += 1
-    while index:
-        index, rest = divmod(index - 1, 26)
-        name = chr(ord("A") + rest) + name
-    return name
 
 
 def _refuse_bombs(data: bytes) -> None:

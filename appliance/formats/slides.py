@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
-from appliance.formats.draft import Draft, one_line
+from appliance.formats.draft import Draft, one_line, without_text
 from appliance.formats.package import Package, child, children, name, value
 from appliance.types import Document
 
@@ -25,9 +25,7 @@ def parse(stream: BinaryIO) -> Document:
             continue
         if not _slide(draft, package, target, number):
             empty.append(number)
-    if empty:
-        numbers = "、".join(map(str, empty[:20]))
-        draft.problems.append(f"スライド {numbers} にテキストがありません (画像のみ)")
+    draft.problems += without_text(empty)
     return draft.document(package.title())
 
 

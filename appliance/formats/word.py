@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
+from appliance.formats import numerals
 from appliance.formats.draft import UNSEEN, UNSEEN_CHARS, Draft
 from appliance.formats.package import Package, child, children, name, value
 from appliance.types import Document
@@ -18,14 +19,6 @@ from appliance.types import Document
 _TINY = 6  # half points
 _SKIP = {"Fallback", "del", "moveFrom", "rt", "instrText", "delText", "pPr", "rPr", "sectPr"}
 _BLOCKS = {"sdt", "sdtContent", "ins", "moveTo", "customXml", "smartTag"}
-_DIGITS = "〇一二三四五六七八九"
-_IROHA = (
-    "イロハニホヘトチリヌルヲワカヨタレソツネナラムウヰノオクヤマケフコエテアサキユメミシヱヒモセス"
-)
-_AIUEO = (
-    "アイウエオカキクケコサシスセソタチツテトナニヌネノハヒフヘホマミムメモヤユヨラリルレロワヲン"
-)
-_CIRCLED = "①②③④⑤⑥⑦⑧⑨⑩⑪⑫⑬⑭⑮⑯⑰⑱⑲⑳"
 
 
 @dataclass
@@ -67,7 +60,9 @@ class _Numbers:
         for d in range(9):
             if f"%{d + 1}" in text:
                 level = levels.get(d, _Level())
-                text = text.replace(f"%{d + 1}", _form(counts.get(d, level.start), level.form))
+                text = text.replace(
+                    f"%{d + 1}", numerals.written(counts.get(d, level.start), level.form)
+                )
         return text.strip()
 
 
@@ -289,46 +284,3 @@ def _level(level: Any) -> _Level:
         (value(form) or "decimal") if form is not None else "decimal",
         (value(text) or "") if text is not None else "",
     )
-
-
-def _form(n: int, form: str) -> str:
-    match form:
-        case "japaneseCounting" | "chineseCounting" | "ideographDigital" | "japaneseLegal":
-            return _kanji(n)
-        case "decimalFullWidth" | "decimalFullWidth2":
-            return "".join(chr(ord(c) + 0xFEE0) for c in str(n))
-        case "decimalEnclosedCircle" | "decimalEnclosedCircleChinese" if 1 <= n <= 20:
-            return _CIRCLED[n - 1]
-        case "iroha" | "irohaFullWidth":
-            return _IROHA[(n - 1) % len(_IROHA)]
-        case "aiueo" | "aiueoFullWidth":
-            return _AIUEO[(n - 1) % len(_AIUEO)]
-        case "lowerLetter":
-            return chr(ord("a") + (n - 1) % 26)
-        case "upperLetter":
-            return chr(ord("A") + (n - 1) % 26)
-        case "lowerRoman":
-            return _roman(n).lower()
-        case "upperRoman":
-            return _roman(n)
-        case _:
-            return str(n)
-
-
-def _kanji(n: int) -> str:
-    if not 0 < n < 1000:
-        return str(n)
-    out = ""
-    for unit, size in (("百", 100), ("十", 10), ("", 1)):
-        digit, n = divmod(n, size)
-        if digit:
-            out += ("" if digit == 1 and unit else _DIGITS[digit]) + unit
-    return out
-
-
-def _roman(n: int) -> str:
-    out = ""
-    for size, mark in ((10, "X"), (9, "IX"), (5, "V"), (4, "IV"), (1, "I")):
-        while n >= size and len(out) < 40:
-            out, n = out + mark, n - size
-    return out

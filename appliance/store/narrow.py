@@ -13,17 +13,24 @@ from appliance.store.tables import ChunkRow, DocumentRow, SourceRow
 from appliance.types import Filter
 
 _OFFICE = "application/vnd.openxmlformats-officedocument."
+_ODF = "application/vnd.oasis.opendocument."
 # What people call them, and their media types.
 FAMILIES = {
     "pdf": ("application/pdf",),
-    "word": (f"{_OFFICE}wordprocessingml.document",),
-    "excel": (f"{_OFFICE}spreadsheetml.sheet", "application/vnd.ms-excel"),
-    "powerpoint": (f"{_OFFICE}presentationml.presentation",),
+    "word": (f"{_OFFICE}wordprocessingml.document", f"{_ODF}text", "application/rtf"),
+    "excel": (
+        f"{_OFFICE}spreadsheetml.sheet",
+        "application/vnd.ms-excel",
+        f"{_ODF}spreadsheet",
+    ),
+    "powerpoint": (f"{_OFFICE}presentationml.presentation", f"{_ODF}presentation"),
     "web": ("text/html",),
+    "book": ("application/epub+zip",),
     "markdown": ("text/markdown",),
     "csv": ("text/csv",),
+    "data": ("application/json", "application/xml", "application/x-ipynb+json"),
     "text": ("text/plain",),
-    "mail": ("message/rfc822",),
+    "mail": ("message/rfc822", "application/mbox"),
 }
 
 

@@ -17,8 +17,10 @@ const FAMILY: Readonly<Record<Family, TextKey>> = {
   excel: "familyExcel",
   powerpoint: "familyPowerpoint",
   web: "familyWeb",
+  book: "familyBook",
   markdown: "familyMarkdown",
   csv: "familyCsv",
+  data: "familyData",
   text: "familyText",
   mail: "familyMail",
 };
