@@ -11,6 +11,7 @@ import time
 from functools import partial
 
 from appliance.errors import ApplianceError
+from appliance.formats.kinds import EDITION
 from appliance.formats.sandbox import Sandbox
 from appliance.ingest import schedule
 from appliance.ingest.sync import Parse
@@ -32,6 +33,8 @@ def run(workshop: Workshop, stop: threading.Event) -> None:
     """
     for looked_at in editions.fill(workshop.engine):
         log.info("%d documents of an older release: looked for their versions", looked_at)
+    if again := catalog.retry_with(workshop.engine, EDITION):
+        log.info("%d documents could not be read: this release tries again", again)
     with Sandbox(workshop.settings) as sandbox:
         lanes = [
             threading.Thread(

@@ -31,6 +31,7 @@ from appliance.store.tables import (
     ChunkRow,
     DocumentRow,
     EditionRow,
+    SiteRow,
     SourceRow,
     now,
 )
@@ -294,12 +295,17 @@ def forget(engine: Engine, source_id: int, uri: str) -> bool:
         return True
 
 
-def retry(engine: Engine, source_id: int) -> int:
-    """Problems of this source are due for another attempt now. Returns how many."""
+def retry_with(engine: Engine, formats: str) -> int:
+    """Once for each edition of the formats, problems are due for another attempt. Returns how many."""
     with writing(engine) as s:
+        row = s.get(SiteRow, "formats") or SiteRow(key="formats", value="")
+        if row.value == formats:
+            return 0
+        row.value = formats
+        s.add(row)
         result = s.connection().execute(
             update(DocumentRow)
-            .where(col(DocumentRow.source_id) == source_id, col(DocumentRow.status) == "problem")
+            .where(col(DocumentRow.status) == "problem")
             .values(next_attempt_at=now())
         )
         return int(result.rowcount)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from appliance.formats import PARSERS, detect
+from appliance.formats import PARSERS, detect, kinds
 from appliance.formats.kinds import DOCX, PDF, PPTX, XLSX
 
 MAIL = b"From: a@x\r\nTo: b@x\r\nMIME-Version: 1.0\r\n\r\nbody"
@@ -57,3 +57,9 @@ def test_every_kind_a_company_has_is_read() -> None:
         "text/plain",
         "message/rfc822",
     } <= set(PARSERS)
+
+
+def test_a_new_format_has_a_new_edition() -> None:
+    """Else nobody would try again what could not be read: say here what the edition reads."""
+    assert kinds.EDITION == "2"
+    assert len(PARSERS) == 21

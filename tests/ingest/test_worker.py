@@ -15,7 +15,8 @@ from pydantic import BaseModel
 from sqlalchemy import Engine
 
 from appliance import worker
-from appliance.errors import NotReady, SourceUnreachable
+from appliance.errors import NotReady, SourceUnreachable, Unreadable
+from appliance.formats import kinds
 from appliance.ingest import schedule
 from appliance.settings import Settings
 from appliance.store import catalog, sources
@@ -25,6 +26,8 @@ from appliance.testing.fakes import PUBLIC, HashEmbedder, MemoryConnector
 from appliance.types import Change, Cursor, Document, Failed, RawFile
 from connectors.folder import FolderConnector
 from connectors.uploads import UploadsConnector
+
+CORPUS = Path(__file__).parents[1] / "corpus"
 
 
 class NamedSettings(BaseModel):
@@ -141,6 +144,28 @@ def test_files_and_uploads_come_in_through_the_sandbox_and_follow_their_changes(
     (share / "壊れた.pdf").unlink()
     eventually(lambda: uris(workshop.engine, folder.id) == {"新旅費規程.txt"})
     assert catalog.counts(workshop.engine).problems == 0
+
+
+def test_a_release_that_reads_more_tries_again_what_could_not_be_read(
+    workshop: Workshop, start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    share = tmp_path / "share"
+    share.mkdir()
+    (share / "手引き.odt").write_bytes((CORPUS / "手引き.odt").read_bytes())
+    sources.create(
+        workshop.engine, "共有", "folder", {"root": str(share), "allow": ["everyone"]}, 1
+    )
+
+    def refused(file: RawFile) -> tuple[Document, str]:
+        raise Unreadable("この形式には対応していません")
+
+    assert worker.once(workshop, refused, threading.Event())
+    assert catalog.counts(workshop.engine).problems == 1
+    first = start()
+    eventually(lambda: catalog.counts(workshop.engine).ready == 1)
+    first.end(30)
+    assert catalog.retry_with(workshop.engine, kinds.EDITION) == 0
+    assert catalog.retry_with(workshop.engine, "another") == 0  # nothing is wrong now
 
 
 def test_an_upload_does_not_wait_for_a_large_folder(workshop: Workshop, start, tmp_path) -> None:
