@@ -10,6 +10,8 @@ from appliance.formats import (
     data,
     mail,
     markdown,
+    old_slides,
+    old_word,
     opendocument,
     pdf,
     plain,
@@ -22,6 +24,7 @@ from appliance.formats import (
     word,
 )
 from appliance.formats.kinds import (
+    DOC,
     DOCX,
     ENCRYPTED,
     EPUB,
@@ -33,6 +36,7 @@ from appliance.formats.kinds import (
     ODT,
     OLE,
     PDF,
+    PPT,
     PPTX,
     RTF,
     XLS,
@@ -49,6 +53,8 @@ PARSERS: dict[str, Callable[[BinaryIO], Document]] = {
     XLSX: sheet.parse,
     XLS: sheet.parse,
     PPTX: slides.parse,
+    DOC: old_word.parse,
+    PPT: old_slides.parse,
     ODT: opendocument.parse,
     ODS: opendocument.parse,
     ODP: opendocument.parse,
@@ -64,7 +70,7 @@ PARSERS: dict[str, Callable[[BinaryIO], Document]] = {
     "message/rfc822": mail.parse,
     MBOX: mail.parse_box,
     ENCRYPTED: refused.encrypted,
-    OLE: refused.old_office,
+    OLE: refused.unknown_office,
 }
 
 __all__ = ["PARSERS", "detect", "identify"]

@@ -157,3 +157,12 @@ def _jis(run: bytes) -> str:
         out.append(low + (0x1F if low < 0x60 else 0x20) if high & 1 else low + 0x7E)
         at += 2
     return out.decode("cp932", "replace")
+
+
+def known(encoding: str, otherwise: str) -> str:
+    """The encoding, if there is one of this name."""
+    try:
+        codecs.lookup(encoding)
+    except LookupError:
+        return otherwise
+    return encoding

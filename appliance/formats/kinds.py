@@ -9,8 +9,9 @@ from pathlib import PurePosixPath
 from typing import BinaryIO
 
 from appliance.errors import Unreadable
+from appliance.formats.compound import Compound
 
-EDITION = "2"  # another one tries every file again that could not be read: raise it with a format
+EDITION = "3"  # another one tries every file again that could not be read: raise it with a format
 HEAD_BYTES = 65_536
 _OOXML = "application/vnd.openxmlformats-officedocument."
 DOCX, XLSX, PPTX = (
@@ -22,6 +23,11 @@ _ODF = "application/vnd.oasis.opendocument."
 ODT, ODS, ODP = _ODF + "text", _ODF + "spreadsheet", _ODF + "presentation"
 JSON, NOTEBOOK, XML = "application/json", "application/x-ipynb+json", "application/xml"
 MBOX = "application/mbox"
+DOC, PPT, MSG = (
+    "application/msword",
+    "application/vnd.ms-powerpoint",
+    "application/vnd.ms-outlook",
+)
 EPUB, RTF = "application/epub+zip", "application/rtf"
 XLS, OLE, ENCRYPTED = (
     "application/vnd.ms-excel",
@@ -34,6 +40,10 @@ _MEMBERS = ((b"word/", DOCX), (b"xl/", XLSX), (b"ppt/", PPTX))
 _NAMED = re.compile(
     rb"mimetype(application/[a-z0-9.+-]{1,80})"
 )  # the first member of a zip, stored
+_STREAMS = {
+    "EncryptedPackage": ENCRYPTED, "Workbook": XLS, "Book": XLS, "WordDocument": DOC,
+    "PowerPoint Document": PPT, "__properties_version1.0": MSG,
+}  # fmt: skip
 _MAGIC = (
     (b"\x89PNG\r\n\x1a\n", "image/png"),
     (b"\xff\xd8\xff", "image/jpeg"),
@@ -73,7 +83,7 @@ def detect(head: bytes, name: str = "") -> str:
     if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
         return _named(head) or next((kind for member, kind in _MEMBERS if member in head), ZIP)
     if head.startswith(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"):
-        return _ole(head)
+        return OLE
     for magic, kind in _MAGIC:
         if head.startswith(magic):
             return kind
@@ -87,7 +97,7 @@ def identify(stream: BinaryIO, name: str = "") -> str:
         return _zip(stream, kind)
     if kind == OLE:
         stream.seek(0)
-        return _ole(stream.read())
+        return _compound(stream)
     return kind
 
 
@@ -121,12 +131,13 @@ def _package(said: str) -> str | None:
     return said if said in (ODT, ODS, ODP, EPUB) else None
 
 
-def _ole(data: bytes) -> str:
-    if "EncryptedPackage".encode("utf-16-le") in data:
-        return ENCRYPTED
-    if "Workbook".encode("utf-16-le") in data or "\x04Book".encode("utf-16-le") in data:
-        return XLS
-    return OLE
+def _compound(stream: BinaryIO) -> str:
+    """By the streams at its root: a document may hold others of any kind."""
+    try:
+        roots = {name for name in Compound(stream).names if "/" not in name}
+    except Unreadable:
+        return OLE
+    return next((kind for name, kind in _STREAMS.items() if name in roots), OLE)
 
 
 def _text_kind(head: bytes, ending: str) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import posixpath
 import zipfile
+import zlib
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
@@ -17,6 +18,15 @@ from lxml import etree
 from appliance.errors import TooLarge, Unreadable
 
 MACROS = "マクロが含まれています (実行せず、本文だけを読みました)"
+_BROKEN = (
+    zipfile.BadZipFile,
+    zlib.error,
+    NotImplementedError,
+    RuntimeError,
+    EOFError,
+    ValueError,
+    OSError,
+)
 _MEMBERS = 20_000
 _TOTAL_BYTES = 1_000_000_000
 _XML_BYTES = 300_000_000
@@ -52,7 +62,7 @@ class Package:
                 data = member.read(_XML_BYTES + 1)
         except KeyError:
             raise Unreadable(f"部品 {part} がありません") from None
-        except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError) as error:
+        except _BROKEN as error:
             raise Unreadable(f"部品 {part} が壊れています ({error})") from None
         if len(data) > _XML_BYTES:
             raise TooLarge(f"部品 {part} が大きすぎます")

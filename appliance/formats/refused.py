@@ -11,5 +11,7 @@ def encrypted(stream: BinaryIO) -> NoReturn:
     raise PasswordNeeded("パスワードが必要です")
 
 
-def old_office(stream: BinaryIO) -> NoReturn:
-    raise Unreadable("旧形式の Office 文書です (.docx・.xlsx・.pptx で保存し直してください)")
+def unknown_office(stream: BinaryIO) -> NoReturn:
+    raise Unreadable(
+        "読めない種類の OLE 文書です (PDF か .docx・.xlsx・.pptx で保存し直してください)"
+    )

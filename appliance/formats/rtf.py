@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import BinaryIO
 
 from appliance.errors import TooLarge, Unreadable
+from appliance.formats import charset
 from appliance.formats.draft import UNSEEN, UNSEEN_CHARS, Draft, one_line
 from appliance.types import Document
 
@@ -136,10 +137,9 @@ _CODEPAGE = re.compile(rb"\\ansicpg([0-9]{1,5})")
 def _tables(reader: _Reader, data: bytes) -> None:
     page = _CODEPAGE.search(data, 0, 4096)
     if page:
-        reader.encoding = _known(f"cp{int(page[1])}", reader.encoding)
+        reader.encoding = charset.known(f"cp{int(page[1])}", reader.encoding)
     for found in _FONT.finditer(data):
-        charset = int(found[2])
-        reader.fonts[int(found[1])] = _CHARSETS.get(charset, "") if charset != 1 else ""
+        reader.fonts[int(found[1])] = _CHARSETS.get(int(found[2]), "")
     for style in _STYLE.finditer(_group(data, b"{\\stylesheet")):
         level = int(style[2]) + 1 if style[2] else int(style[3] or 0)
         if level:
@@ -167,14 +167,6 @@ def _group(data: bytes, opening: bytes) -> bytes:
 def _is_white(entry: bytes) -> bool:
     found = _COLOUR.search(entry)
     return bool(found) and found is not None and all(int(part) > 250 for part in found.groups())
-
-
-def _known(encoding: str, otherwise: str) -> str:
-    try:
-        codecs.lookup(encoding)
-    except LookupError:
-        return otherwise
-    return encoding
 
 
 # --- tokens -----------------------------------------------------------------------
@@ -363,8 +355,14 @@ def _close(reader: _Reader) -> None:
     elif before.into == "number":
         number = one_line(said)
         reader.line.append("・ " if number in _BULLETS else f"{number} ".lstrip())
-    elif ruby := _RUBY.fullmatch(said):
-        reader.line.append(ruby[1])
+    else:
+        reader.line.append(ruby(said))
+
+
+def ruby(code: str) -> str:
+    """The word itself, of a field that only draws its reading above it; empty for any other."""
+    found = _RUBY.fullmatch(code)
+    return found[1] if found else ""
 
 
 # --- lines and tables -------------------------------------------------------------

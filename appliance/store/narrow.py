@@ -17,13 +17,22 @@ _ODF = "application/vnd.oasis.opendocument."
 # What people call them, and their media types.
 FAMILIES = {
     "pdf": ("application/pdf",),
-    "word": (f"{_OFFICE}wordprocessingml.document", f"{_ODF}text", "application/rtf"),
+    "word": (
+        f"{_OFFICE}wordprocessingml.document",
+        "application/msword",
+        f"{_ODF}text",
+        "application/rtf",
+    ),
     "excel": (
         f"{_OFFICE}spreadsheetml.sheet",
         "application/vnd.ms-excel",
         f"{_ODF}spreadsheet",
     ),
-    "powerpoint": (f"{_OFFICE}presentationml.presentation", f"{_ODF}presentation"),
+    "powerpoint": (
+        f"{_OFFICE}presentationml.presentation",
+        "application/vnd.ms-powerpoint",
+        f"{_ODF}presentation",
+    ),
     "web": ("text/html",),
     "book": ("application/epub+zip",),
     "markdown": ("text/markdown",),

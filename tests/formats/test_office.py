@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from appliance.errors import PasswordNeeded, TooLarge, Unreadable
+from appliance.errors import TooLarge, Unreadable
 
 W = 'xmlns:w="http://schemas.openxmlformats.org/wordprocessingml/2006/main"'
 RELS = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
@@ -182,14 +182,6 @@ def test_overlapping_members_are_refused(parse) -> None:
     torn[central : central + 4] = (first + 1).to_bytes(4, "little")
     with pytest.raises(Unreadable, match=r"重なり|壊れ"):
         parse(bytes(torn), "a.docx")
-
-
-def test_locked_and_old_office_files_say_so(parse) -> None:
-    ole = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(504)
-    with pytest.raises(PasswordNeeded):
-        parse(ole + "EncryptedPackage".encode("utf-16-le"), "a.xlsx")
-    with pytest.raises(Unreadable, match="保存し直して"):
-        parse(ole + "WordDocument".encode("utf-16-le"), "a.doc")
 
 
 @pytest.mark.parametrize("name", ["規程.docx", "台帳.xlsx", "提案.pptx"])

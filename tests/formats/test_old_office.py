@@ -1,0 +1,81 @@
+"""Word and PowerPoint as they were saved until 2007, and what nobody can read of them."""
+
+from __future__ import annotations
+
+import io
+import random
+from pathlib import Path
+
+import pytest
+
+from appliance.errors import PasswordNeeded, TooLarge, Unreadable
+from appliance.formats import PARSERS, kinds
+
+OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+
+
+def test_word_in_order_with_its_numbers_notes_and_comments(parse, corpus: Path) -> None:
+    document = parse((corpus / "手引き.doc").read_bytes(), "手引き.doc")
+    assert document.text == (
+        "蔵の手引き\n\nはじめに\n鍵は蔵番が持つ（注1）。\n合鍵は三本ある。（コメント: 本数を確かめること）\n\n"
+        "手順\n(1) 戸を開ける。\nア 表の戸\nイ 裏の戸\n(2) 帳面に書く。\n・ 灯りを消す。\n"
+        "品名と置き場所の一覧です | 棚 | 数\n味噌 | 12樽\n\n終わりに\t問合せは　内線  204\nまで。\n\n"
+        "枠の中の注意書き\n\n（注1）夜間は守衛が持つ。"
+    )
+    assert document.title == "蔵の手引き"
+    assert [(m.label, m.level) for m in document.marks] == [("はじめに", 1), ("手順", 2)]
+
+
+def test_word_says_what_the_new_file_says(parse, corpus: Path) -> None:
+    new, old = (parse((corpus / f"規程.{e}").read_bytes(), f"規程.{e}") for e in ("docx", "doc"))
+    assert (old.text, old.title) == (new.text, new.title)
+    assert [(m.label, m.level) for m in old.marks] == [(m.label, m.level) for m in new.marks]
+
+
+def test_slides_in_order_with_their_notes(parse, corpus: Path) -> None:
+    document = parse((corpus / "提案.ppt").read_bytes(), "提案.ppt")
+    assert document.title == "新製品提案"
+    assert [m.label for m in document.marks] == ["スライド 1", "背景", "スライド 2", "価格"]
+    assert document.text == (
+        "背景\n市場は年5%で伸びている。\n競合は3社。\nノート: ここで質問を受ける\n\n"
+        "価格\n型番\n価格\nKP-2200\n48,000円"
+    )
+    assert document.problems == ("スライド 3 にテキストがありません (画像のみ)",)
+
+
+def test_a_locked_file_asks_for_its_password(parse, corpus: Path) -> None:
+    data = (corpus / "規程.doc").read_bytes()
+    at = data.index(b"\xec\xa5") + 0x0B  # the second byte of the flags
+    locked = data[:at] + bytes([data[at] | 1]) + data[at + 1 :]
+    with pytest.raises(PasswordNeeded):
+        parse(locked, "規程.doc")
+    user = (corpus / "提案.ppt").read_bytes().replace(b"\x5f\xc0\x91\xe3", b"\xdf\xc4\xd1\xf3")
+    with pytest.raises(PasswordNeeded):
+        parse(user, "提案.ppt")
+
+
+def test_what_is_neither_says_what_to_do(parse) -> None:
+    with pytest.raises(Unreadable, match="保存し直して"):
+        parse(OLE + bytes(504) + "WordDocument".encode("utf-16-le"), "a.doc")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["規程.doc", "手引き.doc", "提案.ppt", "手引き.rtf", "手引き.odt", "一覧.ods", "規程.epub"],
+)
+def test_a_damaged_file_is_text_or_a_reason(corpus: Path, name: str) -> None:
+    whole = (corpus / name).read_bytes()
+    dice = random.Random(7)
+    for n in range(60):
+        data = bytearray(whole[: dice.randrange(len(whole))] if n % 4 == 0 else whole)
+        for _ in range(dice.choice((1, 5, 50))):
+            if data:
+                data[dice.randrange(len(data))] = dice.choice(
+                    (0, 1, 0x7F, 0xFF, dice.randrange(256))
+                )
+        try:
+            kind = kinds.identify(io.BytesIO(bytes(data)), name)
+            if kind in PARSERS:
+                PARSERS[kind](io.BytesIO(bytes(data)))
+        except (Unreadable, TooLarge, PasswordNeeded):
+            continue
