@@ -13,6 +13,7 @@ from appliance.formats import (
     old_slides,
     old_word,
     opendocument,
+    outlook,
     pdf,
     plain,
     refused,
@@ -30,6 +31,7 @@ from appliance.formats.kinds import (
     EPUB,
     JSON,
     MBOX,
+    MSG,
     NOTEBOOK,
     ODP,
     ODS,
@@ -69,6 +71,7 @@ PARSERS: dict[str, Callable[[BinaryIO], Document]] = {
     XML: data.parse_xml,
     "message/rfc822": mail.parse,
     MBOX: mail.parse_box,
+    MSG: outlook.parse,
     ENCRYPTED: refused.encrypted,
     OLE: refused.unknown_office,
 }

@@ -15,12 +15,11 @@ from email.parser import BytesParser
 from typing import BinaryIO, cast
 
 from appliance.errors import TooLarge, Unreadable
-from appliance.formats import charset, kinds, web
+from appliance.formats import attached, charset, kinds, web
 from appliance.formats.draft import Draft, one_line
 from appliance.types import Document
 
 _HEADERS = (("From", "差出人"), ("To", "宛先"), ("Cc", "Cc"), ("Date", "日付"), ("Subject", "件名"))
-_DEPTH = 5
 _PARTS = 200
 _HEADER_CHARS = 2_000
 _HEAD_BYTES = 1_000_000
@@ -162,21 +161,11 @@ def _attachment(draft: Draft, part: EmailMessage, depth: int) -> None:
     kind = part.get_content_maintype()
     if not name and kind in ("image", "application"):
         return  # a picture in the signature, a signature
-    draft.blank()
-    draft.mark(f"添付: {name}", "part")
-    draft.line(f"添付: {name}")
-    try:
-        draft.embed(_document(part, name, depth))
-    except (Unreadable, TooLarge) as error:
-        draft.problems.append(f"添付「{name}」: {error}")
-    except Exception as error:  # noqa: BLE001 (a broken attachment must not lose the mail)
-        draft.problems.append(f"添付「{name}」を解析できません ({type(error).__name__})")
+    attached.embed(draft, name, lambda: _document(part, name, depth))
 
 
 def _document(part: EmailMessage, name: str, depth: int) -> Document:
-    from appliance.formats import PARSERS  # the table this file is a row of
-
-    if depth >= _DEPTH:
+    if depth >= attached.DEPTH:
         raise TooLarge("添付の入れ子が深すぎます")
     if part.get_content_type() == "message/rfc822":
         inner = part.get_payload()
@@ -185,14 +174,10 @@ def _document(part: EmailMessage, name: str, depth: int) -> Document:
             raise Unreadable("転送されたメールが空です")
         return _parse(message.as_bytes(policy=email.policy.compat32), depth + 1)
     data = part.get_payload(decode=True)
-    if not isinstance(data, bytes) or not data:
-        raise Unreadable("中身が空です")
-    kind = kinds.identify(io.BytesIO(data), name)
-    if kind == "message/rfc822":
+    data = data if isinstance(data, bytes) else b""
+    if kinds.identify(io.BytesIO(data), name) == "message/rfc822":
         return _parse(data, depth + 1)
-    if kind not in PARSERS:
-        raise Unreadable(f"この形式には対応していません ({kind})")
-    return PARSERS[kind](io.BytesIO(data))
+    return attached.document(data, name)
 
 
 def _file_name(part: EmailMessage) -> str:
@@ -201,4 +186,4 @@ def _file_name(part: EmailMessage) -> str:
     except Exception:  # noqa: BLE001 (the header parser raises many things over broken headers)
         name = "名前不明"
     name = _bytes_of_some_charset(name) if _RAW.search(name) else name
-    return one_line(name.replace("/", "_").replace("\\", "_"))[:120]
+    return attached.file_name(name)

@@ -39,7 +39,7 @@ FAMILIES = {
     "csv": ("text/csv",),
     "data": ("application/json", "application/xml", "application/x-ipynb+json"),
     "text": ("text/plain",),
-    "mail": ("message/rfc822", "application/mbox"),
+    "mail": ("message/rfc822", "application/mbox", "application/vnd.ms-outlook"),
 }
 
 
