@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import BinaryIO
 
 from appliance.formats import (
+    archive,
     book,
     data,
     mail,
@@ -29,6 +30,7 @@ from appliance.formats.kinds import (
     DOCX,
     ENCRYPTED,
     EPUB,
+    GZIP,
     JSON,
     MBOX,
     MSG,
@@ -41,9 +43,11 @@ from appliance.formats.kinds import (
     PPT,
     PPTX,
     RTF,
+    TAR,
     XLS,
     XLSX,
     XML,
+    ZIP,
     detect,
     identify,
 )
@@ -72,6 +76,9 @@ PARSERS: dict[str, Callable[[BinaryIO], Document]] = {
     "message/rfc822": mail.parse,
     MBOX: mail.parse_box,
     MSG: outlook.parse,
+    ZIP: archive.parse_zip,
+    TAR: archive.parse_tar,
+    GZIP: archive.parse_gzip,
     ENCRYPTED: refused.encrypted,
     OLE: refused.unknown_office,
 }

@@ -1,29 +1,45 @@
-"""What is attached to a mail, as a part of its text: whatever format it is in."""
+"""Files inside files (attachments, members of an archive), whatever format they are in."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+import unicodedata
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
-from appliance.errors import PasswordNeeded, TooLarge, Unreadable
+from appliance.errors import TooLarge, Unreadable
 from appliance.formats import kinds
 from appliance.formats.draft import Draft, one_line
 from appliance.types import Document
 
-DEPTH = 5  # of mails inside mails
+_DEPTH = 5  # of files inside files
+_inside = [0]  # how deep this process is: it reads one file at a time
 
 
-def embed(draft: Draft, name: str, read: Callable[[], Document]) -> None:
-    """One that cannot be read is a problem of the mail, which is not lost for it."""
-    draft.blank()
-    draft.mark(f"添付: {name}", "part")
-    draft.line(f"添付: {name}")
+@contextmanager
+def inside() -> Iterator[None]:
+    """One deeper. Raises TooLarge where that is too deep: a file may hold itself."""
+    if _inside[0] >= _DEPTH:
+        raise TooLarge("添付の入れ子が深すぎます")
+    _inside[0] += 1
     try:
-        draft.embed(read())
-    except (Unreadable, TooLarge, PasswordNeeded) as error:
-        draft.problems.append(f"添付「{name}」: {error}")
-    except Exception as error:  # noqa: BLE001 (a broken attachment must not lose the mail)
-        draft.problems.append(f"添付「{name}」を解析できません ({type(error).__name__})")
+        yield
+    finally:
+        _inside[0] -= 1
+
+
+def embed(draft: Draft, name: str, label: str, read: Callable[[], Document]) -> None:
+    """One that cannot be read is a problem of what holds it, which is not lost for it."""
+    draft.blank()
+    draft.mark(label, "part")
+    draft.line(label)
+    try:
+        with inside():
+            draft.embed(read())
+    except (Unreadable, TooLarge) as error:
+        draft.problems.append(f"「{name}」: {error}")
+    except Exception as error:  # noqa: BLE001 (a broken part must not lose the whole)
+        draft.problems.append(f"「{name}」を解析できません ({type(error).__name__})")
 
 
 def document(data: bytes, name: str) -> Document:
@@ -38,4 +54,6 @@ def document(data: bytes, name: str) -> Document:
 
 
 def file_name(said: str) -> str:
-    return one_line(said.replace("/", "_").replace("\\", "_").replace("\x00", ""))[:120]
+    """A name to be shown: one line, no path."""
+    said = "".join(c for c in said if unicodedata.category(c) not in ("Cf", "Cc", "Cs", "Co"))
+    return one_line(said.replace("/", "_").replace("\\", "_"))[:120]

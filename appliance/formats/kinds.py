@@ -11,7 +11,7 @@ from typing import BinaryIO
 from appliance.errors import Unreadable
 from appliance.formats.compound import Compound
 
-EDITION = "4"  # another one tries every file again that could not be read: raise it with a format
+EDITION = "5"  # another one tries every file again that could not be read: raise it with a format
 HEAD_BYTES = 65_536
 _OOXML = "application/vnd.openxmlformats-officedocument."
 DOCX, XLSX, PPTX = (
@@ -34,7 +34,8 @@ XLS, OLE, ENCRYPTED = (
     "application/x-ole-storage",
     "application/encrypted",
 )
-PDF, ZIP = "application/pdf", "application/zip"
+PDF, ZIP, TAR = "application/pdf", "application/zip", "application/x-tar"
+GZIP = "application/gzip"
 _SAID_BYTES = 100
 _MEMBERS = ((b"word/", DOCX), (b"xl/", XLSX), (b"ppt/", PPTX))
 _NAMED = re.compile(
@@ -53,7 +54,9 @@ _MAGIC = (
     (b"{\\rtf", RTF),
     (b"7z\xbc\xaf\x27\x1c", "application/x-7z-compressed"),
     (b"Rar!", "application/vnd.rar"),
-    (b"\x1f\x8b", "application/gzip"),
+    (b"\x1f\x8b", GZIP),
+    (b"BZh", TAR),
+    (b"\xfd7zXZ\x00", TAR),
     (b"\x7fELF", "application/x-executable"),
     (b"MZ\x90", "application/x-executable"),
     (b"SQLite format 3\x00", "application/vnd.sqlite3"),
@@ -84,6 +87,8 @@ def detect(head: bytes, name: str = "") -> str:
         return _named(head) or next((kind for member, kind in _MEMBERS if member in head), ZIP)
     if head.startswith(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"):
         return OLE
+    if head[257:262] == b"ustar":
+        return TAR
     for magic, kind in _MAGIC:
         if head.startswith(magic):
             return kind

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import email.policy
 import email.utils
-import io
 import re
 from collections.abc import Iterator
 from email.message import EmailMessage, Message
@@ -15,7 +14,7 @@ from email.parser import BytesParser
 from typing import BinaryIO, cast
 
 from appliance.errors import TooLarge, Unreadable
-from appliance.formats import attached, charset, kinds, web
+from appliance.formats import attached, charset, web
 from appliance.formats.draft import Draft, one_line
 from appliance.types import Document
 
@@ -29,7 +28,7 @@ _RAW = re.compile("[\udc80-\udcff\x1b]")
 
 
 def parse(stream: BinaryIO) -> Document:
-    return _parse(stream.read(), depth=0)
+    return _parse(stream.read())
 
 
 def parse_box(stream: BinaryIO) -> Document:
@@ -38,7 +37,7 @@ def parse_box(stream: BinaryIO) -> Document:
     mails = _FROM.split(stream.read())[1:]
     for number, data in enumerate(mails[:_MAILS], 1):
         try:
-            one = _parse(data, depth=0)
+            one = _parse(data)
         except (Unreadable, TooLarge) as error:
             draft.problems.append(f"{number} 通目: {error}")
             continue
@@ -50,7 +49,7 @@ def parse_box(stream: BinaryIO) -> Document:
     return draft.document()
 
 
-def _parse(data: bytes, depth: int) -> Document:
+def _parse(data: bytes) -> Document:
     blank = re.search(rb"\r?\n\r?\n", data[: _HEAD_BYTES + 4])
     if blank is None and len(data) > _HEAD_BYTES:
         raise TooLarge("メールのヘッダーが大きすぎます")
@@ -68,7 +67,7 @@ def _parse(data: bytes, depth: int) -> Document:
         draft.blank()
     for part in parts:
         if _is_attached(part):
-            _attachment(draft, part, depth)
+            _attachment(draft, part)
     return draft.document(subject)
 
 
@@ -154,30 +153,25 @@ def _text(part: EmailMessage) -> str:
         return ""
 
 
-def _attachment(draft: Draft, part: EmailMessage, depth: int) -> None:
+def _attachment(draft: Draft, part: EmailMessage) -> None:
     name = _file_name(part) or (
         "転送メール.eml" if part.get_content_maintype() == "message" else ""
     )
     kind = part.get_content_maintype()
     if not name and kind in ("image", "application"):
         return  # a picture in the signature, a signature
-    attached.embed(draft, name, lambda: _document(part, name, depth))
+    attached.embed(draft, name, f"添付: {name}", lambda: _document(part, name))
 
 
-def _document(part: EmailMessage, name: str, depth: int) -> Document:
-    if depth >= attached.DEPTH:
-        raise TooLarge("添付の入れ子が深すぎます")
+def _document(part: EmailMessage, name: str) -> Document:
     if part.get_content_type() == "message/rfc822":
         inner = part.get_payload()
         message = inner[0] if isinstance(inner, list) and inner else inner
         if not isinstance(message, Message):
             raise Unreadable("転送されたメールが空です")
-        return _parse(message.as_bytes(policy=email.policy.compat32), depth + 1)
+        return _parse(message.as_bytes(policy=email.policy.compat32))
     data = part.get_payload(decode=True)
-    data = data if isinstance(data, bytes) else b""
-    if kinds.identify(io.BytesIO(data), name) == "message/rfc822":
-        return _parse(data, depth + 1)
-    return attached.document(data, name)
+    return attached.document(data if isinstance(data, bytes) else b"", name)
 
 
 def _file_name(part: EmailMessage) -> str:

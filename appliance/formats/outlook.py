@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone
 from typing import BinaryIO
 
-from appliance.errors import TooLarge, Unreadable
+from appliance.errors import Unreadable
 from appliance.formats import attached, charset, rtf, web
 from appliance.formats.compound import Compound, longs, shorts
 from appliance.formats.draft import Draft, one_line
@@ -33,15 +33,13 @@ _EPOCH = datetime(1601, 1, 1, tzinfo=UTC)
 
 def parse(stream: BinaryIO) -> Document:
     try:
-        return _write(Compound(stream), "", 0)
+        return _write(Compound(stream), "")
     except (struct.error, IndexError) as error:
         raise Unreadable(f"Outlook のメールとして壊れています ({error})") from None
 
 
-def _write(file: Compound, at: str, depth: int) -> Document:
+def _write(file: Compound, at: str) -> Document:
     """The mail whose properties lie in the folder `at`."""
-    if depth >= attached.DEPTH:
-        raise TooLarge("添付の入れ子が深すぎます")
     draft = Draft()
     subject = one_line(_text(file, at, _SUBJECT))
     sender, address = _text(file, at, _SENDER), _text(file, at, _ADDRESS)
@@ -58,7 +56,7 @@ def _write(file: Compound, at: str, depth: int) -> Document:
     draft.blank()
     draft.embed(_body(file, at))
     for folder in _attachments(file, at)[:_ATTACHMENTS]:
-        _attach(draft, file, folder, depth)
+        _attach(draft, file, folder)
     return draft.document(subject)
 
 
@@ -84,16 +82,17 @@ def _attachments(file: Compound, at: str) -> list[str]:
     return sorted(folders)
 
 
-def _attach(draft: Draft, file: Compound, folder: str, depth: int) -> None:
+def _attach(draft: Draft, file: Compound, folder: str) -> None:
     at = f"{folder}/"
     inner = f"{at}__substg1.0_{_DATA:04X}000D/"
     said = _text(file, at, _NAME) or _text(file, at, _SHORT_NAME)
     if any(name.startswith(inner) for name in file.names):
         name = attached.file_name(said or _text(file, inner, _SUBJECT) or "転送メール.msg")
-        attached.embed(draft, name, lambda: _write(file, inner, depth + 1))
+        attached.embed(draft, name, f"添付: {name}", lambda: _write(file, inner))
     elif said:  # without a name it is a picture in the text
         name = attached.file_name(said)
-        attached.embed(draft, name, lambda: attached.document(_bytes(file, at, _DATA), name))
+        data = _bytes(file, at, _DATA)
+        attached.embed(draft, name, f"添付: {name}", lambda: attached.document(data, name))
 
 
 # --- properties -------------------------------------------------------------------

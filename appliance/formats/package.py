@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 
 from lxml import etree
 
-from appliance.errors import TooLarge, Unreadable
+from appliance.errors import PasswordNeeded, TooLarge, Unreadable
 
 MACROS = "マクロが含まれています (実行せず、本文だけを読みました)"
 _BROKEN = (
@@ -118,7 +118,7 @@ def open_zip(stream: BinaryIO) -> zipfile.ZipFile:
     end = -1
     for member in sorted(members, key=lambda m: m.header_offset):
         if member.flag_bits & 1:
-            raise Unreadable("ZIP の中身が暗号化されています")
+            raise PasswordNeeded("パスワードが必要です")
         if member.header_offset < end:
             raise Unreadable("ZIP の中身が重なり合っています")
         end = member.header_offset + 30 + member.compress_size

@@ -38,6 +38,7 @@ FAMILIES = {
     "markdown": ("text/markdown",),
     "csv": ("text/csv",),
     "data": ("application/json", "application/xml", "application/x-ipynb+json"),
+    "archive": ("application/zip", "application/x-tar", "application/gzip"),
     "text": ("text/plain",),
     "mail": ("message/rfc822", "application/mbox", "application/vnd.ms-outlook"),
 }

@@ -1107,7 +1107,7 @@ export interface components {
              * Types
              * @default []
              */
-            types: ("pdf" | "word" | "excel" | "powerpoint" | "web" | "book" | "markdown" | "csv" | "data" | "text" | "mail")[];
+            types: ("pdf" | "word" | "excel" | "powerpoint" | "web" | "book" | "markdown" | "csv" | "data" | "archive" | "text" | "mail")[];
             /**
              * Modified From
              * @description Changed on that day, or later.
@@ -1132,7 +1132,7 @@ export interface components {
              */
             sources: string[];
             /** Types */
-            types: ("pdf" | "word" | "excel" | "powerpoint" | "web" | "book" | "markdown" | "csv" | "data" | "text" | "mail")[];
+            types: ("pdf" | "word" | "excel" | "powerpoint" | "web" | "book" | "markdown" | "csv" | "data" | "archive" | "text" | "mail")[];
         };
         /** Found */
         Found: {

@@ -21,6 +21,7 @@ const FAMILY: Readonly<Record<Family, TextKey>> = {
   markdown: "familyMarkdown",
   csv: "familyCsv",
   data: "familyData",
+  archive: "familyArchive",
   text: "familyText",
   mail: "familyMail",
 };

@@ -242,6 +242,7 @@ const TEXT = {
   familyMarkdown: ["Markdown", "Markdown"],
   familyCsv: ["CSV", "CSV"],
   familyData: ["データ（JSON・XMLなど）", "Data (JSON, XML, …)"],
+  familyArchive: ["圧縮ファイル", "Archive"],
   familyText: ["テキスト", "Text"],
   familyMail: ["メール", "Mail"],
   passagesRead: ["参照した資料", "Passages consulted"],
