@@ -18,7 +18,7 @@ from lxml import etree
 from appliance.errors import PasswordNeeded, TooLarge, Unreadable
 
 MACROS = "マクロが含まれています (実行せず、本文だけを読みました)"
-_BROKEN = (
+BROKEN = (  # what reading a torn zip raises
     zipfile.BadZipFile,
     zlib.error,
     NotImplementedError,
@@ -62,7 +62,7 @@ class Package:
                 data = member.read(_XML_BYTES + 1)
         except KeyError:
             raise Unreadable(f"部品 {part} がありません") from None
-        except _BROKEN as error:
+        except BROKEN as error:
             raise Unreadable(f"部品 {part} が壊れています ({error})") from None
         if len(data) > _XML_BYTES:
             raise TooLarge(f"部品 {part} が大きすぎます")

@@ -1,22 +1,22 @@
-"""Excel (.xlsx, .xlsm, .xls): the values last saved, row by row; nothing is calculated.
+"""Excel (.xlsx, .xlsm, .xlsb, .xls): the values last saved, row by row; nothing is calculated.
 
-Each sheet is a section, each row a place to open. In a table the rows name their
-columns; elsewhere (forms, 方眼紙) a row is its cells with bars between.
+Each sheet is a section, each row a place to open. Values are given as their cells show them (5%,
+¥12,000, 令和6年4月1日), but in .xls and .xlsb; comments and text boxes too.
 """
 
 from __future__ import annotations
 
 import io
 import re
-import zipfile
 from datetime import date, datetime, time, timedelta
 from typing import Any, BinaryIO
 
 import python_calamine
 
 from appliance.errors import PasswordNeeded, TooLarge, Unreadable
+from appliance.formats import cells, looks
 from appliance.formats.draft import Draft, one_line
-from appliance.formats.package import Package, open_zip
+from appliance.formats.package import BROKEN, Package, open_zip
 from appliance.formats.rows import write_rows
 from appliance.types import Document
 
@@ -28,13 +28,17 @@ _CELL = re.compile(rb'<(?:\w+:)?c [^>]{0,200}?r="([A-Z]{1,3})([0-9]{1,7})"')
 def parse(stream: BinaryIO) -> Document:
     draft = Draft(tabular=True)
     data = stream.read()
+    found: dict[str, looks.Look] = {}
     if data.startswith(b"PK"):
-        draft.problems += Package(io.BytesIO(data)).problems()
+        package = Package(io.BytesIO(data))
+        draft.problems += package.problems()
         _refuse_bombs(data)
+        if package.main().endswith(".xml"):  # .xlsb keeps them in a form of its own
+            found = looks.read(package)
     try:
         book = python_calamine.CalamineWorkbook.from_filelike(io.BytesIO(data))
         for name in book.sheet_names:
-            _sheet(draft, name, book)
+            _sheet(draft, name, book, found.get(name, looks.Look()))
     except python_calamine.PasswordError:
         raise PasswordNeeded("パスワードが必要です") from None
     except (python_calamine.CalamineError, ValueError, OSError) as error:
@@ -42,7 +46,11 @@ def parse(stream: BinaryIO) -> Document:
     return draft.document()
 
 
-def _sheet(draft: Draft, name: str, book: Any) -> None:
+def _sheet(draft: Draft, name: str, book: Any, look: looks.Look) -> None:
+    if look.hidden:
+        draft.problems.append(f"シート「{name}」は非表示です (中身は読みました)")
+    if look.hidden_rows:
+        draft.problems.append(f"シート「{name}」に非表示の行か列があります (中身は読みました)")
     sheet = book.get_sheet_by_name(name)
     if sheet.end is None:
         return
@@ -50,8 +58,17 @@ def _sheet(draft: Draft, name: str, book: Any) -> None:
     if height * width > _CELLS:
         draft.problems.append(f"シート「{name}」は大きすぎるため読んでいません")
         return
-    rows = [[_shown(v) for v in row] for row in sheet.to_python(skip_empty_area=False)]
+    values = sheet.to_python(skip_empty_area=False)
+    rows = [[_shown(v) for v in row] for row in values]
+    for (r, c), code in look.codes.items():
+        if r < height and c < width and (text := cells.shown(values[r][c], code)) is not None:
+            rows[r][c] = text
+    for (r, c), said in look.comments.items():
+        if r < height and c < width and said:
+            rows[r][c] += f"（コメント: {said}）"
     write_rows(draft, name, [(n, row) for n, row in enumerate(rows) if any(row)])
+    for line in look.boxes:
+        draft.line(line)
 
 
 def _shown(value: Any) -> str:
@@ -86,7 +103,7 @@ def _refuse_bombs(data: bytes) -> None:
                     rows, columns = _extent(member)
                 if rows * columns > _CELLS:
                     raise TooLarge(f"表が大きすぎます ({rows:,} 行 × {columns:,} 列)")
-    except (zipfile.BadZipFile, EOFError, NotImplementedError) as error:
+    except BROKEN as error:
         raise Unreadable(f"ファイルが壊れています ({error})") from None
 
 
@@ -96,13 +113,6 @@ def _extent(member: Any) -> tuple[int, int]:
     while block := member.read(_BLOCK):
         for found in _CELL.finditer(rest + block):
             rows = max(rows, int(found[2]))
-            columns = max(columns, _index(found[1]))
+            columns = max(columns, looks.column(found[1]))
         rest = block[-256:]
     return rows, columns
-
-
-def _index(column: bytes) -> int:
-    index = 0
-    for letter in column:
-        index = index * 26 + letter - 64
-    return index

@@ -1,7 +1,8 @@
 """Writes the binary files beside it, the same bytes every time: `python tests/corpus/build.py`.
 
 Small files with what goes wrong in real ones; the tests say what each is for. LibreOffice 7.4 made
-some more, and no two of its runs give the same bytes: 手引き.odt and 一覧.ods from `sources/`, 手引き.rtf and 手引き.doc from
+some more, and no two of its runs give the same bytes: 手引き.odt and 一覧.ods from `sources/`, 一覧.xlsx from
+the latter, 手引き.rtf and 手引き.doc from
 the former, 提案.odp, 提案.ppt, 規程.doc and 規程.epub from the files written here (`soffice --headless --convert-to …`).
 """
 

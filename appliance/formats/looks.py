@@ -1,0 +1,116 @@
+"""How an Excel workbook (.xlsx) shows its cells: number formats, comments, text boxes, what is hidden.
+
+The values themselves are read elsewhere, by a faster reader that knows nothing of this.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from appliance.formats.cells import BUILT_IN
+from appliance.formats.draft import one_line
+from appliance.formats.package import Package, child, children, name, value
+
+_CELL = re.compile(rb'<(?:\w+:)?c (?=[^>]*?\br="([A-Z]{1,3})([0-9]{1,7})")[^>]*?\bs="([0-9]{1,5})"')
+_HIDDEN_ROW = re.compile(rb'<(?:\w+:)?(?:row|col) [^>]*?\bhidden="(?:1|true)"')
+_PLAIN_DATES = range(14, 23)  # Excel shows them as the reader's country does
+_COMMENT_CHARS = 1_000
+
+Place = tuple[int, int]  # row and column, from 0
+
+
+@dataclass
+class Look:
+    """Of one sheet."""
+
+    codes: dict[Place, str] = field(default_factory=dict)
+    comments: dict[Place, str] = field(default_factory=dict)
+    boxes: list[str] = field(default_factory=list)
+    hidden: bool = False
+    hidden_rows: bool = False
+
+
+def read(package: Package) -> dict[str, Look]:
+    """By the sheets' names."""
+    part = package.main()
+    related = package.related(part)
+    styles = next((t for kind, t in related.values() if kind == "styles"), "")
+    codes = dict(_codes(package, styles)) if package.has(styles) else {}
+    sheets = child(package.xml(part), "sheets")
+    looks = {}
+    for sheet in sheets if sheets is not None else ():
+        _, target = related.get(_relation(sheet), ("", ""))
+        if package.has(target):
+            look = _look(package, target, codes)
+            look.hidden = (value(sheet, "state") or "visible") != "visible"
+            looks[value(sheet, "name") or ""] = look
+    return looks
+
+
+def _codes(package: Package, styles: str) -> Iterator[tuple[int, str]]:
+    """Of each style that shows a value in a way of its own, its number format."""
+    root = package.xml(styles)
+    formats = child(root, "numFmts")
+    own = {
+        int(value(f, "numFmtId") or 0): value(f, "formatCode") or ""
+        for f in (formats if formats is not None else ())
+    }
+    cells = child(root, "cellXfs")
+    for n, cell in enumerate(children(cells, "xf") if cells is not None else ()):
+        number = int(value(cell, "numFmtId") or 0)
+        code = own.get(number, BUILT_IN.get(number, ""))
+        if code and number not in _PLAIN_DATES and code.lower() not in ("general", "@"):
+            yield n, code
+
+
+def _look(package: Package, part: str, codes: dict[int, str]) -> Look:
+    look = Look()
+    data = package.bytes(part)
+    look.hidden_rows = bool(_HIDDEN_ROW.search(data))
+    if codes:
+        for found in _CELL.finditer(data):
+            if code := codes.get(int(found[3])):
+                look.codes[int(found[2]) - 1, column(found[1]) - 1] = code
+    for kind, target in package.related(part).values():
+        if not package.has(target):
+            continue
+        if kind == "comments":
+            look.comments |= dict(_comments(package, target))
+        elif kind == "drawing":
+            look.boxes += _boxes(package, target)
+    return look
+
+
+def _comments(package: Package, part: str) -> Iterator[tuple[Place, str]]:
+    for comment in package.xml(part).iter():
+        found = re.fullmatch(r"([A-Z]{1,3})([0-9]{1,7})", value(comment, "ref") or "")
+        if name(comment) == "comment" and found:
+            text = one_line("".join(t.text or "" for t in comment.iter() if name(t) == "t"))
+            yield (int(found[2]) - 1, column(found[1].encode()) - 1), text[:_COMMENT_CHARS]
+
+
+def _boxes(package: Package, part: str) -> list[str]:
+    lines = []
+    for body in package.xml(part).iter():
+        if name(body) == "txBody":
+            paragraphs = (
+                "".join(t.text or "" for t in p.iter() if name(t) == "t")
+                for p in children(body, "p")
+            )
+            lines += [line for line in map(one_line, paragraphs) if line]
+    return lines
+
+
+def _relation(sheet: object) -> str:
+    attributes = getattr(sheet, "attrib", {})
+    return next((str(v) for k, v in attributes.items() if k.endswith("}id")), "")
+
+
+def column(letters: bytes) -> int:
+    """From 1."""
+    index = 0
+    for letter in letters:
+        index = index * 26 + letter - 64
+    return index
