@@ -1,7 +1,7 @@
 """Word (.docx, .docm): the body in order, with the numbers Word would have shown.
 
-Page headers and footers, deleted and hidden text are left out; footnotes come last. White or tiny
-text is read, and noted: nobody sees it.
+Page headers and footers, deleted and hidden text are left out, comments stand behind their
+paragraph, notes come last. White or tiny text is read, and noted: nobody sees it.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
 from appliance.formats import numerals
-from appliance.formats.draft import UNSEEN, UNSEEN_CHARS, Draft
+from appliance.formats.draft import UNSEEN, UNSEEN_CHARS, Draft, one_line
 from appliance.formats.package import Package, child, children, name, value
 from appliance.types import Document
 
+_NOTES = {"footnoteReference": "注", "endnoteReference": "文末注"}
 _TINY = 6  # half points
 _SKIP = {"Fallback", "del", "moveFrom", "rt", "instrText", "delText", "pPr", "rPr", "sectPr"}
 _BLOCKS = {"sdt", "sdtContent", "ins", "moveTo", "customXml", "smartTag"}
@@ -73,16 +74,21 @@ def parse(stream: BinaryIO) -> Document:
     parts = {kind: target for kind, target in related.values() if package.has(target)}
     styles = _styles(package.xml(parts["styles"])) if "styles" in parts else {}
     numbers = _numbers(package.xml(parts["numbering"])) if "numbering" in parts else _Numbers()
+    said = _comments(package.xml(parts["comments"])) if "comments" in parts else {}
     draft = Draft()
     draft.problems += package.problems()
     title = package.title()
     body = child(package.xml(part), "body")
+    notes = {k: package.xml(parts[f"{k}s"]) for k in ("footnote", "endnote") if f"{k}s" in parts}
+    for kind, root in notes.items():
+        _renumber(body, root, kind)
     for block in _blocks(body) if body is not None else ():
         if name(block) == "tbl":
-            draft.table(list(_rows(block)))
+            draft.table(list(_rows(block, said)))
             draft.blank()
             continue
         text, style = _paragraph(block, styles, numbers)
+        text += _said(block, said)
         if not text.strip():
             draft.blank()
         elif style.title:
@@ -94,8 +100,8 @@ def parse(stream: BinaryIO) -> Document:
             draft.line(text)
     if body is not None and any(_unseen(run) for run in body.iter() if name(run) == "r"):
         draft.problems.append(UNSEEN)
-    if "footnotes" in parts:
-        _notes(draft, package.xml(parts["footnotes"]))
+    for kind, root in notes.items():
+        _notes(draft, root, kind)
     return draft.document(title)
 
 
@@ -150,8 +156,8 @@ def _runs(element: Any) -> Iterator[str]:
             yield "\n"
         elif tag == "noBreakHyphen":
             yield "-"
-        elif tag == "footnoteReference":
-            yield f"（注{value(part, 'id')}）"
+        elif tag in _NOTES:
+            yield f"（{_NOTES[tag]}{value(part, 'id')}）"
         elif tag == "txbxContent":
             yield "\n" + "\n".join("".join(_runs(p)) for p in part.iter() if name(p) == "p") + "\n"
         else:
@@ -188,13 +194,13 @@ def _shaded(element: Any) -> bool:
     return False
 
 
-def _rows(table: Any) -> Iterator[list[str]]:
+def _rows(table: Any, said: dict[str, str]) -> Iterator[list[str]]:
     for row in _within(table, "tr"):
         cells = []
         for cell in _within(row, "tc"):
             merged = child(cell, "tcPr", "vMerge")
             follows = merged is not None and value(merged) != "restart"
-            cells.append("" if follows else " ".join(_cell(cell)))
+            cells.append("" if follows else " ".join(_cell(cell)) + _said(cell, said))
         yield cells
 
 
@@ -211,15 +217,48 @@ def _cell(cell: Any) -> Iterator[str]:
         if name(block) == "p":
             yield "".join(_runs(block)).strip()
         else:
-            yield " / ".join(" ".join(row) for row in _rows(block))
+            yield " / ".join(" ".join(row) for row in _rows(block, {}))
 
 
-def _notes(draft: Draft, root: Any) -> None:
+def _renumber(body: Any, root: Any, kind: str) -> None:
+    """Notes count by their place; in the file they have numbers that nobody sees."""
+    shown: dict[str, str] = {}
+    references = body.iter() if body is not None else ()
+    for element in (e for e in references if name(e) == f"{kind}Reference"):
+        known = value(element, "id") or ""
+        _set_id(element, shown.setdefault(known, str(len(shown) + 1)))
+    for note in children(root, kind):
+        _set_id(note, shown.get(value(note, "id") or "", ""))
+
+
+def _set_id(element: Any, said: str) -> None:
+    for key in element.attrib:
+        if key.rsplit("}", 1)[-1] == "id":
+            element.set(key, said)
+
+
+def _notes(draft: Draft, root: Any, kind: str) -> None:
     draft.blank()
-    for note in children(root, "footnote"):
+    for note in children(root, kind):
         text = " ".join("".join(_runs(p)).strip() for p in children(note, "p"))
-        if value(note, "type") in (None, "normal") and text.strip():
-            draft.line(f"（注{value(note, 'id')}）{text.strip()}")
+        if value(note, "id") and text.strip():  # what nobody refers to draws a line, or is lost
+            draft.line(f"（{_NOTES[f'{kind}Reference']}{value(note, 'id')}）{text.strip()}")
+
+
+def _comments(root: Any) -> dict[str, str]:
+    """By their ids."""
+    return {
+        value(note, "id") or "": one_line(" ".join("".join(_runs(p)) for p in children(note, "p")))
+        for note in children(root, "comment")
+    }
+
+
+def _said(block: Any, comments: dict[str, str]) -> str:
+    """The comments on a paragraph or a cell."""
+    if not comments:
+        return ""
+    ids = (value(e, "id") or "" for e in block.iter() if name(e) == "commentReference")
+    return "".join(f"（コメント: {comments[i]}）" for i in ids if comments.get(i))
 
 
 def _styles(root: Any) -> dict[str, _Style]:
