@@ -1,4 +1,7 @@
-"""PDF: page by page through PDFium; running heads go, broken lines become paragraphs again."""
+"""PDF: page by page through PDFium; running heads go, broken lines become paragraphs again.
+
+Pages whose letters are garbled are left out: words that nobody wrote are worse than none.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ import pypdfium2
 
 from appliance.errors import PasswordNeeded, Unreadable
 from appliance.formats import structure
+from appliance.text.garbled import is_garbled
 from appliance.types import Document, Mark
 
 _PASSWORD = 4  # FPDF_ERR_PASSWORD
@@ -50,15 +54,19 @@ def parse(stream: BinaryIO) -> Document:
         pdf_outline = _bookmarks(pdf)
     finally:
         pdf.close()
+    garbled = [n for n, lines in enumerate(pages, 1) if is_garbled("\n".join(lines))]
+    pages = [[] if n in garbled else lines for n, lines in enumerate(pages, 1)]
     pages = _without_running_heads(pages)
-    empty = [n for n, lines in enumerate(pages, 1) if not any(lines)]
+    empty = [n for n, lines in enumerate(pages, 1) if not any(lines) and n not in garbled]
     if len(empty) == len(pages):
         raise Unreadable("テキストがありません (画像のみの PDF です。OCR が必要です)")
+    if len(empty) + len(garbled) == len(pages):
+        raise Unreadable("文字が化けています (フォントに文字の情報がありません。OCR が必要です)")
+    if garbled:
+        problems.append(f"p. {_ranges(garbled)} の文字が化けているため読んでいません")
     if empty:
         problems.append(f"p. {_ranges(empty)} にテキストがありません (画像のみ)")
     text, starts = _flow(pages)
-    if text.count("\ufffd") * 5 > len(text):
-        problems.append("文字に変換できない部分が多くあります (フォントの情報が不足しています)")
     marks = [Mark(at, f"p. {n}", "page", n) for n, at in enumerate(starts, 1) if at < len(text)]
     outline = _outline(pdf_outline, text, starts)
     lines = {text.rfind("\n", 0, m.start) + 1 for m in outline}

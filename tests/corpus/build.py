@@ -4,6 +4,7 @@ Small files with what goes wrong in real ones; the tests say what each is for. L
 some more, and no two of its runs give the same bytes: 手引き.odt and 一覧.ods from `sources/`, 一覧.xlsx from
 the latter, 手引き.rtf, .doc and .docx from
 the former, 提案.odp, 提案.ppt, 規程.doc and 規程.epub from the files written here (`soffice --headless --convert-to …`).
+Chromium printed 化け.html; in 文字化け.pdf `/ToUnicode` became `/NoUnicode`, 一部文字化け.pdf has the page both ways.
 """
 
 from __future__ import annotations

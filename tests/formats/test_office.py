@@ -73,7 +73,9 @@ def test_word_notes_text_that_nobody_sees(parse, run: str, around: str, noted: b
 
 
 def test_word_notes_and_comments_as_libreoffice_wrote_them(parse, corpus: Path) -> None:
-    old, new = (parse((corpus / f"手引き.{e}").read_bytes(), f"手引き.{e}") for e in ("doc", "docx"))
+    old, new = (
+        parse((corpus / f"手引き.{e}").read_bytes(), f"手引き.{e}") for e in ("doc", "docx")
+    )
     assert "鍵は蔵番が持つ（注1）。\n合鍵は三本ある。（コメント: 本数を確かめること）" in new.text
     assert new.text.endswith("枠の中の注意書き\n\n（注1）夜間は守衛が持つ。")
     assert new.text.replace("\n", "") == old.text.replace("\n", "")

@@ -55,3 +55,13 @@ def test_a_torn_file_is_text_or_a_reason(parse, corpus: Path, cut: int) -> None:
     data = (corpus / "規程.pdf").read_bytes()[:cut]
     with pytest.raises(Unreadable):
         parse(data, "規程.pdf")
+
+
+def test_pages_without_a_map_of_their_letters_are_left_out(parse, corpus: Path) -> None:
+    document = parse((corpus / "一部文字化け.pdf").read_bytes(), "一部文字化け.pdf")
+    assert document.text.replace("\n", "") == (
+        "宿泊費の上限宿泊費は1泊12,000円を上限とする。上限をこえる宿泊費は、上限とする。"
+    )
+    assert document.problems == ("p. 2 の文字が化けているため読んでいません",)
+    with pytest.raises(Unreadable, match="化けて"):
+        parse((corpus / "文字化け.pdf").read_bytes(), "文字化け.pdf")
