@@ -1,10 +1,11 @@
-"""PowerPoint (.pptx): slides in their order, with titles, body, tables and speaker's notes."""
+"""PowerPoint (.pptx): slides in their order, with titles, body, tables, charts and speaker's notes."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
+from appliance.formats import charts
 from appliance.formats.draft import Draft, one_line, without_text
 from appliance.formats.package import Package, child, children, name, value
 from appliance.types import Document
@@ -41,6 +42,10 @@ def _slide(draft: Draft, package: Package, part: str, number: int) -> bool:
         if shape is title or _placeholder(shape) in ("sldNum", "dt", "ftr"):
             continue
         _shape(draft, shape)
+        for chart in (e for e in shape.iter() if name(e) == "chart"):
+            _, target = package.related(part).get(_relation(chart), ("", ""))
+            if package.has(target):
+                charts.write(draft, package, target)
     for kind, target in package.related(part).values():
         if kind == "notesSlide" and package.has(target):
             _notes(draft, package.xml(target))

@@ -199,3 +199,25 @@ def test_every_torn_office_file_is_text_or_a_reason(parse, corpus: Path, name: s
     for cut in range(200, len(data), len(data) // 6):
         with pytest.raises(Unreadable):
             parse(data[:cut], name)
+
+
+def test_the_numbers_of_a_chart(parse) -> None:
+    import pptx
+    from pptx.chart.data import CategoryChartData
+    from pptx.enum.chart import XL_CHART_TYPE
+    from pptx.util import Inches
+
+    deck = pptx.Presentation()
+    slide = deck.slides.add_slide(deck.slide_layouts[5])
+    slide.shapes.title.text = "売上"
+    data = CategoryChartData()
+    data.categories = ["4月", "5月"]
+    data.add_series("計画", (120, 130))
+    data.add_series("実績", (118.5, None))
+    frame = slide.shapes.add_chart(XL_CHART_TYPE.COLUMN_CLUSTERED, 0, 0, Inches(4), Inches(3), data)
+    frame.chart.has_title = True
+    frame.chart.chart_title.text_frame.text = "月別"
+    out = io.BytesIO()
+    deck.save(out)
+    text = parse(out.getvalue(), "売上.pptx").text
+    assert text == "売上\nグラフ: 月別\n計画 | 実績\n4月 | 120 | 118.5\n5月 | 130"
