@@ -9,6 +9,7 @@ from appliance.formats import (
     archive,
     book,
     data,
+    ichitaro,
     mail,
     markdown,
     old_slides,
@@ -32,6 +33,7 @@ from appliance.formats.kinds import (
     EPUB,
     GZIP,
     JSON,
+    JTD,
     MBOX,
     MSG,
     NOTEBOOK,
@@ -44,6 +46,7 @@ from appliance.formats.kinds import (
     PPTX,
     RTF,
     TAR,
+    XDW,
     XLS,
     XLSX,
     XML,
@@ -80,6 +83,8 @@ PARSERS: dict[str, Callable[[BinaryIO], Document]] = {
     TAR: archive.parse_tar,
     GZIP: archive.parse_gzip,
     ENCRYPTED: refused.encrypted,
+    JTD: ichitaro.parse,
+    XDW: refused.docuworks,
     OLE: refused.unknown_office,
 }
 

@@ -11,7 +11,7 @@ from typing import BinaryIO
 from appliance.errors import Unreadable
 from appliance.formats.compound import Compound
 
-EDITION = "5"  # another one tries every file again that could not be read: raise it with a format
+EDITION = "6"  # another one tries every file again that could not be read: raise it with a format
 HEAD_BYTES = 65_536
 _OOXML = "application/vnd.openxmlformats-officedocument."
 DOCX, XLSX, PPTX = (
@@ -23,10 +23,12 @@ _ODF = "application/vnd.oasis.opendocument."
 ODT, ODS, ODP = _ODF + "text", _ODF + "spreadsheet", _ODF + "presentation"
 JSON, NOTEBOOK, XML = "application/json", "application/x-ipynb+json", "application/xml"
 MBOX = "application/mbox"
-DOC, PPT, MSG = (
+DOC, PPT, MSG, JTD, XDW = (
     "application/msword",
     "application/vnd.ms-powerpoint",
     "application/vnd.ms-outlook",
+    "application/x-js-taro",
+    "application/vnd.fujifilm.docuworks",
 )
 EPUB, RTF = "application/epub+zip", "application/rtf"
 XLS, OLE, ENCRYPTED = (
@@ -43,7 +45,7 @@ _NAMED = re.compile(
 )  # the first member of a zip, stored
 _STREAMS = {
     "EncryptedPackage": ENCRYPTED, "Workbook": XLS, "Book": XLS, "WordDocument": DOC,
-    "PowerPoint Document": PPT, "__properties_version1.0": MSG,
+    "PowerPoint Document": PPT, "__properties_version1.0": MSG, "DocumentText": JTD,
 }  # fmt: skip
 _MAGIC = (
     (b"\x89PNG\r\n\x1a\n", "image/png"),
@@ -64,7 +66,7 @@ _MAGIC = (
 _ENDINGS = {
     ".md": "text/markdown", ".markdown": "text/markdown", ".csv": "text/csv", ".tsv": "text/csv",
     ".eml": "message/rfc822", ".json": JSON, ".jsonl": JSON, ".ndjson": JSON, ".geojson": JSON,
-    ".ipynb": NOTEBOOK,
+    ".ipynb": NOTEBOOK, ".xdw": XDW, ".xbd": XDW,
 }  # fmt: skip
 _HTML = re.compile(rb"<(?:!doctype\s+html|html[\s>])", re.IGNORECASE)
 _HTML_PART = re.compile(rb"<(?:head|body|title|meta|div|table|p|h1|script)[\s>/]", re.IGNORECASE)

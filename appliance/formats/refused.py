@@ -11,6 +11,10 @@ def encrypted(stream: BinaryIO) -> NoReturn:
     raise PasswordNeeded("パスワードが必要です")
 
 
+def docuworks(stream: BinaryIO) -> NoReturn:
+    raise Unreadable("DocuWorks 文書です (DocuWorks で PDF に変換して置いてください)")
+
+
 def unknown_office(stream: BinaryIO) -> NoReturn:
     raise Unreadable(
         "読めない種類の OLE 文書です (PDF か .docx・.xlsx・.pptx で保存し直してください)"

@@ -21,6 +21,7 @@ FAMILIES = {
         f"{_OFFICE}wordprocessingml.document",
         "application/msword",
         f"{_ODF}text",
+        "application/x-js-taro",
         "application/rtf",
     ),
     "excel": (

@@ -10,6 +10,7 @@ import pytest
 
 from appliance.errors import PasswordNeeded, TooLarge, Unreadable
 from appliance.formats import PARSERS, kinds
+from tests.formats.compounds import compound
 
 OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 
@@ -57,6 +58,22 @@ def test_a_locked_file_asks_for_its_password(parse, corpus: Path) -> None:
 def test_what_is_neither_says_what_to_do(parse) -> None:
     with pytest.raises(Unreadable, match="保存し直して"):
         parse(OLE + bytes(504) + "WordDocument".encode("utf-16-le"), "a.doc")
+
+
+def test_ichitaro_gives_its_letters_and_a_word_of_warning(parse) -> None:
+    text = "稟議書\r\x1c\x05\x00設備の更新について、\x1f\x02承認をお願いします。\r金額は480,000円です。"
+    document = parse(compound({"DocumentText": text.encode("utf-16-be")}), "稟議.jtd")
+    assert (
+        "稟議書\n設備の更新について、 承認をお願いします。\n金額は480,000円です。" in document.text
+    )
+    assert "元の文書で確かめて" in document.problems[0]
+    with pytest.raises(Unreadable, match="一太郎"):
+        parse(compound({"DocumentText": bytes(range(256)) * 20}), "稟議.jtd")
+
+
+def test_docuworks_says_what_to_do(parse) -> None:
+    with pytest.raises(Unreadable, match="PDF に変換"):
+        parse(b"\x60\x0e\x82\x03" + bytes(200), "図面.xdw")
 
 
 @pytest.mark.parametrize(
