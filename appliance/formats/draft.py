@@ -63,9 +63,7 @@ class Draft:
         """Another document's text here, its marks with it."""
         at = self._length
         self.line(document.text)
-        self._marks += [
-            Mark(m.start + at, m.label, m.kind, m.page, m.box, m.level) for m in document.marks
-        ]
+        self._marks += moved(document, at)
         self.problems += document.problems
 
     def document(self, title: str | None = None) -> Document:
@@ -76,6 +74,11 @@ class Draft:
         marks = [m for m in marks if m.start < len(text)]
         marks.sort(key=lambda m: m.start)
         return Document(text, tuple(marks), one_line(title or "") or None, tuple(self.problems))
+
+
+def moved(document: Document, by: int) -> list[Mark]:
+    """The marks of a document that begins there in another."""
+    return [Mark(m.start + by, m.label, m.kind, m.page, m.box, m.level) for m in document.marks]
 
 
 def one_line(text: str) -> str:

@@ -1,6 +1,7 @@
 """PDF: page by page through PDFium; running heads go, broken lines become paragraphs again.
 
-Pages whose letters are garbled are left out: words that nobody wrote are worse than none.
+Pages whose letters are garbled are left out: words that nobody wrote are worse than none. Comments
+and what was filled into forms end their page, attached files end the document.
 """
 
 from __future__ import annotations
@@ -9,17 +10,20 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import BinaryIO
 
 import pypdfium2
 
 from appliance.errors import PasswordNeeded, Unreadable
-from appliance.formats import structure
+from appliance.formats import attached, pdf_notes, structure
+from appliance.formats.draft import Draft, moved
 from appliance.text.garbled import is_garbled
 from appliance.types import Document, Mark
 
 _PASSWORD = 4  # FPDF_ERR_PASSWORD
 _BOOKMARKS = 5_000
+_ATTACHMENTS = 100
 _EDGE = 3  # lines at either end of a page that may be a running head
 _NOT_TEXT = re.compile("[\ufffe\uffff\ufeff\x02\xad\u200b]")
 _RADICALS = {c: unicodedata.normalize("NFKC", chr(c)) for c in range(0x2F00, 0x2FD6)}
@@ -49,7 +53,8 @@ def parse(stream: BinaryIO) -> Document:
             raise PasswordNeeded("パスワードが必要です") from None
         raise Unreadable(f"PDF が壊れています ({error})") from None
     try:
-        pages, problems = _pages(pdf)
+        pages, notes, problems = _pages(pdf)
+        attachments = _attachments(pdf)
         title = _title(pdf)
         pdf_outline = _bookmarks(pdf)
     finally:
@@ -66,32 +71,59 @@ def parse(stream: BinaryIO) -> Document:
         problems.append(f"p. {_ranges(garbled)} の文字が化けているため読んでいません")
     if empty:
         problems.append(f"p. {_ranges(empty)} にテキストがありません (画像のみ)")
+    pages = [
+        [*lines, "", *said] if said else lines for lines, said in zip(pages, notes, strict=True)
+    ]
     text, starts = _flow(pages)
     marks = [Mark(at, f"p. {n}", "page", n) for n, at in enumerate(starts, 1) if at < len(text)]
     outline = _outline(pdf_outline, text, starts)
     lines = {text.rfind("\n", 0, m.start) + 1 for m in outline}
     marks += [*outline, *structure.sections(text, lines)]
     marks.sort(key=lambda m: m.start)
-    return Document(text, tuple(marks), title, tuple(problems))
+    text, marks = _with(text, marks, attachments)
+    return Document(text, tuple(marks), title, (*problems, *attachments.problems))
 
 
-def _pages(pdf: pypdfium2.PdfDocument) -> tuple[list[list[str]], list[str]]:
-    """The lines of each page, in PDFium's order."""
+def _with(text: str, marks: list[Mark], attachments: Document) -> tuple[str, list[Mark]]:
+    if not attachments.text:
+        return text, marks
+    at = len(text) + 2
+    return f"{text}\n\n{attachments.text}", [*marks, *moved(attachments, at)]
+
+
+def _attachments(pdf: pypdfium2.PdfDocument) -> Document:
+    draft = Draft()
+    for n in range(min(pdf.count_attachments(), _ATTACHMENTS)):
+        try:
+            attachment = pdf.get_attachment(n)
+            name, data = attached.file_name(attachment.get_name()), bytes(attachment.get_data())
+        except (pypdfium2.PdfiumError, ValueError, UnicodeError) as error:
+            draft.problems.append(f"添付 {n + 1} を取り出せません ({error})")
+            continue
+        attached.embed(draft, name, f"添付: {name}", partial(attached.document, data, name))
+    return draft.document()
+
+
+def _pages(pdf: pypdfium2.PdfDocument) -> tuple[list[list[str]], list[list[str]], list[str]]:
+    """The lines of each page, in PDFium's order; what is written upon each; what went wrong."""
     pages: list[list[str]] = []
+    notes: list[list[str]] = []
     broken: list[int] = []
     for n in range(len(pdf)):
         try:
             page = pdf[n]
             text_page = page.get_textpage()
             text = text_page.get_text_range()
+            said = pdf_notes.lines(page)
             text_page.close()
             page.close()
         except pypdfium2.PdfiumError:
             broken.append(n + 1)
-            text = ""
+            text, said = "", []
+        notes.append(said)
         pages.append([_clean(line) for line in text.replace("\r\n", "\n").split("\n")])
     problems = [f"p. {_ranges(broken)} を読めません (ページが壊れています)"] if broken else []
-    return pages, problems
+    return pages, notes, problems
 
 
 def _clean(line: str) -> str:

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
+import pypdfium2
 import pytest
+from reportlab.pdfgen.canvas import Canvas
 
 from appliance.errors import PasswordNeeded, Unreadable
 
@@ -65,3 +68,23 @@ def test_pages_without_a_map_of_their_letters_are_left_out(parse, corpus: Path) 
     assert document.problems == ("p. 2 の文字が化けているため読んでいません",)
     with pytest.raises(Unreadable, match="化けて"):
         parse((corpus / "文字化け.pdf").read_bytes(), "文字化け.pdf")
+
+
+def test_comments_forms_and_attached_files(parse, corpus: Path) -> None:
+    out = io.BytesIO()
+    canvas = Canvas(out, invariant=1)
+    canvas.drawString(60, 760, "Travel request of the day, to be filled in and sent.")
+    canvas.textAnnotation("部長の承認を得ること", Rect=[100, 100, 120, 120], addtopage=1)
+    canvas.acroForm.textfield(name="Destination", value="Suwa plant", x=60, y=600)
+    canvas.save()
+    pdf = pypdfium2.PdfDocument(out.getvalue())
+    pdf.new_attachment("規程.docx").set_data((corpus / "規程.docx").read_bytes())
+    saved = io.BytesIO()
+    pdf.save(saved)
+    document = parse(saved.getvalue(), "申請.pdf")
+    assert document.text.startswith("Travel request of the day, to be filled in and sent.\n")
+    assert "（コメント: 部長の承認を得ること）" in document.text
+    assert "Destination: Suwa plant" in document.text
+    part = next(m for m in document.marks if m.kind == "part")
+    assert document.text[part.start :].startswith("添付: 規程.docx\n")
+    assert "終日 | 300円" in document.text
