@@ -116,3 +116,16 @@ def test_a_torn_archive_keeps_what_came_before(parse) -> None:
     assert "0.txt\nAAAA" in document.text and any("壊れ" in p for p in document.problems)
     with pytest.raises(Unreadable):
         parse(b"BZh9 nothing", "a.bz2")
+
+
+def test_links_and_devices_are_not_followed(parse) -> None:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as archive:
+        for name, kind in (("s", tarfile.SYMTYPE), ("h", tarfile.LNKTYPE), ("f", tarfile.FIFOTYPE)):
+            info = tarfile.TarInfo(name)
+            info.type, info.linkname = kind, "/etc/hostname"
+            archive.addfile(info)
+        info = tarfile.TarInfo("本物.txt")
+        info.size = 4
+        archive.addfile(info, io.BytesIO(b"text"))
+    assert [m.label for m in parse(out.getvalue(), "a.tar").marks] == ["本物.txt"]
