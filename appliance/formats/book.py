@@ -39,7 +39,7 @@ def parse(stream: BinaryIO) -> Document:
             posixpath.join(posixpath.dirname(at), urllib.parse.unquote(value(item, "href") or ""))
         )
         try:
-            text = charset.decode(package.bytes(part), "utf-8").text
+            text = charset.decode(package.read(part), "utf-8").text
             draft.embed(web.from_text(hidden.sub(r'hidden="" \g<0>', text)))
         except Unreadable as error:
             draft.problems.append(f"章「{posixpath.basename(part)}」: {error}")
@@ -60,7 +60,7 @@ def _contents(package: Package) -> str:
 def _hidden(package: Package) -> re.Pattern[str]:
     """Attributes of what is not shown."""
     sheets = (part for part in package.names if part.lower().endswith(".css"))
-    rules = (charset.decode(package.bytes(part), "utf-8").text for part in sheets)
+    rules = (charset.decode(package.read(part), "utf-8").text for part in sheets)
     classes = {found for rule in rules for found in _HIDDEN.findall(rule)}
     return re.compile(rf'class="(?:{"|".join(map(re.escape, sorted(classes))) or "(?!)"})"')
 

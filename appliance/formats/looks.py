@@ -67,10 +67,9 @@ def _codes(package: Package, styles: str) -> Iterator[tuple[int, str]]:
 
 def _look(package: Package, part: str, codes: dict[int, str]) -> Look:
     look = Look()
-    data = package.bytes(part)
-    look.hidden_rows = bool(_HIDDEN_ROW.search(data))
-    if codes:
-        for found in _CELL.finditer(data):
+    for data in package.blocks(part):
+        look.hidden_rows = look.hidden_rows or bool(_HIDDEN_ROW.search(data))
+        for found in _CELL.finditer(data) if codes else ():
             if code := codes.get(int(found[3])):
                 look.codes[int(found[2]) - 1, column(found[1]) - 1] = code
     for kind, target in package.related(part).values():

@@ -27,6 +27,7 @@ BROKEN = (  # what reading a torn zip raises
     ValueError,
     OSError,
 )
+_BLOCK = 1 << 20
 _MEMBERS = 20_000
 _TOTAL_BYTES = 1_000_000_000
 _XML_BYTES = 300_000_000
@@ -51,11 +52,11 @@ class Package:
     def xml(self, part: str) -> Any:
         """The root element of a part."""
         try:
-            return etree.fromstring(self.bytes(part), xml_parser())
+            return etree.fromstring(self.read(part), xml_parser())
         except etree.XMLSyntaxError as error:
             raise Unreadable(f"部品 {part} の XML が壊れています ({error.msg})") from None
 
-    def bytes(self, part: str) -> bytes:
+    def read(self, part: str) -> bytes:
         try:
             info = self._zip.getinfo(self._names[part.lower()])
             with self._zip.open(info) as member:
@@ -67,6 +68,20 @@ class Package:
         if len(data) > _XML_BYTES:
             raise TooLarge(f"部品 {part} が大きすぎます")
         return data
+
+    def blocks(self, part: str) -> Iterator[bytes]:
+        """A part of XML piece by piece, each ending before a tag: a sheet may be too large for memory."""
+        rest = b""
+        try:
+            with self._zip.open(self._names[part.lower()]) as member:
+                while data := member.read(_BLOCK):
+                    data = rest + data
+                    cut = data.rfind(b"<")
+                    yield data[: max(cut, 0)]
+                    rest = data[max(cut, 0) :][-_BLOCK:]
+        except (KeyError, *BROKEN) as error:
+            raise Unreadable(f"部品 {part} が壊れています ({error})") from None
+        yield rest
 
     def related(self, part: str) -> dict[str, tuple[str, str]]:
         """id -> (last word of the relation's type, target part) of what a part points to inside."""

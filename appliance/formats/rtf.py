@@ -125,9 +125,9 @@ def parse(stream: BinaryIO) -> Document:
 
 # --- what the tables at the front say ---------------------------------------------
 
-_FONT = re.compile(rb"\\f([0-9]{1,5})(?:\\[a-z]+-?[0-9]*|\{[^{}]*\})*?\\fcharset([0-9]{1,3})")
+_FONT = re.compile(rb"\\f([0-9]{1,5})(?:\\[a-z]+-?[0-9]*|\{[^{}]*\}){0,40}?\\fcharset([0-9]{1,3})")
 _STYLE = re.compile(
-    rb"\\s([0-9]{1,5})\b(?:[^{};]|\{[^{}]*\})*?(?:\\outlinelevel([0-8])\b|(?:heading|Heading) ([1-9]);)"
+    rb"\\s([0-9]{1,5})\b(?:[^{};]|\{[^{}]*\}){0,600}?(?:\\outlinelevel([0-8])\b|(?:heading|Heading) ([1-9]);)"
 )
 _COLOUR = re.compile(rb"\\red([0-9]{1,3})\\green([0-9]{1,3})\\blue([0-9]{1,3})")
 _BRACE = re.compile(rb"\\.|[{}]", re.DOTALL)
@@ -138,7 +138,7 @@ def _tables(reader: _Reader, data: bytes) -> None:
     page = _CODEPAGE.search(data, 0, 4096)
     if page:
         reader.encoding = charset.known(f"cp{int(page[1])}", reader.encoding)
-    for found in _FONT.finditer(data):
+    for found in _FONT.finditer(_group(data, b"{\\fonttbl")):
         reader.fonts[int(found[1])] = _CHARSETS.get(int(found[2]), "")
     for style in _STYLE.finditer(_group(data, b"{\\stylesheet")):
         level = int(style[2]) + 1 if style[2] else int(style[3] or 0)
