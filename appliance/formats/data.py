@@ -122,7 +122,7 @@ def _write(draft: Draft, value: Any, path: str, depth: int, left: list[int]) -> 
     if left[0] <= 0:
         return
     if depth > _DEPTH:
-        raise ValueError("入れ子が深すぎます")
+        raise Unreadable("入れ子が深すぎます")
     match value:
         case dict():
             flat = {k: v for k, v in value.items() if not isinstance(v, dict | list)}

@@ -116,7 +116,8 @@ def test_json_with_the_names_that_lead_to_a_value(parse) -> None:
     document = parse(lines, "a.jsonl")
     assert document.text == "件名: 一つ目\n\n件名: 二つ目"
     assert [m.label for m in document.marks] == ["1件目", "2件目"]
-    for bad in (b"{", b"[" * 100_000, b'{"a": 1} x'):
+    deep = b"[" * 80 + b"1" + b"]" * 80
+    for bad in (b"{", b"[" * 100_000, deep, b'{"a": 1} x'):
         with pytest.raises(Unreadable):
             parse(bad, "a.json")
 
