@@ -25,6 +25,7 @@ _MEMBERS = 2_000
 _MEMBER_BYTES = 100_000_000
 _TOTAL_BYTES = 500_000_000
 _NAME_CHARS = 200
+_PROBLEMS = 20  # that are told one by one
 _BLOCK = 512  # of a tar
 _ASIDE = ("__MACOSX/", ".DS_Store", "Thumbs.db", "desktop.ini")
 _BROKEN = (
@@ -88,6 +89,8 @@ def _document(members: Iterator[Member]) -> Document:
         if not count:
             raise Unreadable(f"書庫が壊れています ({error})") from None
         draft.problems.append(f"書庫が途中で壊れています ({error})")
+    if (more := len(draft.problems) - _PROBLEMS) > 0:
+        draft.problems[_PROBLEMS:] = [f"ほかに {more:,} 件の問題があります"]
     return draft.document()
 
 

@@ -110,6 +110,12 @@ def test_many_files_are_cut_with_a_word(parse) -> None:
     assert any("2,000 個より後" in p for p in document.problems)
 
 
+def test_many_files_that_cannot_be_read_are_counted(parse) -> None:
+    document = parse(packed(**{f"{n}.png": b"\x89PNG\r\n\x1a\n" for n in range(50)}), "a.zip")
+    assert len(document.problems) == 21 and "30 件" in document.problems[-1]
+    assert "49.png" in document.text  # its name can be found
+
+
 def test_a_torn_archive_keeps_what_came_before(parse) -> None:
     whole = tar("w", **{f"{n}.txt": bytes([65 + n]) * 20_000 for n in range(5)})
     document = parse(whole[: len(whole) // 2], "a.tar")
