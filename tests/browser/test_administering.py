@@ -128,7 +128,7 @@ def test_our_words_are_kept_and_nobody_undoes_anothers(desk: Desk) -> None:
     words = page.get_by_label("同じ意味の言葉")
     save = page.get_by_role("button", name="保存")
     expect(save).to_be_disabled()
-    words.fill("ひとつだけ")
+    words.fill("ＰＯ、po")  # one word, twice
     save.click()
     expect(page.get_by_role("alert")).to_contain_text("1行目")
     words.fill("泊費、宿泊費\nPO\t発注書")
