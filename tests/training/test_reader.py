@@ -35,10 +35,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def taught() -> list[groups.Group]:
     made = []
-    for n, (question, text, answer) in enumerate(PAIRS):
-        other = PAIRS[(n + 1) % len(PAIRS)][1]
+    for question, text, answer in PAIRS:
+        others = [t for _, t, _ in PAIRS if t != text]
         start = text.index(answer)
-        made.append(groups.Group(question, (other, text), 1, (start, start + len(answer))))
+        span = (start, start + len(answer))
+        made.append(groups.Group(question, (*others, text), len(others), span))
     return made
 
 
