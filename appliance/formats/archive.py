@@ -60,7 +60,8 @@ def parse_gzip(stream: BinaryIO) -> Document:
         raise Unreadable(f"書庫が壊れています ({error})") from None
     if len(data) > _MEMBER_BYTES:
         raise TooLarge("展開後の大きさが上限を超えています")
-    return attached.document(data, "")
+    with attached.inside():  # there is a file that holds itself
+        return attached.document(data, "")
 
 
 def _document(members: Iterator[Member]) -> Document:
@@ -77,7 +78,11 @@ def _document(members: Iterator[Member]) -> Document:
                     f"ファイルが多すぎるため、{_MEMBERS:,} 個より後を読んでいません"
                 )
                 break
-            data = read(min(_MEMBER_BYTES, left) + 1)
+            try:
+                data = read(min(_MEMBER_BYTES, left) + 1)
+            except _BROKEN as error:  # the others may be whole
+                draft.problems.append(f"「{name}」が壊れています ({error})")
+                continue
             left -= len(data)
             if left < 0:
                 raise TooLarge("展開後の大きさが上限を超えています")

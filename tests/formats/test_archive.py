@@ -110,6 +110,23 @@ def test_many_files_are_cut_with_a_word(parse) -> None:
     assert any("2,000 個より後" in p for p in document.problems)
 
 
+def test_a_torn_file_does_not_lose_the_others(parse) -> None:
+    whole = packed(**{"一.txt": "first" * 50, "二.txt": "second" * 50, "三.txt": "third" * 50})
+    at = whole.index("二.txt".encode()) + len("二.txt".encode())
+    torn = whole[:at] + bytes([whole[at] ^ 0xFF]) + whole[at + 1 :]
+    document = parse(torn, "a.zip")
+    assert "firstfirst" in document.text and "thirdthird" in document.text
+    assert "二.txt" in document.problems[0]
+
+
+def test_gzip_inside_gzip_ends(parse) -> None:
+    data = b"text"
+    for _ in range(30):
+        data = gzip.compress(data)
+    with pytest.raises(TooLarge, match="入れ子"):
+        parse(data, "a.gz")
+
+
 def test_many_files_that_cannot_be_read_are_counted(parse) -> None:
     document = parse(packed(**{f"{n}.png": b"\x89PNG\r\n\x1a\n" for n in range(50)}), "a.zip")
     assert len(document.problems) == 21 and "30 件" in document.problems[-1]
