@@ -294,8 +294,8 @@ const TEXT = {
   uploadDropActive: ["離すと追加します", "Release to add"],
   uploadChoose: ["ファイルを選ぶ", "Choose files"],
   uploadFormats: [
-    "PDF、Word、Excel、PowerPoint、HTML、Markdown、CSV、メール（eml）、テキスト",
-    "PDF, Word, Excel, PowerPoint, HTML, Markdown, CSV, mail (eml), text",
+    "PDF、Word、Excel、PowerPoint、LibreOffice、一太郎、HTML、Markdown、CSV、EPUB、メール（eml・msg）、圧縮ファイル（zip など）、テキスト",
+    "PDF, Word, Excel, PowerPoint, LibreOffice, Ichitaro, HTML, Markdown, CSV, EPUB, mail (eml, msg), archives (zip and others), text",
   ],
   uploadShare: ["共有する相手", "Share with"],
   uploadShareMe: ["自分だけ", "Only me"],
