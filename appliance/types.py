@@ -144,6 +144,19 @@ class Mark:
     level: int = 0  # depth of a heading, 1 the highest; 0 where there is none
 
 
+PageState = Literal["fine", "rotated", "empty", "scanned", "garbled"]
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What a page of a file is like, and where its text came from."""
+
+    number: int  # 1-based
+    state: PageState  # as its file has it: a garbled or scanned page has no usable text of its own
+    sure: float = 1.0  # 0 to 1, of the state
+    read: Literal["text", "ocr", "none"] = "text"  # what its text was taken from
+
+
 @dataclass(frozen=True, slots=True)
 class Document:
     """What a parser made of a file. Marks are sorted by `start`."""
@@ -152,6 +165,7 @@ class Document:
     marks: tuple[Mark, ...] = ()
     title: str | None = None  # the title the document gives itself
     problems: tuple[str, ...] = ()  # what was lost or doubtful, for the administrator
+    pages: tuple[Page, ...] = ()  # of a file that has pages, in order
 
 
 @dataclass(frozen=True, slots=True)

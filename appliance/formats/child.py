@@ -168,6 +168,7 @@ def _parse(source: int, name: str, parsers: Parsers, identify: Identify) -> dict
         "title": document.title,
         "problems": document.problems,
         "marks": [[m.start, m.label, m.kind, m.page, m.level] for m in document.marks],
+        "pages": [[p.number, p.state, p.sure, p.read] for p in document.pages],
     }
 
 

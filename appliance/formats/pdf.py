@@ -19,7 +19,7 @@ from appliance.errors import PasswordNeeded, Unreadable
 from appliance.formats import attached, pdf_notes, structure
 from appliance.formats.draft import Draft, moved
 from appliance.text.garbled import is_garbled
-from appliance.types import Document, Mark
+from appliance.types import Document, Mark, Page
 
 _PASSWORD = 4  # FPDF_ERR_PASSWORD
 _BOOKMARKS = 5_000
@@ -81,7 +81,14 @@ def parse(stream: BinaryIO) -> Document:
     marks += [*outline, *structure.sections(text, lines)]
     marks.sort(key=lambda m: m.start)
     text, marks = _with(text, marks, attachments)
-    return Document(text, tuple(marks), title, (*problems, *attachments.problems))
+    states = tuple(
+        Page(n, "garbled", read="none") if n in garbled
+        else Page(n, "scanned", read="none") if n in empty
+        else Page(n, "fine")
+        for n in range(1, len(pages) + 1)
+    )  # fmt: skip
+    problems += attachments.problems
+    return Document(text, tuple(marks), title, tuple(problems), states)
 
 
 def _with(text: str, marks: list[Mark], attachments: Document) -> tuple[str, list[Mark]]:

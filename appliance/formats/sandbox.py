@@ -35,13 +35,15 @@ from appliance.errors import (
     Unreadable,
 )
 from appliance.settings import Settings
-from appliance.types import Document, Mark, RawFile
+from appliance.types import Document, Mark, Page, RawFile
 
 _ROOT = Path(__file__).resolve().parents[2]
 _BLOCK = 1 << 20
 _START_S = 60.0
 _ANSWER_S = 10.0  # for the zygote to fork, or to say how a child ended
 _KINDS = frozenset(get_args(get_type_hints(Mark)["kind"]))
+_STATES, _READ = (frozenset(get_args(get_type_hints(Page)[name])) for name in ("state", "read"))
+_PAGES = 100_000
 _ERRORS = {"Unreadable": Unreadable, "PasswordNeeded": PasswordNeeded, "TooLarge": TooLarge}
 _UNSAFE = dict.fromkeys((*range(9), 11, 12, *range(14, 32), 127), " ")
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -354,7 +356,9 @@ def _believe(answer: bytes) -> tuple[Document, str]:
         marks = tuple(_mark(m, len(text)) for m in reply["marks"])
         if any(a.start > b.start for a, b in pairwise(marks)):
             raise ValueError("marks out of order")
-        return Document(text, marks, title or None, problems), _text(reply["media_type"])[:100]
+        pages = tuple(_page(row) for row in reply["pages"][:_PAGES])
+        document = Document(text, marks, title or None, problems, pages)
+        return document, _text(reply["media_type"])[:100]
     except (KeyError, TypeError, ValueError, IndexError, AttributeError, RecursionError):
         raise Unreadable("解析結果が正しくありません") from None
 
@@ -365,6 +369,14 @@ def _mark(row: Any, length: int) -> Mark:
     if not whole or not 0 <= start <= length or kind not in _KINDS:
         raise ValueError("not a mark")
     return Mark(start, _clean(_text(label))[:200], kind, page, None, max(0, min(level, 99)))
+
+
+def _page(row: Any) -> Page:
+    number, state, sure, read = row
+    whole = type(number) is int and number >= 1 and type(sure) in (int, float) and 0 <= sure <= 1
+    if not whole or state not in _STATES or read not in _READ:
+        raise ValueError("not a page")
+    return Page(number, state, float(sure), read)
 
 
 def _text(value: Any) -> str:

@@ -66,6 +66,10 @@ def test_pages_without_a_map_of_their_letters_are_left_out(parse, corpus: Path) 
         "宿泊費の上限宿泊費は1泊12,000円を上限とする。上限をこえる宿泊費は、上限とする。"
     )
     assert document.problems == ("p. 2 の文字が化けているため読んでいません",)
+    assert [(p.state, p.read) for p in document.pages[:2]] == [
+        ("fine", "text"),
+        ("garbled", "none"),
+    ]
     with pytest.raises(Unreadable, match="化けて"):
         parse((corpus / "文字化け.pdf").read_bytes(), "文字化け.pdf")
 

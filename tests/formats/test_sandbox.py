@@ -112,7 +112,10 @@ def test_a_file_that_kills_its_parser_twice_is_unreadable(text: Text, canary: st
     assert text("plain") == "plain\n"
 
 
-GOOD = {"media_type": "x", "text": "abc", "title": None, "problems": [], "marks": []}
+GOOD = {
+    "media_type": "x", "text": "abc", "title": None, "problems": [], "marks": [],
+    "pages": [[1, "scanned", 0.5, "none"]],
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -126,6 +129,9 @@ GOOD = {"media_type": "x", "text": "abc", "title": None, "problems": [], "marks"
         json.dumps(GOOD | {"marks": [[9, "l", "page", 1, 0]]}).encode(),
         json.dumps(GOOD | {"marks": [[-1, "l", "page", 1, 0]]}).encode(),
         json.dumps(GOOD | {"marks": [[0, "l", "door", 1, 0]]}).encode(),
+        json.dumps(GOOD | {"pages": [[0, "fine", 1, "text"]]}).encode(),
+        json.dumps(GOOD | {"pages": [[1, "odd", 1, "text"]]}).encode(),
+        json.dumps(GOOD | {"pages": [[1, "fine", 2, "text"]]}).encode(),
         json.dumps(GOOD | {"marks": [[2, "l", "page", 1, 0], [1, "l", "page", 2, 0]]}).encode(),
         b'{"text":' + b"[" * 100_000,
     ],
