@@ -67,7 +67,7 @@ def test_any_failed_statement_is_repaired_by_running_again(
     error: Callable[[str], BaseException],
 ) -> None:
     monkeypatch.setattr(worker, "AWAY_S", 0.0)
-    monkeypatch.setattr("appliance.ingest.schedule.LEASE_S", 0.2)
+    monkeypatch.setattr("appliance.ingest.schedule.LEASE_S", 0.05)
     for nth in count(1):
         folder = tmp_path / str(nth)
         folder.mkdir()
@@ -85,7 +85,7 @@ def test_any_failed_statement_is_repaired_by_running_again(
         finally:
             broken.dispose()
         site.whole()
-        time.sleep(0.25)
+        time.sleep(0.06)
         sources.run_now(engine, sources.all(engine)[0].id)
         assert work(site, engine), f"nobody could take over after statement {nth}: {failed}"
         site.settled()

@@ -71,16 +71,20 @@ def ask(company: Company, question: Golden) -> Result:
     return Result(question, rank, answer, seconds, leaks(company, question))
 
 
-def leaks(company: Company, question: Golden) -> list[str]:
-    """Who of the denied sees the document in search, in the answer or in their history."""
+def leaks(company: Company, question: Golden, answered: int | None = None) -> list[str]:
+    """Who of the denied sees the document in search, in the answer or in their history.
+
+    All of them search; where `answered` is given, only so many of them are answered too.
+    """
     seen = []
-    for user in question.denied:
+    for number, user in enumerate(question.denied):
         person = company.person(user)
         shown = str(person.search(question.question, 20))
-        shown += str(person.search(question.question, 20, rerank=True))
-        shown += "".join(str(event) for event in person.events(question.question))
-        latest = person.http.get("/api/v1/conversations").json()["conversations"][0]
-        shown += person.http.get(f"/api/v1/conversations/{latest['id']}").text
+        if answered is None or number < answered:
+            shown += str(person.search(question.question, 20, rerank=True))
+            shown += "".join(str(event) for event in person.events(question.question))
+            latest = person.http.get("/api/v1/conversations").json()["conversations"][0]
+            shown += person.http.get(f"/api/v1/conversations/{latest['id']}").text
         if question.uri in shown or question.answered_by(_without(shown, question.question)):
             seen.append(user)
     return seen
