@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 
 from appliance.training import casual, company, examples
 
-COMPANY_SHARE = 0.3
+COMPANY_SHARE = 0.3  # of the groups that are not `written`
+WRITTEN_SHARE = 0.5
 AMONG = 0.6  # of the papers that stand among parts of others, as chunks of a long document do
 WHOLE_CHUNK = 260  # characters; longer ones cost too much of the training
 CASUAL = 0.35  # of the questions that are put as people at work put them
@@ -37,9 +38,15 @@ class Maker:
     """Groups of `passages` from a data set of paragraphs; of `unanswered` the right one is left out."""
 
     def __init__(
-        self, paragraphs: Sequence[examples.Paragraph], passages: int, unanswered: float
+        self,
+        paragraphs: Sequence[examples.Paragraph],
+        passages: int,
+        unanswered: float,
+        written: Iterator[Group] | None = None,
     ) -> None:
+        """`written`: groups without end that come among the others, as they are."""
         self.paragraphs = paragraphs
+        self._written = written
         self._passages, self._unanswered = passages, unanswered
         self._of: dict[str, list[examples.Paragraph]] = {}
         for p in paragraphs:
@@ -52,6 +59,8 @@ class Maker:
         while True:
             order = dice.sample(self._all, len(self._all))
             for p, asked in order:
+                while self._written and dice.random() < WRITTEN_SHARE:
+                    yield next(self._written)
                 while dice.random() < COMPANY_SHARE:
                     yield from (loose(g, dice) for g in office(dice))
                 yield loose(self.group(p, asked, dice), dice)

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from appliance.inference import crossreader
 from appliance.inference.lora import read as read_adapter
-from appliance.training import descent, evaluate, examples, groups, lora
+from appliance.training import descent, evaluate, examples, groups, lora, written
 
 RANK, ALPHA = 64, 64.0
 TOGETHER = 3  # groups in one forward pass
@@ -171,6 +171,61 @@ def measure(
     }
 
 
+def at_work(
+    net: crossreader.Network,
+    tokens: crossreader.Tokens,
+    papers: Sequence[written.Paper],
+    questions: int,
+    seed: int = 5,
+) -> dict[str, float]:
+    """Questions of colleagues, each among all papers of a company that was not learned from.
+
+    `said`: the surest words are the answer, or a part of it, or it of them. `refused`: of the
+    questions that no paper answers, those stopped by a threshold that stops a tenth of the right ones.
+    """
+    asked = [
+        (cut, n, paper.text, text, answer)
+        for some in written.companies(papers, measured=True)
+        for cut in [written.pieces(some, 400)]
+        for n, paper in enumerate(some)
+        for text, answer in (*paper.asked, *((s, "") for s in paper.silent))
+    ]
+    first = f1 = right = total = 0.0
+    sure, without = list[float](), list[float]()
+    for cut, n, paper_text, text, answer in random.Random(seed).sample(asked, questions):
+        pairs = [tokens.pair(text, piece.shown) for piece in cut]
+        found = []
+        for start in range(0, len(pairs), 8):
+            some = pairs[start : start + 8]
+            with torch.no_grad():
+                read = net(some)
+            for at, pair in enumerate(some):
+                words = crossreader.spans(read, at, pair, 1)[0]
+                relevance = float(read.relevance[at])
+                found.append((relevance + words.score, relevance, start + at, words))
+        best, _, piece, words = max(found, key=lambda f: f[0])
+        if not answer:
+            without.append(best)
+            continue
+        total += 1
+        where = paper_text.index(answer)
+        own = cut[max(found, key=lambda f: f[1])[2]]
+        first += own.paper == n and own.start <= where < own.end
+        said = cut[piece].shown[words.start : words.end]
+        f1 += evaluate.character_f1(said, answer)
+        one, other = sorted((evaluate.bare(said), evaluate.bare(answer)), key=len)
+        if one and one in other:
+            right += 1
+            sure.append(best)
+    least = sorted(sure)[len(sure) // 10] if sure else 0.0
+    return {
+        "work_first": first / total,
+        "work_said": right / total,
+        "work_f1": f1 / total,
+        "work_refused": sum(s < least for s in without) / max(len(without), 1),
+    }
+
+
 def export(out: Path, adapter: Path) -> None:
     """The adapter and, beside it, the facts of its run."""
     adapter.parent.mkdir(parents=True, exist_ok=True)
@@ -192,11 +247,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         net, kept = load(given.out, given.model)
         read = examples.read(given.data.glob("jaquad_dev_*.json"))
         figures = measure(net, tokens, read, given.questions)
+        figures |= at_work(net, tokens, written.read(), given.questions)
         print(json.dumps({"step": kept["step"]} | {k: round(v, 3) for k, v in figures.items()}))
         return
     plan = Plan(seed=given.seed, steps=given.steps, rate=given.rate)
-    maker = groups.Maker(descent.prepare(given, plan), plan.passages, plan.unanswered)
-    made = maker.groups(random.Random(plan.seed))
+    dice = random.Random(plan.seed)
+    asked = written.made(written.read(), random.Random(plan.seed), plan.passages)
+    maker = groups.Maker(descent.prepare(given, plan), plan.passages, plan.unanswered, asked)
+    made = maker.groups(dice)
     net = crossreader.Network.load(given.model)
     train(net, made, tokens, plan, given.out, given.stop, given.start)
 

@@ -26,7 +26,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from appliance.inference import lora as adapters
-from appliance.training import descent, examples, groups, lora
+from appliance.training import descent, examples, groups, lora, written
 from appliance.types import Role
 
 RANK, ALPHA = 16, 16.0
@@ -201,7 +201,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             print(json.dumps({"step": step} | {k: round(v, 3) for k, v in figures.items()}))
         return
     plan = Plan(seed=given.seed, steps=given.steps, rate=given.rate)
-    maker = groups.Maker(descent.prepare(given, plan), plan.passages, unanswered=0)
+    asked = written.made(written.read(), random.Random(plan.seed), plan.passages)
+    maker = groups.Maker(descent.prepare(given, plan), plan.passages, 0, asked)
     made = maker.groups(random.Random(plan.seed))
     train(Network.load(given.model), made, plan, given.out, given.stop, given.start)
 

@@ -1,12 +1,15 @@
 """Fits how far the reader is believed, on JaQuAD dev. Run by hand beside a running `kura infer`.
 
     python -m tests.quality.reading ask --jaquad FOLDER --rows FILE [-n 120]
+    python -m tests.quality.reading ask --written --rows FILE [-n 120]
     python -m tests.quality.reading fit --rows FILE
 
 Every question is asked twice of the same paragraphs: by somebody who may read all of them, and by
-somebody who may not read its own ("near": the rest of its article stays). `ask` keeps what was
-found, read and said; `fit` prints, from the same rows as often as one likes, the weight of the fused
-score, the thresholds, and what answers would stand. JSQuAD is for measuring and never asked here.
+somebody who may not read its own ("near": the rest of its article stays). `--written` asks as people
+at work do, of papers of companies that no training saw (`training/written.py`); "near" are then
+questions that none of a company's papers answers. `ask` keeps what was found, read and said; `fit`
+prints, from the same rows as often as one likes, the weight of the fused score, the thresholds, and
+what answers would stand. JSQuAD is for measuring and never asked here.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -25,15 +28,43 @@ from appliance.evaluation import scratch, sets
 from appliance.evaluation.measures import bare, character_f1
 from appliance.search import evidence
 from appliance.search.retrieve import Retriever
+from appliance.training import written
 from appliance.types import EVERYONE, Answer, Passage, Principal, Viewer, Words
+
+# paragraphs of one site; of each question, which of them its asker may not read ("": reads all)
+Asked = tuple[Sequence[sets.Paragraph], Sequence[tuple[sets.Question, str]]]
 
 WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0)
 PASS = (0.98, 0.95, 0.92, 0.9, 0.85, 0.8)
 
 
-def ask(jaquad: Path, out: Path, n: int) -> None:
-    found = sets.read(min(jaquad.glob("jaquad_dev_*.json")))
+def of_jaquad(folder: Path, n: int) -> Iterator[Asked]:
+    found = sets.read(min(folder.glob("jaquad_dev_*.json")))
     questions = random.Random(5).sample(list(found.questions), n)
+    yield found.paragraphs, [(q, hidden) for q in questions for hidden in ("", q.documents[0])]
+
+
+def of_written(n: int) -> Iterator[Asked]:
+    """So many that are answered, from all companies, and those of them that are not."""
+    firms = written.companies(written.read(), measured=True)
+    dice = random.Random(5)
+    for firm in firms:
+        uris = [f"{number:02}" for number in range(len(firm))]
+        asked = [
+            (sets.Question(q, (uri,), (a,)), "")
+            for uri, paper in zip(uris, firm, strict=True)
+            for q, a in paper.asked
+        ]
+        silent = [(sets.Question(q), "nobody") for paper in firm for q in paper.silent]
+        paragraphs = [sets.Paragraph(u, p.title, p.text) for u, p in zip(uris, firm, strict=True)]
+        most = -(-n // len(firms))
+        yield (
+            paragraphs,
+            dice.sample(asked, min(most, len(asked))) + dice.sample(silent, min(most, len(silent))),
+        )
+
+
+def ask(every: Iterator[Asked], out: Path) -> None:
     chosen = {"passages": answer.CHOSEN, "prompt_tokens": answer.CHOSEN_TOKENS}
     own = replace(settings.load(), evidence_threshold=1e-12, **chosen)
 
@@ -41,30 +72,28 @@ def ask(jaquad: Path, out: Path, n: int) -> None:
         if done % 50 == 0:
             print(what, done, total, flush=True)
 
-    with (
-        scratch.site(found.paragraphs, own, told) as machine,
-        out.open("w", encoding="utf-8") as rows,
-    ):
-        heard = scratch.Listening(machine.retriever)
-        answerer = replace(machine.answerer, caution=0.0, retriever=cast(Retriever, heard))
-        for number, question in enumerate(questions, 1):
-            for hidden in ("", question.documents[0]):
-                viewer = Viewer("fit", frozenset({EVERYONE, Principal(f"user:not-{hidden}")}))
-                (said,) = (
-                    e for e in answerer.stream(question.text, viewer) if isinstance(e, Answer)
-                )
-                row = {
-                    "question": question.text,
-                    "right": question.documents[0],
-                    "answers": question.answers,
-                    "hidden": bool(hidden),
-                    "ranked": [(p.uri, p.relevance, p.score) for p in heard.last.ranked],
-                    "said": "" if said.ended == "no_evidence" else said.text,
-                    "passages": [shown(p) for p in said.passages],
-                }
-                rows.write(json.dumps(row, ensure_ascii=False) + "\n")
-                rows.flush()
-            told("questions", number, n)
+    with out.open("w", encoding="utf-8") as rows:
+        for paragraphs, questions in every:
+            with scratch.site(paragraphs, own, told) as machine:
+                heard = scratch.Listening(machine.retriever)
+                answerer = replace(machine.answerer, caution=0.0, retriever=cast(Retriever, heard))
+                for number, (question, hidden) in enumerate(questions, 1):
+                    viewer = Viewer("fit", frozenset({EVERYONE, Principal(f"user:not-{hidden}")}))
+                    (said,) = (
+                        e for e in answerer.stream(question.text, viewer) if isinstance(e, Answer)
+                    )
+                    row = {
+                        "question": question.text,
+                        "right": (*question.documents, "")[0],
+                        "answers": question.answers or [""],
+                        "hidden": bool(hidden),
+                        "ranked": [(p.uri, p.relevance, p.score) for p in heard.last.ranked],
+                        "said": "" if said.ended == "no_evidence" else said.text,
+                        "passages": [shown(p) for p in said.passages],
+                    }
+                    rows.write(json.dumps(row, ensure_ascii=False) + "\n")
+                    rows.flush()
+                    told("questions", number, len(questions))
 
 
 def shown(p: Passage) -> dict[str, Any]:
@@ -169,13 +198,15 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     verbs = parser.add_subparsers(dest="verb", required=True)
     asking, fitting = verbs.add_parser("ask"), verbs.add_parser("fit")
-    asking.add_argument("--jaquad", type=Path, required=True)
+    data = asking.add_mutually_exclusive_group(required=True)
+    data.add_argument("--jaquad", type=Path)
+    data.add_argument("--written", action="store_true")
     asking.add_argument("-n", type=int, default=120)
     for one in (asking, fitting):
         one.add_argument("--rows", type=Path, required=True)
     given = parser.parse_args()
     if given.verb == "ask":
-        ask(given.jaquad, given.rows, given.n)
+        ask(of_written(given.n) if given.written else of_jaquad(given.jaquad, given.n), given.rows)
     else:
         fit(given.rows)
 
