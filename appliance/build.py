@@ -23,6 +23,7 @@ from appliance.ports import Connector, Embedder, Generator, Index, Reader
 from appliance.settings import Settings
 from appliance.store import database, sources
 from appliance.system import Appliance, Workshop, uploads
+from appliance.types import Site
 
 if TYPE_CHECKING:  # `kura work` never loads them
     from appliance.search.dense import DenseIndex
@@ -47,7 +48,7 @@ def work(
     engine = engine or store(settings)
     kinds = connectors()
     _uploads_source(settings, engine, kinds)
-    return Workshop(settings, engine, embedder or remote_embedder(settings), kinds)
+    return Workshop(settings, engine, embedder or remote_embedder(settings), kinds, site(settings))
 
 
 def web(
@@ -104,6 +105,15 @@ def web(
         model_answers=answers,
         model_metrics=measured,
     )
+
+
+def site(settings: Settings) -> Site:
+    """What connectors are told of this machine."""
+    from appliance.sovereignty import egress
+
+    near = frozenset(name.strip() for name in settings.near_hosts.split(",") if name.strip())
+    ca_file = None if settings.ca_file == Path() else settings.ca_file
+    return Site(ca_file, near, egress.reach)
 
 
 def connectors() -> Mapping[str, type[Connector]]:

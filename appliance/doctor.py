@@ -116,7 +116,7 @@ def sources(settings: Settings) -> str:
         found = [s for s in sources.all(engine) if s.enabled]
         for source in found:
             try:
-                schedule.connector(kinds, source).check()
+                schedule.connector(kinds, source, build.site(settings)).check()
             except ApplianceError as error:
                 bad.append(f"{source.name}: {error}")
     finally:

@@ -6,7 +6,7 @@ What each implementation must do is written as a test in `appliance/testing/cont
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, runtime_checkable
 
 from pydantic import BaseModel
 
@@ -21,6 +21,7 @@ from appliance.types import (
     Reading,
     Role,
     Scope,
+    Site,
     Vectors,
     Waiting,
 )
@@ -36,6 +37,13 @@ class Connector(Protocol):
         """Raise SourceUnreachable, SourceDenied or SourceMisconfigured, saying how to mend it."""
 
     def changes(self, since: Cursor | None) -> Iterator[Change]: ...
+
+
+@runtime_checkable
+class Networked(Protocol):
+    """A connector that asks others: it is told of the machine before it does."""
+
+    site: Site
 
 
 class Embedder(Protocol):

@@ -78,6 +78,12 @@ class Settings:
     parse_memory: int = setting(1_073_741_824, "Most memory one parser may take.", "bytes")
     follow_seconds: float = setting(0.5, "How often indexes look for changes.", "seconds")
     snapshot_seconds: float = setting(60.0, "How often changed indexes are saved.", "seconds")
+    ca_file: Path = setting(
+        Path(), "Certificates (PEM) of the company's own authority, for the sources' servers."
+    )
+    near_hosts: str = setting(
+        "", "Sources on this machine or its own link: host:port of each, separated by commas."
+    )
     sync_seconds: int = setting(
         30, "How often a source is looked at, unless it says itself.", "seconds"
     )

@@ -11,6 +11,7 @@ from sqlalchemy import Engine
 
 from appliance.ports import Connector, Embedder, Generator, Index
 from appliance.settings import Settings
+from appliance.types import ALONE, Site
 
 if TYPE_CHECKING:  # `kura work` has a Workshop and must not load an index to name one
     from appliance.ask.answer import Answerer
@@ -28,6 +29,7 @@ class Workshop:
     engine: Engine
     embedder: Embedder
     connectors: Mapping[str, type[Connector]] = field(default_factory=dict)  # by kind
+    site: Site = ALONE
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import date, datetime
+from pathlib import Path
 from typing import BinaryIO, Literal, NewType
 
 import numpy as np
@@ -51,6 +52,18 @@ class Viewer:
 
     user_id: str
     principals: frozenset[Principal]
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """What a connector is told of the machine that it runs on."""
+
+    ca_file: Path | None = None  # certificates of the company's own authority, PEM
+    near: frozenset[str] = frozenset()  # "host:port" on this machine or its link that may be asked
+    reach: Callable[[str], None] = lambda host: None  # tells the egress guard who will be asked
+
+
+ALONE = Site()  # nothing of its own authority, nothing near
 
 
 # --- documents coming in ---------------------------------------------------------

@@ -74,7 +74,7 @@ def once(workshop: Workshop, parse: Parse, stop: threading.Event, kind: str | No
         return schedule.look(
             workshop.engine,
             owner(),
-            partial(schedule.connector, workshop.connectors),
+            partial(schedule.connector, workshop.connectors, site=workshop.site),
             workshop.embedder,
             parse,
             workshop.settings,

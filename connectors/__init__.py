@@ -5,5 +5,6 @@ from __future__ import annotations
 from connectors.example import ExampleConnector
 from connectors.folder import FolderConnector
 from connectors.uploads import UploadsConnector
+from connectors.webdav import WebDavConnector
 
-CONNECTORS = (FolderConnector, UploadsConnector, ExampleConnector)
+CONNECTORS = (FolderConnector, WebDavConnector, UploadsConnector, ExampleConnector)

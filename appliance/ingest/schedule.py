@@ -19,10 +19,11 @@ from sqlalchemy import Engine
 
 from appliance.errors import ApplianceError, NotVisible, Permanent, SourceMisconfigured, Transient
 from appliance.ingest.sync import Parse, Report, sync
-from appliance.ports import Connector, Embedder
+from appliance.ports import Connector, Embedder, Networked
 from appliance.settings import Settings
 from appliance.store import sources
 from appliance.store.sources import Source
+from appliance.types import ALONE, Site
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +64,9 @@ def look(
     return True
 
 
-def connector(connectors: Mapping[str, type[Connector]], source: Source) -> Connector:
+def connector(
+    connectors: Mapping[str, type[Connector]], source: Source, site: Site = ALONE
+) -> Connector:
     """The connector of a source, its settings checked. Raises SourceMisconfigured."""
     if (kind := connectors.get(source.kind)) is None:
         raise SourceMisconfigured(f"種類 {source.kind} のコネクタはありません。")
@@ -75,7 +78,10 @@ def connector(connectors: Mapping[str, type[Connector]], source: Source) -> Conn
         raise SourceMisconfigured(
             f"取り込み元の設定「{place}」が正しくありません: {first['msg']}"
         ) from None
-    return kind(settings)  # type: ignore[call-arg]  # a connector is made of its Settings
+    made = kind(settings)  # type: ignore[call-arg]  # a connector is made of its Settings
+    if isinstance(made, Networked):
+        made.site = site
+    return made
 
 
 def _run(

@@ -79,6 +79,12 @@ def guard(settings: Settings, *, listens: bool = False) -> None:
         setattr(socket.socket, verb, _judged_first(verb, _guarded))
 
 
+def reach(host: str) -> None:
+    """From now on this process may reach that host as well: a source lies there."""
+    if _guarded is not None:
+        _guarded.hosts |= {host.lower()}
+
+
 def blocked() -> int:
     """How many connections were refused in this process."""
     return _guarded.blocked if _guarded else 0

@@ -116,6 +116,24 @@ for host in ("192.0.2.10", "192.0.2.20", "192.0.2.30"):
     assert [a.split()[0] for a in answers] == ["reached", "reached", "refused"]
 
 
+def test_what_a_source_lies_on_is_reached_from_then_on() -> None:
+    code = """
+import socket as s
+from appliance import build
+from connectors.webdav import WebDavConnector, WebDavSettings
+def tcp():
+    with socket.socket() as s:
+        s.settimeout(0.2)
+        s.connect(("192.0.2.7", 81))
+refused(tcp)
+connector = WebDavConnector(WebDavSettings(url="http://192.0.2.7:81/dav/"), build.site(Settings()))
+connector._http
+refused(tcp)
+"""
+    first, second = said(code)
+    assert first == "refused" and second.startswith("reached")
+
+
 def test_only_the_web_listens_and_only_where_it_should() -> None:
     code = 'refused(lambda: socket.socket().bind(("0.0.0.0", 0)))'
     assert said(code, listens=True) == ["refused"]  # web_host is loopback

@@ -1,0 +1,412 @@
+"""The one HTTP client of all connectors: it reaches the hosts that its source names, and no others.
+
+A name is resolved once, for the connection that is made, and what it means is judged then: an
+address of this machine or of its link is reached only where the administrator of the machine named
+that host and port (`Site.near`), whatever a name, a redirect or an odd spelling says. Proxies and
+the environment are not asked. Answers are bounded in bytes and in time; what is worth asking again
+is asked again, as slowly as the source wishes. No message holds a query, a header or a body.
+"""
+
+from __future__ import annotations
+
+import email.utils
+import ipaddress
+import random
+import re
+import socket
+import ssl
+import tempfile
+import threading
+import time
+import weakref
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, BinaryIO, cast
+from urllib.parse import unquote
+
+import httpcore2
+import httpx2
+
+from appliance.errors import (
+    ApplianceError,
+    SourceBusy,
+    SourceDenied,
+    SourceMisconfigured,
+    SourceUnreachable,
+    TooLarge,
+)
+from appliance.types import Site
+
+ATTEMPTS = 5
+LONGEST_WAIT_S = 30.0  # between two attempts; a source that wants more is left for the next run
+REDIRECTS = 3
+ANSWER_BYTES = 50_000_000  # of a listing; a file has the limit of its caller
+ANSWER_S = 600.0  # for one answer, however slowly it comes
+_PORTS = {"http": 80, "https": 443}
+_AGAIN = frozenset({429, 500, 502, 503, 504})
+_URL = re.compile(r"(https?)://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?([/?][!-~]*)?")
+_ODD = re.compile(r"[\\#@]|%(?![0-9A-Fa-f]{2})")
+_PRIVATE = ("authorization", "cookie", "proxy-authorization")
+_TLS = {
+    9: "証明書がまだ有効ではありません。時計を確かめてください",
+    10: "証明書の期限が切れています。更新してください",
+    18: "証明書が自己署名です。社内認証局の証明書を設定 ca_file に加えてください",
+    19: "証明書が自己署名です。社内認証局の証明書を設定 ca_file に加えてください",
+    20: "証明書の発行元が分かりません。社内認証局の証明書を設定 ca_file に加えてください",
+    62: "証明書の名前が接続先と違います。URL の名前を証明書に合わせてください",
+}
+
+Endpoint = tuple[str, str, int]  # scheme, host, port
+IP = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    status: int
+    headers: Mapping[str, str]  # names in lower case
+    url: str  # after redirects
+    body: bytes = b""
+
+
+@dataclass
+class Http:
+    """Asks the hosts of `origins`. Safe to use from several threads; close it when done.
+
+    Raises SourceUnreachable, SourceBusy, SourceDenied, SourceMisconfigured, TooLarge. A 404 or 410
+    is a reply, as is everything below 400.
+    """
+
+    origins: Collection[str]  # URLs; their scheme, host and port may be asked
+    site: Site = field(default_factory=Site)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    auth: httpx2.Auth | None = field(default=None, repr=False)
+    per_second: float = 0.0  # requests, at most; 0: as many as there are
+    timeout_s: float = 30.0
+    sleep: Callable[[float], None] = time.sleep
+    _client: httpx2.Client = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self._allowed = {_endpoint(url) for url in self.origins}
+        for _, host, _ in self._allowed:
+            self.site.reach(host)
+        self._pace = _Pace(self.per_second, self.sleep)
+        transport = httpx2.HTTPTransport(verify=_trust(self.site), trust_env=False)
+        pinned = httpcore2.ConnectionPool(
+            ssl_context=_trust(self.site),
+            max_connections=8,
+            keepalive_expiry=30.0,
+            network_backend=_Pinned(self.site.near),
+        )
+        transport._pool = pinned  # the transport has no argument for it
+        self._client = httpx2.Client(
+            transport=transport,
+            trust_env=False,
+            follow_redirects=False,
+            timeout=self.timeout_s,
+            headers={"accept-encoding": "identity", "user-agent": "Kura"},
+        )
+        weakref.finalize(self, self._client.close)  # a connector is dropped, never closed
+
+    def __enter__(self) -> Http:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._client.close()
+
+    def ask(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        content: bytes | None = None,
+        most_bytes: int = ANSWER_BYTES,
+    ) -> Reply:
+        """One answer, whole. Whatever is asked must be harmless if asked twice."""
+        with self._answer(method, url, headers or {}, content) as answer:
+            body = b"".join(_bounded(answer, url, most_bytes))
+            return Reply(answer.status_code, _lower(answer.headers), str(answer.url), body)
+
+    def file(
+        self, url: str, most_bytes: int, *, headers: Mapping[str, str] | None = None
+    ) -> BinaryIO:
+        """A file, in a copy that has no name. Raises SourceUnreachable where it is gone."""
+        copy = cast(BinaryIO, tempfile.TemporaryFile())  # noqa: SIM115  the caller closes it
+        try:
+            with self._answer("GET", url, headers or {}, None) as answer:
+                if answer.status_code >= 400:
+                    raise SourceUnreachable(f"{shown(url)} がありません ({answer.status_code})。")
+                for block in _bounded(answer, url, most_bytes):
+                    copy.write(block)
+            copy.seek(0)
+        except BaseException:
+            copy.close()
+            raise
+        return copy
+
+    @contextmanager
+    def _answer(
+        self, method: str, url: str, headers: Mapping[str, str], content: bytes | None
+    ) -> Iterator[httpx2.Response]:
+        for attempt in range(ATTEMPTS):
+            last = attempt == ATTEMPTS - 1
+            try:
+                answer = self._followed(method, url, headers, content)
+            except SourceUnreachable:
+                if last:
+                    raise
+                self.sleep(_backoff(attempt))
+                continue
+            try:
+                if answer.status_code not in _AGAIN:
+                    _judge(answer, url)
+                    with _told(url):
+                        yield answer
+                    return
+                wait_s = _asked_to_wait(answer)
+            finally:
+                answer.close()
+            if last or (wait_s or 0) > LONGEST_WAIT_S:
+                break
+            self.sleep(_backoff(attempt) if wait_s is None else wait_s)
+        status = answer.status_code
+        raise SourceBusy(
+            f"{shown(url)} が混み合っています ({status})。しばらくして、また確認します。",
+            wait_s or 60.0,
+        )
+
+    def _followed(
+        self, method: str, url: str, headers: Mapping[str, str], content: bytes | None
+    ) -> httpx2.Response:
+        """The answer at the end of at most three redirects, each judged like the first address."""
+        headers = {k.lower(): v for k, v in {**self.headers, **headers}.items()}
+        auth, first = self.auth, _endpoint(url)
+        for _ in range(REDIRECTS + 1):
+            if (at := _endpoint(url)) not in self._allowed:
+                raise SourceDenied(
+                    f"{at[1]}:{at[2]} は、この取り込み元の接続先ではないため、つなぎません。"
+                )
+            self._pace.wait()
+            request = self._client.build_request(method, url, headers=headers, content=content)
+            with _told(url):
+                answer = self._client.send(request, auth=auth, stream=True)
+            if answer.status_code not in (301, 302, 303, 307, 308):
+                return answer
+            target = answer.headers.get("location", "")
+            answer.close()
+            url = _joined(url, target)
+            if (at := _endpoint(url))[0] == "http" and first[0] == "https":
+                raise SourceDenied(f"{at[1]} は暗号化しない接続へ移そうとするため、つなぎません。")
+            if at != first:
+                headers = {k: v for k, v in headers.items() if k not in _PRIVATE}
+                auth = None
+            if answer.status_code == 303 and method != "HEAD":
+                method, content = "GET", None
+        raise SourceMisconfigured(f"{shown(url)} は転送を繰り返します。URL を確かめてください。")
+
+
+def shown(url: str) -> str:
+    """A URL for a message: as people write it, without its query, which may hold a secret."""
+    bare = re.sub(r"//[^/]*@", "//", url.split("?", 1)[0].split("#", 1)[0])
+    return "".join(c for c in unquote(bare) if c.isprintable())[:200]
+
+
+# --- what may be reached ----------------------------------------------------------
+
+
+def _endpoint(url: str) -> Endpoint:
+    """One reading of a URL: what is odd is refused, for others may read it otherwise."""
+    found = _URL.fullmatch(url)
+    if not found or _ODD.search(url.split("?", 1)[0]) or "#" in url:
+        raise SourceMisconfigured(f"{shown(ascii(url)[1:-1])} は URL として使えません。")
+    scheme, host, port, _ = found.groups()
+    number = int(port) if port else _PORTS[scheme]
+    if not 0 < number < 65536 or ".." in host or host.startswith((".", "-")):
+        raise SourceMisconfigured(f"{shown(url)} は URL として使えません。")
+    return scheme, host.lower().rstrip(".").strip("[]"), number
+
+
+def _joined(base: str, target: str) -> str:
+    try:
+        return str(httpx2.URL(base).join(target))
+    except (httpx2.InvalidURL, ValueError):
+        raise SourceMisconfigured(f"{shown(base)} の転送先は URL として使えません。") from None
+
+
+def special(address: str) -> bool:
+    """Whether an address is this machine, its link, or no machine at all."""
+    ip: IP = ipaddress.ip_address(address.partition("%")[0])
+    inner = getattr(ip, "ipv4_mapped", None) or getattr(ip, "sixtofour", None)
+    if inner is None and isinstance(ip, ipaddress.IPv6Address) and int(ip) >> 32 == 0x64FF9B << 64:
+        inner = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)  # NAT64
+    ip = inner or ip
+    return (
+        ip.is_loopback
+        or ip.is_link_local
+        or ip.is_unspecified
+        or ip.is_multicast
+        or (ip.is_reserved and not ip.is_private)
+    )
+
+
+class _Pinned(httpcore2.NetworkBackend):
+    """Connects to the address that was judged: there is no second look-up to be answered otherwise."""
+
+    def __init__(self, near: Collection[str]) -> None:
+        self._near = {name.lower() for name in near}
+        self._plain = httpcore2.SyncBackend()
+
+    def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> httpcore2.NetworkStream:
+        try:
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError):
+            raise httpcore2.ConnectError(f"name {host}") from None
+        addresses = list(dict.fromkeys(str(info[4][0]) for info in found))
+        if f"{host.lower()}:{port}" not in self._near and any(map(special, addresses)):
+            raise _Special(host, port)
+        for number, address in enumerate(addresses, 1):
+            try:
+                return self._plain.connect_tcp(
+                    address, port, timeout, local_address, socket_options
+                )
+            except (httpcore2.ConnectError, httpcore2.ConnectTimeout):
+                if number == len(addresses):
+                    raise
+        raise httpcore2.ConnectError(f"name {host}")
+
+
+class _Special(SourceDenied):
+    def __init__(self, host: str, port: int) -> None:
+        super().__init__(
+            f"{host}:{port} は、このマシン自身か、隣のマシンだけを指す番号です。本当につなぐ場合は、"
+            "設定 near_hosts に加えてください。"
+        )
+
+
+# --- what comes back --------------------------------------------------------------
+
+
+def _judge(answer: httpx2.Response, url: str) -> None:
+    match answer.status_code:
+        case 401 | 407:
+            raise SourceDenied(
+                f"{shown(url)} にサインインできません。利用者名と合言葉を確かめてください。"
+            )
+        case 403:
+            raise SourceDenied(f"{shown(url)} を読む権限が、この接続の利用者にありません。")
+        case 404 | 410:
+            return
+        case status if status >= 400:
+            raise SourceMisconfigured(
+                f"{shown(url)} は要求を断りました ({status})。設定を確かめてください。"
+            )
+
+
+def _bounded(answer: httpx2.Response, url: str, most_bytes: int) -> Iterator[bytes]:
+    """The body, not more of it than is wanted, however it was packed, nor for longer."""
+    size, until = 0, time.monotonic() + ANSWER_S
+    for block in answer.iter_bytes():  # as it comes: gathering blocks would wait for a slow one
+        size += len(block)
+        if size > most_bytes:
+            raise TooLarge(f"{shown(url)} が大きすぎます (上限 {most_bytes // 1_000_000:,} MB)。")
+        if time.monotonic() > until:
+            raise SourceUnreachable(f"{shown(url)} の応答が終わりません。")
+        yield block
+
+
+def _lower(headers: httpx2.Headers) -> dict[str, str]:
+    return {name.lower(): value for name, value in headers.items()}
+
+
+def _asked_to_wait(answer: httpx2.Response) -> float | None:
+    """Seconds by `Retry-After`, as a number or as a date."""
+    said = answer.headers.get("retry-after", "").strip()
+    if said.isdecimal():
+        return min(float(said[:9]), 86_400.0)
+    try:
+        until = email.utils.parsedate_to_datetime(said)
+    except (ValueError, TypeError):
+        return None
+    until = until if until.tzinfo else until.replace(tzinfo=UTC)
+    return min(max((until - datetime.now(UTC)).total_seconds(), 0.0), 86_400.0)
+
+
+def _backoff(attempt: int) -> float:
+    """Full jitter: many clients do not come back together."""
+    return random.uniform(0.0, min(LONGEST_WAIT_S, 0.5 * 2**attempt))  # noqa: S311
+
+
+@contextmanager
+def _told(url: str) -> Iterator[None]:
+    """Errors of the network in our words; theirs may hold what was sent."""
+    try:
+        yield
+    except ApplianceError:
+        raise
+    except httpx2.TimeoutException:
+        raise SourceUnreachable(f"{shown(url)} が時間内に応えません。") from None
+    except httpx2.ConnectError as error:
+        if isinstance(cause := _certificate(error), ssl.SSLError):
+            code = getattr(cause, "verify_code", 0)
+            why = _TLS.get(
+                code, "安全な接続を作れません。証明書と TLS の版 (1.2 以上) を確かめてください"
+            )
+            raise SourceMisconfigured(f"{shown(url)}: {why}。") from None
+        raise SourceUnreachable(
+            f"{shown(url)} につながりません。名前、ポート、相手の稼働を確かめてください。"
+        ) from None
+    except (httpx2.HTTPError, httpx2.StreamError, httpx2.InvalidURL):
+        raise SourceUnreachable(
+            f"{shown(url)} の応答が途中で切れたか、正しくありません。"
+        ) from None
+
+
+def _certificate(error: BaseException | None) -> BaseException | None:
+    while error is not None and not isinstance(error, ssl.SSLError):
+        error = error.__cause__ or error.__context__
+    return error
+
+
+def _trust(site: Site) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if site.ca_file:
+        try:
+            context.load_verify_locations(cafile=site.ca_file)
+        except (OSError, ssl.SSLError) as error:
+            raise SourceMisconfigured(
+                f"設定 ca_file ({site.ca_file}) を読めません: {error}"
+            ) from None
+    return context
+
+
+class _Pace:
+    """At most so many requests a second, over all threads."""
+
+    def __init__(self, per_second: float, sleep: Callable[[float], None]) -> None:
+        self._gap = 1 / per_second if per_second else 0.0
+        self._sleep = sleep
+        self._lock = threading.Lock()
+        self._next = 0.0
+
+    def wait(self) -> None:
+        if not self._gap:
+            return
+        with self._lock:
+            now = time.monotonic()
+            turn = max(now, self._next)
+            self._next = turn + self._gap
+        if turn > now:
+            self._sleep(turn - now)

@@ -1,0 +1,333 @@
+"""A WebDAV share (Nextcloud, ownCloud, SharePoint's and NAS's WebDAV) with all that is below.
+
+WebDAV tells nobody who may read (RFC 4918; its access control, RFC 3744, is hardly implemented),
+so the administrator says so for the whole source. A file is known again by its id (`oc:fileid`)
+where the server has one: a rename or a move is `Moved`. An unchanged file costs no request of its own.
+"""
+
+from __future__ import annotations
+
+import email.utils
+import json
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from fnmatch import fnmatchcase
+from functools import cached_property, partial
+from pathlib import PurePosixPath
+from typing import Any, BinaryIO, ClassVar
+from urllib.parse import quote, unquote, urlsplit
+
+import httpx2
+from lxml import etree
+from pydantic import BaseModel, Field, field_validator
+
+from appliance.errors import (
+    NotVisible,
+    SourceBusy,
+    SourceDenied,
+    SourceMisconfigured,
+    SourceUnreachable,
+)
+from appliance.types import (
+    ALONE,
+    NOBODY,
+    Access,
+    Change,
+    Checkpoint,
+    Cursor,
+    Failed,
+    Layer,
+    Moved,
+    Principal,
+    RawFile,
+    Site,
+    Upsert,
+)
+from connectors.http import Http
+
+DEEPEST = 60  # folders inside folders: a share that holds itself ends
+FILE_BYTES = 2_000_000_000  # what is too large for the appliance is refused by it, with its limit
+_DAV, _OC = "{DAV:}", "{http://owncloud.org/ns}"
+_ASK = (
+    b'<?xml version="1.0"?><d:propfind xmlns:d="DAV:" xmlns:oc="http://owncloud.org/ns"><d:prop>'
+    b"<d:resourcetype/><d:getetag/><d:getlastmodified/><d:getcontentlength/><d:getcontenttype/>"
+    b"<oc:fileid/></d:prop></d:propfind>"
+)
+
+
+class WebDavSettings(BaseModel):
+    url: str = Field(
+        title="URL",
+        description="読み取るフォルダーの URL。"
+        "Nextcloud では https://…/remote.php/dav/files/利用者名/ です。",
+    )
+    user: str = Field(default="", title="利用者名")
+    password: str = Field(
+        default="", title="パスワード", description="アプリパスワードを勧めます。"
+    )
+    allow: list[str] = Field(
+        default_factory=list,
+        title="閲覧できる人",
+        description="この取り込み元の資料を読める人 (group:営業部、user:ito、everyone)。"
+        "空なら誰にも見えません。",
+    )
+    exclude: list[str] = Field(
+        default_factory=list, title="除外", description="除く型 (*.bak、個人/* など)。"
+    )
+    per_second: float = Field(
+        default=0.0,
+        ge=0,
+        title="毎秒の要求数",
+        description="これより速くは問い合わせません。0 は無制限。",
+    )
+
+    @field_validator("url")
+    @classmethod
+    def _folder(cls, url: str) -> str:
+        """Ends in a slash, its path spelled as the server's answers are."""
+        parts = urlsplit(url.strip())
+        path = _spelled(parts.path) if parts.path.endswith("/") else _spelled(f"{parts.path}/")
+        return f"{parts.scheme}://{parts.netloc}{path}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """What a listing says of a file or a folder. `href` is its path as the server spells it."""
+
+    href: str
+    folder: bool
+    version: str
+    modified_at: datetime
+    size_bytes: int | None
+    media_type: str | None
+    same: str  # its id, which a move keeps; empty where the server gives none
+
+
+@dataclass(slots=True)
+class _Walk:
+    files: dict[str, _Entry] = field(default_factory=dict)
+    failures: list[Failed] = field(default_factory=list)
+    closed: list[str] = field(default_factory=list)  # folders whose content is unknown, "a/b/"
+
+
+class WebDavConnector:
+    """WebDAV (Nextcloud など)"""
+
+    kind: ClassVar[str] = "webdav"
+    Settings: ClassVar[type[BaseModel]] = WebDavSettings
+
+    def __init__(self, settings: WebDavSettings, site: Site = ALONE) -> None:
+        self._settings, self.site = settings, site
+        self._base = urlsplit(settings.url).path
+
+    @cached_property
+    def _http(self) -> Http:
+        own = self._settings
+        auth = httpx2.BasicAuth(own.user, own.password) if own.user else None
+        return Http([own.url], self.site, auth=auth, per_second=own.per_second)
+
+    @cached_property
+    def _access(self) -> Access:
+        allow = self._settings.allow
+        for name in allow:
+            kind, _, rest = name.partition(":")
+            if name != "everyone" and not (kind in ("user", "group") and rest.strip()):
+                raise SourceMisconfigured(
+                    f"閲覧できる人「{name}」は user:… でも group:… でも everyone でもありません。"
+                )
+        return (Layer(frozenset(map(Principal, allow))),) if allow else NOBODY
+
+    def check(self) -> None:
+        self._access  # noqa: B018  its setting may be wrong
+        if not any(entry.folder for entry in self._listed(self._base, "0")):
+            raise SourceMisconfigured(f"{self._settings.url} はフォルダーではありません。")
+
+    def changes(self, since: Cursor | None) -> Iterator[Change]:
+        """All that is below; a checkpoint, complete if every folder could be listed."""
+        before, walk = _load(since), self._walk()
+        closed = tuple(walk.closed)
+        origin = {
+            same: uri
+            for uri, same in before.items()
+            if same and uri not in walk.files and not uri.startswith(closed)
+        }
+        yield from walk.failures
+        for uri, entry in walk.files.items():
+            if uri not in before and (old := origin.pop(entry.same, None)) is not None:
+                yield Moved(old, uri, _title(uri), self._access)
+            yield Upsert(self._file(uri, entry))
+        after = {uri: entry.same for uri, entry in walk.files.items()}
+        after |= {u: s for u, s in before.items() if u not in after and u.startswith(closed)}
+        yield Checkpoint(_save(after), complete=not closed)
+
+    def file(self, uri: str) -> RawFile:
+        if not uri or any(part in ("", ".", "..") for part in uri.split("/")) or "\0" in uri:
+            raise NotVisible(f"{uri} はありません。")
+        found = self._listed(self._base + _spelled(uri), "0")
+        if len(found) != 1 or found[0].folder:
+            raise NotVisible(f"{uri} はありません。")
+        return self._file(uri, found[0])
+
+    def _file(self, uri: str, entry: _Entry) -> RawFile:
+        return RawFile(
+            uri=uri,
+            version=entry.version,
+            open=partial(self._open, uri, entry),
+            access=self._access,
+            title=_title(uri),
+            modified_at=entry.modified_at,
+            media_type=entry.media_type,
+            size_bytes=entry.size_bytes,
+        )
+
+    def _open(self, uri: str, entry: _Entry) -> BinaryIO:
+        """The bytes that were listed: SourceBusy where they are others by now."""
+        copy = self._http.file(self._url(entry.href), FILE_BYTES)
+        try:
+            now = self._listed(entry.href, "0")
+            if len(now) != 1 or now[0].version != entry.version:
+                raise SourceBusy(f"{uri} は書き込み中です。次の確認で読み直します。")
+        except BaseException:
+            copy.close()
+            raise
+        return copy
+
+    # --- listing ------------------------------------------------------------------
+
+    def _walk(self) -> _Walk:
+        self._access  # noqa: B018
+        walk, waiting, seen = _Walk(), [(self._base, "", 0)], {self._base}
+        while waiting:
+            href, folder, depth = waiting.pop()
+            try:
+                entries = self._listed(href, "1")
+            except (SourceDenied, SourceMisconfigured, SourceUnreachable) as error:
+                if not folder:
+                    raise
+                transient = isinstance(error, SourceUnreachable)
+                walk.closed.append(folder)
+                walk.failures.append(
+                    Failed(folder, _title(folder), f"フォルダーを開けません ({error})", transient)
+                )
+                continue
+            for entry in sorted(entries, key=lambda e: e.href):
+                uri = self._uri(entry.href)
+                if not uri or not self._wanted(uri):
+                    continue
+                if not entry.folder:
+                    self._add(walk, uri, entry)
+                elif entry.href not in seen and depth < DEEPEST:
+                    seen.add(entry.href)
+                    waiting.append((entry.href, f"{uri}/", depth + 1))
+        return walk
+
+    def _add(self, walk: _Walk, uri: str, entry: _Entry) -> None:
+        if uri in walk.files and walk.files[uri].href != entry.href:
+            reason = "同じ名前のファイルがあります (濁点などの文字コードだけが違います)"
+            walk.failures.append(Failed(f"{uri}#2", _title(uri), reason, False, self._access))
+            return
+        walk.files[uri] = entry
+
+    def _listed(self, href: str, depth: str) -> list[_Entry]:
+        """What a folder holds, itself among it; empty where there is nothing any more."""
+        url = self._url(href)
+        headers = {"depth": depth, "content-type": "application/xml"}
+        reply = self._http.ask("PROPFIND", url, headers=headers, content=_ASK)
+        if reply.status >= 400:
+            if href == self._base:
+                raise SourceMisconfigured(
+                    f"{self._settings.url} がありません。URL を確かめてください。"
+                )
+            return []
+        if reply.status != 207:
+            raise SourceMisconfigured(
+                f"{self._settings.url} は WebDAV ではありません ({reply.status})。"
+            )
+        try:
+            # nothing is resolved and nothing fetched; a tree too deep is refused
+            parser = etree.XMLParser(resolve_entities=False, no_network=True, huge_tree=False)
+            answers = etree.fromstring(reply.body, parser).findall(f"{_DAV}response")
+            return [e for e in map(_entry, answers) if e and self._within(e.href)]
+        except (etree.XMLSyntaxError, ValueError) as error:
+            raise SourceUnreachable(
+                f"{self._settings.url} の一覧を読めません ({error})。"
+            ) from None
+
+    def _within(self, href: str) -> bool:
+        return href.startswith(self._base) or f"{href}/" == self._base
+
+    def _uri(self, href: str) -> str:
+        """The path below the base, NFC; empty for the base, and for what is no path."""
+        uri = unicodedata.normalize("NFC", unquote(href[len(self._base) :])).strip("/")
+        return "" if any(p in ("", ".", "..") for p in uri.split("/")) or "\0" in uri else uri
+
+    def _wanted(self, uri: str) -> bool:
+        name = PurePosixPath(uri).name
+        if name.startswith((".", "~$")) or name.lower() in ("thumbs.db", "desktop.ini"):
+            return False
+        exclude = self._settings.exclude
+        return not any(fnmatchcase(uri, p) or fnmatchcase(name, p) for p in exclude)
+
+    def _url(self, href: str) -> str:
+        parts = urlsplit(self._settings.url)
+        return f"{parts.scheme}://{parts.netloc}{href}"
+
+
+def _entry(answer: Any) -> _Entry | None:
+    """Only what is found (200) is said of it."""
+    href = urlsplit(str(answer.findtext(f"{_DAV}href") or "").strip()).path
+    said = [
+        stat.find(f"{_DAV}prop")
+        for stat in answer.findall(f"{_DAV}propstat")
+        if " 200" in (stat.findtext(f"{_DAV}status") or "")
+    ]
+    if not href or not said or said[0] is None:
+        return None
+    prop = said[0]
+    size, modified, etag, kind, same = (
+        (prop.findtext(name) or "").strip()
+        for name in (
+            f"{_DAV}getcontentlength", f"{_DAV}getlastmodified", f"{_DAV}getetag",
+            f"{_DAV}getcontenttype", f"{_OC}fileid",
+        )
+    )  # fmt: skip
+    return _Entry(
+        href=_spelled(href),
+        folder=prop.find(f"{_DAV}resourcetype/{_DAV}collection") is not None,
+        version=etag or f"{modified}:{size}",
+        modified_at=_when(modified),
+        size_bytes=int(size) if size.isdecimal() else None,
+        media_type=kind.partition(";")[0].strip() or None,
+        same=same,
+    )
+
+
+def _spelled(path: str) -> str:
+    """A path in one spelling: servers differ in what they escape."""
+    return quote(unquote(path), safe="/~!$&'()*+,;=:@-._")
+
+
+def _when(said: str) -> datetime:
+    try:
+        moment = email.utils.parsedate_to_datetime(said)
+    except (ValueError, TypeError):
+        return datetime.fromtimestamp(0, UTC)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _title(uri: str) -> str:
+    return PurePosixPath(uri).stem or uri
+
+
+def _load(cursor: Cursor | None) -> dict[str, str]:
+    try:
+        files = json.loads(cursor or "{}").get("files", {})
+        return {str(uri): str(same) for uri, same in files.items()}
+    except (ValueError, AttributeError):
+        return {}  # another version's: everything is listed anyway
+
+
+def _save(files: dict[str, str]) -> Cursor:
+    return Cursor(json.dumps({"files": files}, ensure_ascii=False, separators=(",", ":")))
