@@ -45,7 +45,7 @@ from appliance.types import (
     Site,
     Upsert,
 )
-from connectors.http import Http
+from connectors.http import Http, shown
 
 DEEPEST = 60  # folders inside folders: a share that holds itself ends
 FILE_BYTES = 2_000_000_000  # what is too large for the appliance is refused by it, with its limit
@@ -142,7 +142,7 @@ class WebDavConnector:
     def check(self) -> None:
         self._access  # noqa: B018  its setting may be wrong
         if not any(entry.folder for entry in self._listed(self._base, "0")):
-            raise SourceMisconfigured(f"{self._settings.url} はフォルダーではありません。")
+            raise SourceMisconfigured(f"{shown(self._settings.url)} はフォルダーではありません。")
 
     def changes(self, since: Cursor | None) -> Iterator[Change]:
         """All that is below; a checkpoint, complete if every folder could be listed."""
@@ -238,12 +238,12 @@ class WebDavConnector:
         if reply.status >= 400:
             if href == self._base:
                 raise SourceMisconfigured(
-                    f"{self._settings.url} がありません。URL を確かめてください。"
+                    f"{shown(self._settings.url)} がありません。URL を確かめてください。"
                 )
             return []
         if reply.status != 207:
             raise SourceMisconfigured(
-                f"{self._settings.url} は WebDAV ではありません ({reply.status})。"
+                f"{shown(self._settings.url)} は WebDAV ではありません ({reply.status})。"
             )
         try:
             # nothing is resolved and nothing fetched; a tree too deep is refused
@@ -252,7 +252,7 @@ class WebDavConnector:
             return [e for e in map(_entry, answers) if e and self._within(e.href)]
         except (etree.XMLSyntaxError, ValueError) as error:
             raise SourceUnreachable(
-                f"{self._settings.url} の一覧を読めません ({error})。"
+                f"{shown(self._settings.url)} の一覧を読めません ({error})。"
             ) from None
 
     def _within(self, href: str) -> bool:
