@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
+from collections.abc import Iterator
 from functools import lru_cache
 
 from appliance.text.normalize import VARIANTS
@@ -22,6 +23,9 @@ _ACCENTED = 0.35  # more than Vietnamese has
 _SIGNS = 0.7  # of ASCII: punctuation beside letters and digits
 _RARE = 0.25  # of different ideographs: second level of JIS, or not in it
 _MOJIBAKE = 0.12  # of the signs that UTF-8 becomes when it is read as Shift_JIS
+_MANY = 60  # hiragana: of fewer nothing can be said
+_COMMON = "のにはをたがでてとしるいなかりれさすあこまもうくっらき"
+_COMMON_SHARE = 0.4  # of all hiragana; texts have twice as much
 _SCRIPTS = 3  # alphabets other than Latin and Japanese, each with a share worth the name
 _SCRIPT_SHARE = 0.02
 _REPEATED = re.compile(r"([!-/:-@\[-`{-~─-╿・…‥])\1{2,}")  # a line drawn with signs
@@ -33,27 +37,42 @@ _ALPHABETS = ("CYRILLIC", "GREEK", "HANGUL", "THAI", "ARABIC", "HEBREW", "DEVANA
 
 
 def is_garbled(text: str) -> bool:
+    return doubt(text) > 0.5
+
+
+def doubt(text: str) -> float:
+    """How likely it is that nobody wrote this, from 0 to 1; ½ where a limit is reached."""
+    over = max(_measures(text), default=0.0)
+    return over**4 / (1 + over**4)
+
+
+def _measures(text: str) -> Iterator[float]:
+    """What was found of each that no text has, as multiples of its limit."""
     text = _REPEATED.sub(r"\1", _CID.sub("\ufffd", text))
     signs = Counter("".join(text.split()))
     total = signs.total()
     if total < LEAST:
-        return False
+        return
     kinds: Counter[str] = Counter()
     for sign, times in signs.items():
         kinds[_kind(sign)] += times
     kana = sum(times for sign, times in signs.items() if _KANA.match(sign))
-    if kinds["odd"] > max(_ODD * total, _FEW) or kinds["accented"] > _ACCENTED * total:
-        return True
-    if kinds["sign"] > _SIGNS * total and not kana:
-        return True
-    if kinds["wrong page"] > _MOJIBAKE * total:
-        return True
+    yield kinds["odd"] / max(_ODD * total, _FEW)
+    yield kinds["accented"] / (_ACCENTED * total)
+    yield kinds["wrong page"] / (_MOJIBAKE * total)
+    if not kana:
+        yield kinds["sign"] / (_SIGNS * total)
+    hiragana = sum(times for sign, times in signs.items() if "ぁ" <= sign <= "ゖ")
+    if hiragana >= _MANY:
+        yield _COMMON_SHARE * hiragana / max(sum(signs[c] for c in _COMMON), 1)
     ideographs = [sign for sign in signs if "\u4e00" <= sign <= "\u9fff"]
     rare = sum(_kind(sign) == "rare" for sign in ideographs)
-    if rare > max(_RARE * len(ideographs), _FEW) and (kana or not _is_chinese(ideographs)):
-        return True
+    if kana or not _is_chinese(ideographs):
+        yield rare / max(_RARE * len(ideographs), _FEW)
     scripts = sum(kinds[a] > _SCRIPT_SHARE * total for a in _ALPHABETS)
-    return scripts >= _SCRIPTS or (scripts >= 1 and kinds["accented"] + kinds["odd"] > 0.1 * total)
+    yield scripts / (_SCRIPTS - 0.5)
+    if scripts:
+        yield (kinds["accented"] + kinds["odd"]) / (0.1 * total)
 
 
 @lru_cache(80_000)

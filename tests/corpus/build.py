@@ -3,7 +3,7 @@
 Small files with what goes wrong in real ones; the tests say what each is for. LibreOffice 7.4 made
 some more, and no two of its runs give the same bytes: 手引き.odt and 一覧.ods from `sources/`, 一覧.xlsx from
 the latter, 手引き.rtf, .doc and .docx from
-the former, 提案.odp, 提案.ppt, 規程.doc and 規程.epub from the files written here (`soffice --headless --convert-to …`).
+the former, 提案.odp, 提案.ppt, 規程.doc and 規程.epub from the files written here, 縦書き.pdf from its source (`soffice --headless --convert-to …`).
 Chromium printed 化け.html; in 文字化け.pdf `/ToUnicode` became `/NoUnicode`, 一部文字化け.pdf has the page both ways.
 """
 
@@ -17,6 +17,7 @@ from pathlib import Path
 
 import docx
 import openpyxl
+import pdfs
 import pptx
 from docx.oxml import OxmlElement, parse_xml
 from docx.oxml.ns import nsdecls, qn
@@ -41,13 +42,15 @@ def main() -> None:
     write("規程.pdf", rules_pdf())
     write("要パスワード.pdf", rules_pdf(StandardEncryption("himitsu", canPrint=0)))
     write("画像のみ.pdf", scanned_pdf())
+    for name, data in pdfs.made():
+        write(name, data)
     write("規程.docx", settle(rules_docx()))
     write("台帳.xlsx", settle(ledger_xlsx()))
     write("提案.pptx", settle(proposal_pptx()))
 
 
 def rules_pdf(encrypt: StandardEncryption | None = None) -> bytes:
-    """Four pages: running heads, lines broken by the margin, the third page without text."""
+    """Four pages: running heads, lines broken by the margin, the third page a picture."""
     out = io.BytesIO()
     canvas = Canvas(out, pagesize=A4, invariant=1, encrypt=encrypt)
     canvas.setTitle("出張旅費規程")
@@ -68,6 +71,7 @@ def rules_pdf(encrypt: StandardEncryption | None = None) -> bytes:
         canvas.drawString(60, 800, "蔵前精機株式会社　出張旅費規程")
         canvas.drawCentredString(300, 30, f"- {number} -")
         if not lines:
+            canvas.rect(60, 300, 450, 400, fill=1)
             canvas.showPage()
             continue
         canvas.setFont(FONT, 12)

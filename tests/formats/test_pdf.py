@@ -5,9 +5,15 @@ from pathlib import Path
 
 import pypdfium2
 import pytest
+from PIL import Image
+from reportlab.pdfbase import pdfmetrics
+from reportlab.pdfbase.cidfonts import UnicodeCIDFont
 from reportlab.pdfgen.canvas import Canvas
 
 from appliance.errors import PasswordNeeded, Unreadable
+from appliance.formats.draft import UNSEEN
+
+pdfmetrics.registerFont(UnicodeCIDFont("HeiseiMin-W3"))
 
 
 def test_text_comes_in_pages_and_articles(parse, corpus: Path) -> None:
@@ -72,6 +78,135 @@ def test_pages_without_a_map_of_their_letters_are_left_out(parse, corpus: Path) 
     ]
     with pytest.raises(Unreadable, match="化けて"):
         parse((corpus / "文字化け.pdf").read_bytes(), "文字化け.pdf")
+
+
+def test_two_columns_are_read_one_after_the_other(parse, corpus: Path) -> None:
+    text = parse((corpus / "段組み.pdf").read_bytes(), "段組み.pdf").text
+    assert text.startswith(
+        "二段組みの報告\n左の段は、従業員が業務のため出張するときの旅費の取扱いを"
+    )
+    assert (
+        "実費の全額を支給することができるものとする。\n右の段は、在宅勤務の取扱いを定める。" in text
+    )
+    assert (
+        "申請は前日までに行うものとし、緊急の場合はこの限りでない。通信費は一日三百円とする。"
+        in text
+    )
+    below = text.split("通信費は一日三百円とする。\n")[1].split("\n")
+    assert below == [
+        "この文は、二つの段の下に、紙の幅いっぱいに書かれている。段のどちらにも属さない。",
+        *(line for n in "甲乙丙" for line in (f"{n}の箱", f"{n}の一行目の文", f"{n}の二行目の文")),
+    ]
+
+
+def test_tables_are_rows_with_their_cells(parse, corpus: Path) -> None:
+    text = parse((corpus / "表.pdf").read_bytes(), "表.pdf").text
+    assert text.split("\n") == [
+        "宿泊費の上限は次の表による。",
+        "区分 | 役職 | 上限 | 備考",
+        "国内 | 部長 | 12,000円 | 領収書を翌月五日までに必ず提出すること",  # two lines of a cell
+        "国内 | 一般 | 9,000円",  # 国内 spans two rows
+        "海外 | 全員 | 実費",
+        "支払いの予定",
+        "支払日 | 毎月25日",  # open at its sides
+        "締め日 | 毎月末日",
+        "品名 | 数量 | 単価 | 金額",  # without rules
+        "ねじ | 120 | 5 | 600",
+        "座金 | 80 | 3 | 240",
+        "合計 | 200 | 840",
+        "以上のとおり支払う。",
+    ]
+
+
+def test_names_beside_their_values_stay_with_them(parse) -> None:
+    rows = [
+        ("申請者の氏名", "蔵前一郎"),
+        ("所属する部署", "総務部総務課"),
+        ("出張先の名前", "諏訪工場第二棟"),
+    ]
+    text = parse(written([(60, 700 - 20 * n, 300, v) for n, v in enumerate(rows)]), "x.pdf").text
+    assert text.split("\n") == [f"{name} {value}" for name, value in rows]
+
+
+def test_lines_that_run_down_are_read_from_the_right(parse, corpus: Path) -> None:
+    document = parse((corpus / "縦書き.pdf").read_bytes(), "縦書き.pdf")
+    assert document.text.replace("\u3000", " ").split("\n") == [
+        "文書の保管",
+        "第一条（保管） 文書は蔵に保管し、鍵は総務部が管理する。"  # くら is ruby
+        "ただし、所属長が特に必要と認めた場合に限り、部の書架に保管することができる。",
+        "第二条（期間） 保管の期間は10年とし、「永年」とされたものは、この限りでない。",
+    ]
+    assert document.pages[0].state == "fine"
+
+
+def test_turned_pages_are_read_upright_and_say_so(parse, corpus: Path) -> None:
+    document = parse((corpus / "回転.pdf").read_bytes(), "回転.pdf")
+    assert [p.state for p in document.pages] == ["rotated"] * 4 + ["fine"]
+    assert " ".join(document.text.split()).startswith(
+        " ".join(
+            f"This page was turned by {how}. Below {how} is a second line, and below that, {how} again."
+            for how in ("the key of the page", "a quarter", "a half", "three quarters")
+        )
+    )
+
+
+def test_each_page_is_judged(parse, corpus: Path) -> None:
+    document = parse((corpus / "頁の状態.pdf").read_bytes(), "頁の状態.pdf")
+    assert [(p.number, p.state, p.read) for p in document.pages] == [
+        (1, "fine", "text"),
+        (2, "empty", "none"),
+        (3, "scanned", "none"),
+        (4, "scanned", "text"),  # a stamp over a picture
+        (5, "fine", "text"),  # somebody's OCR wrote invisible letters over the picture
+        (6, "scanned", "none"),  # a drawing
+    ]
+    sure = [p.sure for p in document.pages]
+    assert sure[0] > sure[4] > 0.5  # letters alone are surer than letters over a picture
+    assert sure[2] > sure[3] > 0.5
+    assert "通信費は一日三百円とする。" in document.text
+    assert document.problems == (
+        "p. 3、6 にテキストがありません (画像のみ)",
+        "p. 4 はほとんど画像です (文字はわずかです)",
+    )
+
+
+def test_a_scan_with_page_numbers_alone_needs_ocr(parse) -> None:
+    out = io.BytesIO()
+    canvas = Canvas(out, invariant=1)
+    for n in (1, 2):
+        canvas.drawInlineImage(Image.new("L", (60, 84), 200), 0, 0, 595, 842)
+        canvas.drawString(290, 30, str(n))
+        canvas.showPage()
+    canvas.save()
+    with pytest.raises(Unreadable, match="OCR"):
+        parse(out.getvalue(), "x.pdf")
+
+
+def test_white_paper_is_told_from_a_scan(parse) -> None:
+    out = io.BytesIO()
+    canvas = Canvas(out, invariant=1)
+    canvas.showPage()
+    canvas.save()
+    with pytest.raises(Unreadable, match="白紙"):
+        parse(out.getvalue(), "x.pdf")
+
+
+def test_what_nobody_sees_is_kept_apart(parse, corpus: Path) -> None:
+    document = parse((corpus / "見えない文字.pdf").read_bytes(), "見えない文字.pdf")
+    assert document.text == "見える文はこのとおりである。\n紺地に白の見出しは読める"
+    assert document.problems == (UNSEEN,)
+
+
+def written(lines: list[tuple[int, int, int, tuple[str, str]]]) -> bytes:
+    """Two words a line: at x, y, the second at its own x."""
+    out = io.BytesIO()
+    canvas = Canvas(out, invariant=1)
+    canvas.setFont("HeiseiMin-W3", 12)
+    for x, y, second, words in lines:
+        canvas.drawString(x, y, words[0])
+        canvas.drawString(second, y, words[1])
+    canvas.save()
+    return out.getvalue()
 
 
 def test_comments_forms_and_attached_files(parse, corpus: Path) -> None:

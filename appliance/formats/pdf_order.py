@@ -1,0 +1,247 @@
+"""The reading order of a page: columns one after the other, rows of aligned words as tables."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from statistics import mean
+
+from appliance.formats import draft
+from appliance.formats.pdf_pieces import Line, Piece
+
+_DEEP = 12  # columns in columns
+_GUTTER = 0.75  # em
+_WIDE_GUTTER = 1.5
+_EDGES = 24  # left edges that are tried
+_LEAST_CHARS = 5  # on average, of a line in a column
+_HYPHEN = "\x02"  # PDFium's, where a word goes on in the next line
+_LONGEST = 300  # rows of a table
+_SPARSE = 0.25
+_NUMBER = re.compile(r"[-+△▲¥$,.\d/:%％\s()（）円人件個台名回日年月時分第~〜–-]+")
+
+
+def lines(pieces: Sequence[Piece]) -> list[Line]:
+    """All pieces, in order."""
+    return list(_region(sorted(pieces, key=lambda p: (p.top, p.left)), 0))
+
+
+def _region(pieces: list[Piece], deep: int) -> Iterator[Line]:
+    """`pieces` come sorted from top to bottom."""
+    if len(pieces) < 2:
+        yield from _leaf(pieces)
+        return
+    if deep < _DEEP and (parts := _columns(pieces)):
+        for part in parts:
+            if part:
+                yield from _region(part, deep + 1)
+        return
+    yield from _leaf(pieces)
+
+
+def _columns(pieces: list[Piece]) -> list[list[Piece]] | None:
+    """What is above, left, right and below, at the tallest gutter between columns."""
+    best: tuple[float, int, int, float] | None = None
+    for edge in _candidates(pieces):
+        for start, end in _runs(pieces, edge):
+            left, right = _sides(pieces[start:end], edge)
+            tall = _tall(left, right)
+            if (best is None or tall > best[0]) and _are_columns(left, right):
+                best = (tall, start, end, edge)
+    if best is None:
+        return None
+    _, start, end, edge = best
+    end = start + _end(pieces[start:end], edge)
+    left, right = _sides(pieces[start:end], edge)
+    return [pieces[:start], left, right, pieces[end:]]
+
+
+def _candidates(pieces: Sequence[Piece]) -> list[float]:
+    """Left edges that several pieces share, those of most first; the leftmost is none."""
+    leftmost = min(p.left for p in pieces)
+    shared: list[tuple[float, int]] = []
+    for left in sorted(p.left for p in pieces):
+        if shared and left - shared[-1][0] <= 3:
+            shared[-1] = (shared[-1][0], shared[-1][1] + 1)
+        else:
+            shared.append((left, 1))
+    found = [s for s in shared if s[1] > 1 and s[0] > leftmost + 20]
+    return [left for left, _ in sorted(found, key=lambda s: -s[1])[:_EDGES]]
+
+
+def _runs(pieces: Sequence[Piece], edge: float) -> Iterator[tuple[int, int]]:
+    """Where nothing crosses the edge, from the first piece to the last."""
+    start = 0
+    for n, piece in enumerate(pieces):
+        if piece.left < edge - 0.3 * piece.size and piece.right > edge - _GUTTER * piece.size:
+            if n - start > 3:
+                yield start, n
+            start = n + 1
+    if len(pieces) - start > 3:
+        yield start, len(pieces)
+
+
+def _sides(pieces: Sequence[Piece], edge: float) -> tuple[list[Piece], list[Piece]]:
+    left = [p for p in pieces if p.left < edge - 0.3 * p.size]
+    return left, [p for p in pieces if p.left >= edge - 0.3 * p.size]
+
+
+def _end(pieces: Sequence[Piece], edge: float) -> int:
+    """How many of them come before what stands below both sides, apart from them."""
+    left, right = _sides(pieces, edge)
+    shorter = min(max(p.bottom for p in left), max(p.bottom for p in right))
+    floor = 0.0
+    for n, piece in enumerate(pieces):
+        apart = piece.top - floor > 0.9 * piece.size
+        if piece.top >= shorter - 1 and (piece.lines or apart):
+            return n
+        floor = max(floor, piece.bottom)
+    return len(pieces)
+
+
+def _tall(left: Sequence[Piece], right: Sequence[Piece]) -> float:
+    """How far both sides stand beside each other."""
+    if not left or not right:
+        return 0.0
+    return min(max(p.bottom for p in left), max(p.bottom for p in right)) - max(
+        min(p.top for p in left), min(p.top for p in right)
+    )
+
+
+def _are_columns(left: Sequence[Piece], right: Sequence[Piece]) -> bool:
+    """Text beside text, not names beside their values."""
+    if not left or not right:
+        return False
+    em = mean(p.size for p in (*left, *right))
+    gutter = min(p.left for p in right) - max(p.right for p in left)
+    rows = [_rows(side) for side in (left, right)]
+    least = 3 if gutter >= _WIDE_GUTTER * em else 4
+    if gutter < _GUTTER * em or min(map(len, rows)) < least or _tall(left, right) < 1.5 * em:
+        return False
+    if _alternate(left, right) or _aligned(_rows(sorted((*left, *right), key=lambda p: p.top))):
+        return False
+    if min(_density(left), _density(right)) < _SPARSE:
+        return False
+    for side in (left, right):
+        words = [p for p in side if not p.lines]
+        if words and mean(len(p.text) for p in words) < _LEAST_CHARS:
+            return False
+        if words and sum(bool(_NUMBER.fullmatch(p.text)) for p in words) > len(words) / 2:
+            return False
+    return True
+
+
+def _alternate(left: Sequence[Piece], right: Sequence[Piece]) -> bool:
+    """The file goes from side to side with every line, and these are no full lines of prose."""
+    if all(_is_prose(side) for side in (left, right)):
+        return False
+    sides = sorted([*((p.at, 0) for p in left), *((p.at, 1) for p in right)])
+    switches = sum(a[1] != b[1] for a, b in pairwise(sides))
+    return switches > 2 and switches > min(len(left), len(right))
+
+
+def _is_prose(side: Sequence[Piece]) -> bool:
+    """Most lines go from edge to edge."""
+    wide = max(p.right for p in side) - min(p.left for p in side)
+    filled = sum(p.right - p.left > 0.8 * wide for p in side)
+    return filled >= 0.6 * len(side) and mean(len(p.text) for p in side) >= 2 * _LEAST_CHARS
+
+
+def _density(side: Sequence[Piece]) -> float:
+    """How much of its height a column uses."""
+    high = max(p.bottom for p in side) - min(p.top for p in side)
+    return sum(max(p.bottom - p.top for p in row) for row in _rows(side)) / max(high, 1.0)
+
+
+def _rows(pieces: Sequence[Piece]) -> list[list[Piece]]:
+    """Pieces that stand on one line, each row from left to right."""
+    rows: list[list[Piece]] = []
+    for piece in pieces:
+        if rows and not piece.lines and not rows[-1][0].lines and _level(rows[-1][0], piece):
+            rows[-1].append(piece)
+        else:
+            rows.append([piece])
+    return [sorted(row, key=lambda p: p.left) for row in rows]
+
+
+def _level(one: Piece, other: Piece) -> bool:
+    shared = min(one.bottom, other.bottom) - max(one.top, other.top)
+    return shared >= 0.5 * min(one.bottom - one.top, other.bottom - other.top)
+
+
+def _leaf(pieces: Sequence[Piece]) -> Iterator[Line]:
+    rows = _rows(pieces)
+    column = (round(pieces[0].left), round(pieces[0].top)) if pieces else (0, 0)
+    n, begun = 0, ""
+    while n < len(rows):
+        if rows[n][0].lines:
+            yield from rows[n][0].lines
+            n += 1
+        elif table := _aligned(rows[n : n + _LONGEST]):
+            for text in draft.table_lines(table):
+                yield Line(text, row=True)
+            n += len(table)
+        else:
+            text = begun + _text(rows[n])
+            broken = text.endswith(_HYPHEN) and n + 1 < len(rows) and not rows[n + 1][0].lines
+            begun = text[:-1] if broken else ""
+            if not broken:
+                yield Line(text, column, whole=_has_gaps(rows[n]))
+            n += 1
+
+
+def _has_gaps(row: Sequence[Piece]) -> bool:
+    return any(b.left - a.right > _WIDE_GUTTER * a.size for a, b in pairwise(row))
+
+
+def _text(row: Sequence[Piece]) -> str:
+    text = row[0].text
+    for last, piece in pairwise(row):
+        gap = piece.left - last.right
+        text += (" " if gap > 0.3 * max(last.size, piece.size) else "") + piece.text
+    return text
+
+
+def _aligned(rows: Sequence[Sequence[Piece]]) -> list[list[str]]:
+    """The cells of the rows at the beginning, if they are a table without rules; else nothing.
+
+    Three rows and three columns at least, short, with numbers in them: what is set in columns for
+    another reason must not be taken apart.
+    """
+    columns: list[list[float]] = []
+    count = 0
+    for row in rows:
+        if len(row) < 2 or any(p.lines for p in row):
+            break
+        wider = _merged([*columns, *([p.left, p.right] for p in row)])
+        if count and (len(wider) < 3 or len(wider) < len(row)):
+            break
+        if count and len(wider) < len(columns):
+            break
+        columns, count = wider, count + 1
+    table = rows[:count]
+    if count < 3 or len(columns) < 3:
+        return []
+    cells = [p for row in table for p in row]
+    numbers = sum(bool(_NUMBER.fullmatch(p.text)) for p in cells)
+    filled = len(cells) / (count * len(columns))
+    if mean(len(p.text) for p in cells) > 12 or numbers < 0.25 * len(cells) or filled < 0.6:
+        return []
+    out = []
+    for row in table:
+        texts = [""] * len(columns)
+        for piece in row:
+            at = next(n for n, c in enumerate(columns) if c[0] <= piece.left <= c[1])
+            texts[at] = f"{texts[at]} {piece.text}".strip()
+        out.append(texts)
+    return out
+
+
+def _merged(spans: list[list[float]]) -> list[list[float]]:
+    merged: list[list[float]] = []
+    for left, right in sorted(spans):
+        if merged and left <= merged[-1][1]:
+            merged[-1][1] = max(merged[-1][1], right)
+        else:
+            merged.append([left, right])
+    return merged
