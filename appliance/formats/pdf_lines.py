@@ -17,6 +17,9 @@ _RADICALS = {c: unicodedata.normalize("NFKC", chr(c)) for c in range(0x2F00, 0x2
 _RADICALS |= {
     c: n for c in range(0x2E80, 0x2EF4) if len(n := unicodedata.normalize("NFKC", chr(c))) == 1
 }
+# the forms that punctuation has in lines that run down
+_FORMS = (*range(0xFE10, 0xFE19), 0xFE31, *range(0xFE35, 0xFE45), 0xFE47, 0xFE48)
+_RADICALS |= {c: unicodedata.normalize("NFKC", chr(c)) for c in _FORMS}
 _CJK = "\u3000-\u30ff\u3400-\u9fff\uf900-\ufaff\uff00-\uff9f"
 _SPREAD = re.compile(f"(?<![^ ])[{_CJK}](?: [{_CJK}]){{2,}}(?![^ ])")  # 旅 費 規 程
 _LEADER = re.compile(r"\s*(?:[.．・…‥]\s?){4,}\s*")

@@ -208,6 +208,19 @@ def _aligned(rows: Sequence[Sequence[Piece]]) -> list[list[str]]:
     Three rows and three columns at least, short, with numbers in them: what is set in columns for
     another reason must not be taken apart.
     """
+    columns, table = _grid(rows)
+    if table:
+        return [_cells(row, columns) for row in table]
+    columns, table = _grid(rows[1:])
+    if table and len(rows[0]) == len(columns):  # names, centred over values that are not
+        return [[p.text for p in rows[0]], *(_cells(row, columns) for row in table)]
+    return []
+
+
+def _grid(
+    rows: Sequence[Sequence[Piece]],
+) -> tuple[list[list[float]], Sequence[Sequence[Piece]]]:
+    """From where to where the columns go, and the rows that keep to them."""
     columns: list[list[float]] = []
     count = 0
     for row in rows:
@@ -221,20 +234,21 @@ def _aligned(rows: Sequence[Sequence[Piece]]) -> list[list[str]]:
         columns, count = wider, count + 1
     table = rows[:count]
     if count < 3 or len(columns) < 3:
-        return []
+        return [], []
     cells = [p for row in table for p in row]
     numbers = sum(bool(_NUMBER.fullmatch(p.text)) for p in cells)
     filled = len(cells) / (count * len(columns))
     if mean(len(p.text) for p in cells) > 12 or numbers < 0.25 * len(cells) or filled < 0.6:
-        return []
-    out = []
-    for row in table:
-        texts = [""] * len(columns)
-        for piece in row:
-            at = next(n for n, c in enumerate(columns) if c[0] <= piece.left <= c[1])
-            texts[at] = f"{texts[at]} {piece.text}".strip()
-        out.append(texts)
-    return out
+        return [], []
+    return columns, table
+
+
+def _cells(row: Sequence[Piece], columns: Sequence[Sequence[float]]) -> list[str]:
+    texts = [""] * len(columns)
+    for piece in row:
+        at = next(n for n, c in enumerate(columns) if c[0] <= piece.left <= c[1])
+        texts[at] = f"{texts[at]} {piece.text}".strip()
+    return texts
 
 
 def _merged(spans: list[list[float]]) -> list[list[float]]:

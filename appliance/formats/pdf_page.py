@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ctypes
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
+from ctypes import addressof
 from dataclasses import dataclass, field
 from itertools import pairwise
 from math import atan2, degrees, hypot
@@ -21,6 +22,9 @@ _THIN_PT = 3.0
 _TINY_PT = 3.0  # as in Word
 _WHITE = 250
 _SLANT = 10  # degrees away from upright
+# what PDFium writes into; it is not for two threads at once either
+_SIZE, _MATRIX = ctypes.c_float(), pdfium.FS_MATRIX()
+_RGBA = tuple(ctypes.c_uint() for _ in range(4))
 
 Box = tuple[float, float, float, float]  # left, top, right, bottom
 Colour = tuple[int, int, int]
@@ -106,8 +110,9 @@ def glyphs(
 
     `on_side`: letters that run down the page, lying on their side, are taken as upright ones.
     """
-    found: dict[int | None, list[Glyph]] = {}
+    found: defaultdict[int | None, list[Glyph]] = defaultdict(list)
     unseen = 0
+    x0, y1 = sight.bounds[:2]
     looks: dict[int, tuple[int | None, float]] = {}
     box, x, y = pdfium.FS_RECTF(), ctypes.c_double(), ctypes.c_double()
     by_box = ctypes.byref(box)
@@ -128,10 +133,11 @@ def glyphs(
             continue
         if 0xDC00 <= code < 0xE000:
             code = 0x10000 + ((high - 0xD800) << 10) + (code - 0xDC00) if high else 0xFFFD
+            high = 0
         if not code or not box_of(raw, n, by_box):
             continue
         text_object = object_of(raw, n)
-        address = ctypes.cast(text_object, ctypes.c_void_p).value or 0
+        address = addressof(text_object.contents) if text_object else 0
         if address in sight.hidden:
             unseen += 1
             continue
@@ -145,8 +151,11 @@ def glyphs(
             pdfium.FPDFText_GetCharOrigin(raw, n, x, y)
             top, bottom = y.value + 0.88 * size, y.value - 0.12 * size
             right = max(right, left + 0.5 * size)
-        placed = upright((left, top, right, bottom), sight.bounds, turn or 0)
-        found.setdefault(turn, []).append(Glyph(chr(code), *placed, size, spaced))
+        if turn:
+            left, top, right, bottom = upright((left, top, right, bottom), sight.bounds, turn)
+        else:
+            left, top, right, bottom = left - x0, y1 - top, right - x0, y1 - bottom
+        found[turn].append(Glyph(chr(code), left, top, right, bottom, size, spaced))
         spaced = False
     return found, unseen
 
@@ -174,6 +183,8 @@ def _look_of(text_object: Any, raw: Any, n: int) -> tuple[int | None, float]:
 
 
 def _turn(a: float, b: float) -> int | None:
+    if b == 0 and a > 0:
+        return 0
     angle = degrees(atan2(b, a)) % 360
     nearest = round(angle / 90) * 90
     return nearest % 360 if abs(angle - nearest) <= _SLANT else None
@@ -213,31 +224,30 @@ def _walk(
 def _text(sight: Sight, item: Any, outer: Matrix, later: list[tuple[int, Box]]) -> None:
     matrix = _times(_matrix(item), outer)
     sight.turns[_turn(matrix[0], matrix[1])] += 1
-    size = ctypes.c_float()
-    pdfium.FPDFTextObj_GetFontSize(item, size)
-    address = ctypes.cast(item, ctypes.c_void_p).value or 0
-    if size.value * hypot(matrix[2], matrix[3]) <= _TINY_PT:
-        sight.hidden.add(address)
+    pdfium.FPDFTextObj_GetFontSize(item, _SIZE)
+    if _SIZE.value * hypot(matrix[2], matrix[3]) <= _TINY_PT:
+        sight.hidden.add(addressof(item.contents))
         return
-    mode = pdfium.FPDFTextObj_GetTextRenderMode(item)
+    x, y = matrix[4], matrix[5]
+    left, top, right, bottom = sight.bounds
     colour, alpha = _fill(item)
-    box = _bounds(item, outer)
-    if box is None:
+    mode = pdfium.FPDFTextObj_GetTextRenderMode(item)
+    plain = mode == 0 and alpha and colour is not None and max(colour) < _WHITE
+    if plain and colour not in sight.colours and left < x < right and bottom < y < top:
         return
+    box = _bounds(item, outer) or (x, y, x, y)
     if box[0] == box[2] or box[1] == box[3]:  # of a font that is not in the file
-        box = (matrix[4], matrix[5] + 1, matrix[4] + 1, matrix[5])
+        box = (x, y + 1, x + 1, y)
     if not _meet(box, sight.bounds):
-        sight.outside.add(address)
+        sight.outside.add(addressof(item.contents))
     elif alpha == 0:
-        sight.hidden.add(address)
+        sight.hidden.add(addressof(item.contents))
     elif mode in (pdfium.FPDF_TEXTRENDERMODE_INVISIBLE, pdfium.FPDF_TEXTRENDERMODE_CLIP):
-        later.append((address, box))
-    elif mode in (0, 4) and colour is not None:
+        later.append((addressof(item.contents), box))
+    elif colour is not None and mode == 0:
         white = min(colour) >= _WHITE
-        if (white or colour in sight.colours) and _ground(sight, box) == (
-            (255, 255, 255) if white else colour
-        ):
-            sight.hidden.add(address)
+        if _ground(sight, box) == ((255, 255, 255) if white else colour):
+            sight.hidden.add(addressof(item.contents))
 
 
 def _ground(sight: Sight, box: Box) -> Colour | None:
@@ -329,14 +339,14 @@ def _rule(left: float, top: float, right: float, bottom: float) -> Rule:
 
 
 def _fill(item: Any) -> tuple[Colour | None, int]:
-    r, g, b, a = (ctypes.c_uint() for _ in range(4))
+    r, g, b, a = _RGBA
     if not pdfium.FPDFPageObj_GetFillColor(item, r, g, b, a):
         return None, 255
     return (r.value, g.value, b.value), a.value
 
 
 def _matrix(item: Any) -> Matrix:
-    m = pdfium.FS_MATRIX()
+    m = _MATRIX
     if not pdfium.FPDFPageObj_GetMatrix(item, m):
         return (1, 0, 0, 1, 0, 0)
     return (m.a, m.b, m.c, m.d, m.e, m.f)

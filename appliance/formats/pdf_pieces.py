@@ -62,7 +62,16 @@ class _Run:
 
     def takes(self, glyph: Glyph) -> bool:
         last = self.glyphs[-1]
-        em = max(last.size, glyph.size)
+        em = last.size
+        if (  # most come so
+            self.down is False
+            and glyph.size == em
+            and glyph.bottom == last.bottom
+            and 0 <= glyph.left - last.right + 0.1 * em <= 0.4 * em
+        ):
+            self.glyphs.append(glyph)
+            return True
+        em = max(em, glyph.size)
         if self.down is not True and _goes_on(last, glyph, em):
             self.down = False
         elif self.down is not False and self._goes_down(last, glyph, em):
@@ -90,9 +99,11 @@ def pieces(glyphs: Iterable[Glyph]) -> tuple[list[Piece], list[Piece], bool]:
     Pieces that run down come turned.
     """
     runs: list[_Run] = []
+    run = None
     for glyph in glyphs:
-        if not runs or not runs[-1].takes(glyph):
-            runs.append(_Run([glyph]))
+        if run is None or not run.takes(glyph):
+            run = _Run([glyph])
+            runs.append(run)
     down = sum(len(r.glyphs) for r in runs if r.down and len(r.glyphs) > 2)
     across = sum(len(r.glyphs) for r in runs if r.down is False and len(r.glyphs) > 2)
     if down > across:
@@ -136,7 +147,8 @@ def _piece(run: _Run, down: bool, at: int = 0) -> Piece:
     glyphs = run.glyphs
     text = [glyphs[0].sign]
     for last, glyph in pairwise(glyphs):
-        text.append(_space(last, glyph, down) + glyph.sign)
+        close = not glyph.spaced and not down and glyph.left - last.right < 0.3 * glyph.size
+        text.append(glyph.sign if close else _space(last, glyph, down) + glyph.sign)
     return Piece(
         "".join(text),
         min(g.left for g in glyphs),
@@ -155,7 +167,7 @@ def _space(last: Glyph, glyph: Glyph, down: bool) -> str:
     if glyph.spaced and (latin or gap > (_DOWN_GAP if down else _WORD_GAP) * em):
         return " "
     if not down and (last.sign.isascii() or glyph.sign.isascii()):
-        return " " if glyph.spaced or (latin and gap > 0.3 * em) else ""
+        return " " if glyph.spaced or gap > (0.3 if latin else 0.45) * em else ""
     return "\u3000" if gap > 0.7 * em and "\u3000" not in last.sign + glyph.sign else ""
 
 

@@ -8,13 +8,17 @@ from pathlib import Path
 import pytest
 
 from appliance.formats import charset
-from appliance.text.garbled import is_garbled
+from appliance.text.garbled import doubt, is_garbled
 
 READ = (".md", ".csv", ".txt", ".py", ".html")
 SAMPLE = Path(__file__).parents[2] / "installer" / "sample"
 TEXT = (
     "第1条（目的） この規程は、従業員が業務のため出張するときの旅費の取扱いを定める。"
     "第2条（宿泊費） 宿泊費は1泊12,000円を上限とし、領収書の提出により実費を精算する。"
+)
+KANA = (
+    "はじめにこのしょるいをよみ、わからないところがあればかかりのひとにきいてください。"
+    "かぎはかならずもとのところにもどし、もどしたひとのなまえをちょうめんにかくこと。"
 )
 
 
@@ -33,6 +37,10 @@ def moved(by: int) -> str:
         pytest.param(moved(0x1500), id="other letters altogether"),
         pytest.param(moved(7), id="a few places on"),
         pytest.param(TEXT.replace("の", "䛾").replace("は", "䛿"), id="letters that look alike"),
+        pytest.param(
+            "".join(chr(ord(c) + 20) if "ぁ" < c < "も" else c for c in KANA), id="other kana"
+        ),
+        pytest.param(TEXT.translate({ord("の"): 1, ord("を"): 2, ord("、"): 5}), id="controls"),
         pytest.param("(cid:1234)(cid:22)" * 20, id="numbers of glyphs"),
         pytest.param("!\"#$%&'()*+,-./:;<=>?@" * 3, id="signs alone"),
         pytest.param("\ue000\ue001\ue002" * 10, id="private letters"),
@@ -47,6 +55,7 @@ def test_what_nobody_wrote(text: str) -> None:
     [
         TEXT,
         TEXT[:15],
+        KANA,
         "髙橋 﨑山 渡邊 齋藤 澤田 濱田 瀨戸 德永 廣瀬 國府 髙島屋 𠮷野家 薔薇園 檸檬 林檎",
         "ランカスター家が赤薔薇、ヨーク家が白薔薇をバッジとしていたので薔薇戦争と呼ばれている。",
         "The quick brown fox jumps over the lazy dog, and nothing is wrong with that.",
@@ -65,6 +74,11 @@ def test_what_nobody_wrote(text: str) -> None:
 )
 def test_what_somebody_did(text: str) -> None:
     assert not is_garbled(text)
+
+
+def test_doubt_grows_with_what_is_odd() -> None:
+    doubts = [doubt(TEXT.replace("、", "\ue000" * n)) for n in (1, 2, 6)]
+    assert 0 < doubts[0] < doubts[1] < doubts[2] < 1
 
 
 def test_no_false_alarm_in_a_company() -> None:
