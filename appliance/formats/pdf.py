@@ -26,7 +26,7 @@ from appliance.formats import (
 )
 from appliance.formats.draft import UNSEEN, UNSEEN_CHARS, Draft, moved
 from appliance.formats.pdf_layout import Layout
-from appliance.formats.pdf_page import Sight
+from appliance.formats.pdf_page import Ink
 from appliance.formats.pdf_pieces import Line
 from appliance.types import Document, Mark, Page
 
@@ -42,7 +42,7 @@ class _Sheet:
 
     lines: list[Line]
     said: list[str]  # written upon it
-    sight: Sight
+    ink: Ink
     layout: Layout
     broken: bool = False
 
@@ -63,9 +63,13 @@ def parse(stream: BinaryIO) -> Document:
         pdf.close()
     lines = pdf_lines.without_running_heads([s.lines for s in sheets])
     states = [
-        pdf_state.judge(n, sheet.sight, sheet.layout, "\n".join(line.text for line in page))
+        Page(n, "empty", 0.0, "none")
+        if sheet.broken
+        else pdf_state.judge(n, sheet.ink, sheet.layout, "\n".join(line.text for line in page))
         for n, (sheet, page) in enumerate(zip(sheets, lines, strict=True), 1)
     ]
+    if all(sheet.broken for sheet in sheets):
+        raise Unreadable("PDF が壊れています (読めるページがありません)")
     _refuse_unread(states, lines)
     problems = [*_problems(states, sheets), *attachments.problems]
     pages = [
@@ -95,9 +99,9 @@ def _sheet(pdf: pypdfium2.PdfDocument, n: int) -> _Sheet:
         text_page.close()
         page.close()
     except pypdfium2.PdfiumError:
-        return _Sheet([], [], Sight((0, 0, 0, 0), 0), Layout((), 0), broken=True)
+        return _Sheet([], [], Ink(0.0, 0.0), Layout(()), broken=True)
     lines = [replace(line, text=pdf_lines.clean(line.text)) for line in layout.lines]
-    return _Sheet(lines, said, sight, layout)
+    return _Sheet(lines, said, sight.ink(), layout)
 
 
 def _refuse_unread(states: Sequence[Page], lines: Sequence[Sequence[Line]]) -> None:

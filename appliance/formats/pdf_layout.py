@@ -24,19 +24,18 @@ _BESIDE = 0.75  # of the height of a line: a wider gap may be one between column
 @dataclass(frozen=True, slots=True)
 class Layout:
     lines: tuple[Line, ...]
-    letters: int  # that are seen
-    unseen: int = 0
-    turn: int = 0  # degrees, of most letters
-    sure: float = 1.0  # the share of letters that are turned so
+    unseen: int = 0  # letters that nobody sees
+    turned: bool = False  # the page by its key, or most letters by their matrix
+    sure: float = 1.0  # the share of letters that are turned as most are
 
 
 def read(text_page: pypdfium2.PdfTextPage, sight: Sight) -> Layout:
     if pdfium.FPDFText_CountChars(text_page.raw) > _MOST or _is_plain(text_page, sight):
         text = text_page.get_text_range().replace("\r\n", "\n")
-        return Layout(tuple(map(Line, text.split("\n"))), len("".join(text.split())))
+        return Layout(tuple(map(Line, text.split("\n"))))
     found, unseen = pdf_page.glyphs(text_page, sight)
     if not found:
-        return Layout((), 0, unseen)
+        return Layout((), unseen)
     letters = sum(map(len, found.values()))
     most = max(found, key=lambda turn: len(found[turn]))
     if most != 270 and 270 in found and pieces(found.get(0, ()))[2]:
@@ -48,7 +47,7 @@ def read(text_page: pypdfium2.PdfTextPage, sight: Sight) -> Layout:
         else:
             lines += _lines(found[turn], sight, turn)
     share = len(found.get(most, ())) / letters
-    return Layout(tuple(lines), letters, unseen, most or 0, share)
+    return Layout(tuple(lines), unseen, bool(sight.turned or most), share)
 
 
 def _merge(

@@ -20,7 +20,9 @@ _PAINTED = 1_000
 _DEPTH = 8  # of forms in forms
 _THIN_PT = 3.0
 _TINY_PT = 3.0  # as in Word
+_A4_PT = 842.0
 _WHITE = 250
+_LETTERS = 50  # outlines: so many are a text
 _SLANT = 10  # degrees away from upright
 # what PDFium writes into; it is not for two threads at once either
 _SIZE, _MATRIX = ctypes.c_float(), pdfium.FS_MATRIX()
@@ -52,12 +54,20 @@ class Rule(NamedTuple):
     bottom: float
 
 
+class Ink(NamedTuple):
+    """Shares of a page."""
+
+    pictures: float  # letters drawn as outlines too
+    all: float  # under anything but white and thin lines
+
+
 @dataclass(slots=True)
 class Sight:
     """A page at a glance. Boxes are the PDF's own: y grows upwards, `top` above `bottom`."""
 
     bounds: Box
     turned: int  # degrees, the key of the page
+    tiny: float = _TINY_PT
     turns: Counter[int | None] = field(default_factory=Counter)  # of text objects; None: slanted
     hidden: set[int] = field(default_factory=set)  # addresses of text objects that nobody sees
     outside: set[int] = field(default_factory=set)
@@ -69,22 +79,20 @@ class Sight:
     budget: int = _OBJECTS
     segments: int = _SEGMENTS
 
-    @property
-    def pictured(self) -> float:
-        """The share of the page under pictures, or letters drawn as outlines."""
-        drawn = self.outlines if len(self.outlines) >= 50 else []
-        return _share([*self.pictures, *drawn], self.bounds)
-
-    @property
-    def inked(self) -> float:
-        """The share of the page under anything at all but white and thin lines."""
+    def ink(self) -> Ink:
+        drawn = self.outlines if len(self.outlines) >= _LETTERS else []
         seen = [box for box, colour in self.painted if colour is None or min(colour) < _WHITE]
-        return _share([*self.pictures, *self.outlines, *seen], self.bounds)
+        return Ink(
+            _share([*self.pictures, *drawn], self.bounds),
+            _share([*self.pictures, *self.outlines, *seen], self.bounds),
+        )
 
 
 def look(page: pypdfium2.PdfPage) -> Sight:
     left, bottom, right, top = page.get_cropbox()
-    sight = Sight((left, top, right, bottom), page.get_rotation())
+    # a page measured in something else than points has small numbers all over
+    tiny = _TINY_PT * min(1.0, max(right - left, top - bottom) / _A4_PT)
+    sight = Sight((left, top, right, bottom), page.get_rotation(), tiny)
     later: list[tuple[int, Box]] = []
     _walk(
         sight,
@@ -225,7 +233,7 @@ def _text(sight: Sight, item: Any, outer: Matrix, later: list[tuple[int, Box]]) 
     matrix = _times(_matrix(item), outer)
     sight.turns[_turn(matrix[0], matrix[1])] += 1
     pdfium.FPDFTextObj_GetFontSize(item, _SIZE)
-    if _SIZE.value * hypot(matrix[2], matrix[3]) <= _TINY_PT:
+    if _SIZE.value * hypot(matrix[2], matrix[3]) <= sight.tiny:
         sight.hidden.add(addressof(item.contents))
         return
     x, y = matrix[4], matrix[5]
@@ -285,6 +293,8 @@ def _path(sight: Sight, item: Any, outer: Matrix) -> None:
             sight.painted.append((box, colour if alpha == 255 and not curves else None))
             if colour is not None:
                 sight.colours.add(colour)
+    elif stroke.value and count <= 2:
+        sight.painted.append((box, None))  # a line as broad as a band
     elif stroke.value and not curves and count > 5:
         sight.outlines.append(box)  # something drawn with a pen
 

@@ -197,6 +197,21 @@ def test_what_nobody_sees_is_kept_apart(parse, corpus: Path) -> None:
     assert document.problems == (UNSEEN,)
 
 
+def test_a_stamp_across_the_page_comes_after_its_text(parse) -> None:
+    out = io.BytesIO()
+    canvas = Canvas(out, invariant=1)
+    canvas.rotate(45)
+    canvas.drawString(300, 100, "CONFIDENTIAL")
+    canvas.rotate(-45)
+    canvas.drawString(60, 700, "The first line of a short letter.")
+    canvas.drawString(60, 680, "The second line.")
+    canvas.save()
+    document = parse(out.getvalue(), "x.pdf")
+    assert document.text == "The first line of a short letter.\nThe second line.\nCONFIDENTIAL"
+    assert document.pages[0].state == "fine"
+    assert document.pages[0].sure < 1
+
+
 def written(lines: list[tuple[int, int, int, tuple[str, str]]]) -> bytes:
     """Two words a line: at x, y, the second at its own x."""
     out = io.BytesIO()
