@@ -13,6 +13,9 @@ from appliance.formats.pdf_pieces import Line, Piece
 _DEEP = 12  # columns in columns
 _GUTTER = 0.75  # em
 _WIDE_GUTTER = 1.5
+_BLANK = 0.9  # em: across all columns
+_APART = 3.5  # em: in one of them
+_NEVER = float("inf")
 _EDGES = 24  # left edges that are tried
 _LEAST_CHARS = 5  # on average, of a line in a column
 _HYPHEN = "\x02"  # PDFium's, where a word goes on in the next line
@@ -51,13 +54,14 @@ def _columns(pieces: list[Piece]) -> list[list[Piece]] | None:
     if best is None:
         return None
     _, start, end, edge = best
+    start += _start(pieces[start:end], edge)
     end = start + _end(pieces[start:end], edge)
     left, right = _sides(pieces[start:end], edge)
     return [pieces[:start], left, right, pieces[end:]]
 
 
 def _candidates(pieces: Sequence[Piece]) -> list[float]:
-    """Left edges that several pieces share, those of most first; the leftmost is none."""
+    """Left edges, those of most pieces first; the leftmost is none."""
     leftmost = min(p.left for p in pieces)
     shared: list[tuple[float, int]] = []
     for left in sorted(p.left for p in pieces):
@@ -65,38 +69,70 @@ def _candidates(pieces: Sequence[Piece]) -> list[float]:
             shared[-1] = (shared[-1][0], shared[-1][1] + 1)
         else:
             shared.append((left, 1))
-    found = [s for s in shared if s[1] > 1 and s[0] > leftmost + 20]
+    found = [s for s in shared if s[0] > leftmost + 20]
     return [left for left, _ in sorted(found, key=lambda s: -s[1])[:_EDGES]]
 
 
 def _runs(pieces: Sequence[Piece], edge: float) -> Iterator[tuple[int, int]]:
-    """Where nothing crosses the edge, from the first piece to the last."""
-    start = 0
+    """Where nothing crosses the edge, from the first piece to the last; a wide blank ends it too."""
+    sides = [_side(p, edge) for p in pieces]
+    below = [(_NEVER, _NEVER)] * (len(pieces) + 1)  # where each side goes on, from a piece on
+    for n in range(len(pieces) - 1, -1, -1):
+        left, right = below[n + 1]
+        top = pieces[n].top
+        below[n] = (top if sides[n] != "right" else left, top if sides[n] != "left" else right)
+    start, floors = 0, [-_NEVER, -_NEVER]
     for n, piece in enumerate(pieces):
-        if piece.left < edge - 0.3 * piece.size and piece.right > edge - _GUTTER * piece.size:
+        if sides[n] == "both" or _is_blank(piece, floors, below[n]):
             if n - start > 3:
                 yield start, n
-            start = n + 1
+            start, floors = n + (sides[n] == "both"), [-_NEVER, -_NEVER]
+        if sides[n] != "both":
+            floors[sides[n] == "right"] = max(floors[sides[n] == "right"], piece.bottom)
     if len(pieces) - start > 3:
         yield start, len(pieces)
 
 
+def _is_blank(piece: Piece, floors: Sequence[float], below: Sequence[float]) -> bool:
+    """Nothing stands just above the piece on either side, and one side has long been empty."""
+    if piece.top - max(floors) <= _BLANK * piece.size:
+        return False
+    return any(
+        floor > -_NEVER and top < _NEVER and top - floor > _APART * piece.size
+        for floor, top in zip(floors, below, strict=True)
+    )
+
+
+def _side(piece: Piece, edge: float) -> str:
+    if piece.left >= edge - 0.3 * piece.size:
+        return "right"
+    return "both" if piece.right > edge - _GUTTER * piece.size else "left"
+
+
 def _sides(pieces: Sequence[Piece], edge: float) -> tuple[list[Piece], list[Piece]]:
-    left = [p for p in pieces if p.left < edge - 0.3 * p.size]
-    return left, [p for p in pieces if p.left >= edge - 0.3 * p.size]
+    left = [p for p in pieces if _side(p, edge) != "right"]
+    return left, [p for p in pieces if _side(p, edge) == "right"]
+
+
+def _start(pieces: Sequence[Piece], edge: float) -> int:
+    """How many of them come before columns that begin below a date, or another line at the right."""
+    left, _ = _sides(pieces, edge)
+    before = 0
+    for n, piece in enumerate(pieces):
+        if _side(piece, edge) == "right":
+            own = piece.left - edge < 1.6 * piece.size  # a first line may be set in
+            if own or piece.lines or any(_level(piece, p) for p in left):
+                break
+            before = n + 1
+    return before
 
 
 def _end(pieces: Sequence[Piece], edge: float) -> int:
-    """How many of them come before what stands below both sides, apart from them."""
+    """How many of them come before a table or a box below one of the sides."""
     left, right = _sides(pieces, edge)
     shorter = min(max(p.bottom for p in left), max(p.bottom for p in right))
-    floor = 0.0
-    for n, piece in enumerate(pieces):
-        apart = piece.top - floor > 0.9 * piece.size
-        if piece.top >= shorter - 1 and (piece.lines or apart):
-            return n
-        floor = max(floor, piece.bottom)
-    return len(pieces)
+    below = (n for n, p in enumerate(pieces) if p.lines and p.top >= shorter - 1)
+    return next(below, len(pieces))
 
 
 def _tall(left: Sequence[Piece], right: Sequence[Piece]) -> float:

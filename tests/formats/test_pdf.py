@@ -99,6 +99,21 @@ def test_two_columns_are_read_one_after_the_other(parse, corpus: Path) -> None:
     ]
 
 
+def test_what_stands_above_and_between_columns_keeps_its_place(parse) -> None:
+    words = [
+        (400, 780, "令和6年4月1日"), (60, 740, "背景のこと"), (310, 740, "提案のこと"),
+        (60, 720, "市場は年5%で伸びている"), (310, 720, "型番を統一して売る"),
+        (60, 700, "競合は三社である"), (310, 700, "価格は据え置く"),
+        (60, 660, "結論は次のとおり"),
+        (60, 620, "東京本社"), (230, 620, "諏訪工場"), (400, 620, "大阪支社"),
+        (60, 602, "東京都台東区蔵前"), (230, 602, "長野県諏訪市四賀"), (400, 602, "大阪府大阪市中央区"),
+        (60, 584, "電話は一番である"), (230, 584, "電話は二番である"), (400, 584, "電話は三番である"),
+    ]  # fmt: skip
+    columns = [words[i] for i in (0, 1, 3, 5, 2, 4, 6, 7, 8, 11, 14, 9, 12, 15, 10, 13, 16)]
+    text = parse(written([*columns[8:], *columns[:8]]), "x.pdf").text
+    assert text.split("\n") == [word for _, _, word in columns]
+
+
 def test_tables_are_rows_with_their_cells(parse, corpus: Path) -> None:
     text = parse((corpus / "表.pdf").read_bytes(), "表.pdf").text
     assert text.split("\n") == [
@@ -124,7 +139,10 @@ def test_names_beside_their_values_stay_with_them(parse) -> None:
         ("所属する部署", "総務部総務課"),
         ("出張先の名前", "諏訪工場第二棟"),
     ]
-    text = parse(written([(60, 700 - 20 * n, 300, v) for n, v in enumerate(rows)]), "x.pdf").text
+    words = [
+        (60 + 240 * k, 700 - 20 * n, w) for n, row in enumerate(rows) for k, w in enumerate(row)
+    ]
+    text = parse(written(words), "x.pdf").text
     assert text.split("\n") == [f"{name} {value}" for name, value in rows]
 
 
@@ -212,14 +230,13 @@ def test_a_stamp_across_the_page_comes_after_its_text(parse) -> None:
     assert document.pages[0].sure < 1
 
 
-def written(lines: list[tuple[int, int, int, tuple[str, str]]]) -> bytes:
-    """Two words a line: at x, y, the second at its own x."""
+def written(words: list[tuple[int, int, str]]) -> bytes:
+    """Each at its place, from the lower left corner."""
     out = io.BytesIO()
     canvas = Canvas(out, invariant=1)
     canvas.setFont("HeiseiMin-W3", 12)
-    for x, y, second, words in lines:
-        canvas.drawString(x, y, words[0])
-        canvas.drawString(second, y, words[1])
+    for x, y, word in words:
+        canvas.drawString(x, y, word)
     canvas.save()
     return out.getvalue()
 
