@@ -154,15 +154,16 @@ def glyphs(
         turn, size = looks[address]
         turn = 0 if on_side and turn == 270 else turn
         left, top, right, bottom = box.left, box.top, box.right, box.bottom
-        if code > 0x2E80 and top - bottom < 0.6 * size and turn in (0, None):
-            # the cell of a sign whose font tells only its ink
-            pdfium.FPDFText_GetCharOrigin(raw, n, x, y)
-            top, bottom = y.value + 0.88 * size, y.value - 0.12 * size
-            right = max(right, left + 0.5 * size)
         if turn:
             left, top, right, bottom = upright((left, top, right, bottom), sight.bounds, turn)
         else:
             left, top, right, bottom = left - x0, y1 - top, right - x0, y1 - bottom
+        if 0x2E80 < code < 0xFF61 and bottom - top < 0.6 * size:
+            # the cell of a sign whose font, drawn in the file, tells only its ink
+            pdfium.FPDFText_GetCharOrigin(raw, n, x, y)
+            origin = upright((x.value, y.value, x.value, y.value), sight.bounds, turn or 0)
+            top, bottom = origin[1] - 0.88 * size, origin[1] + 0.12 * size
+            left, right = min(left, origin[0]), max(right, origin[0] + size)
         found[turn].append(Glyph(chr(code), left, top, right, bottom, size, spaced))
         spaced = False
     return found, unseen
@@ -234,8 +235,10 @@ def _text(sight: Sight, item: Any, outer: Matrix, later: list[tuple[int, Box]]) 
     sight.turns[_turn(matrix[0], matrix[1])] += 1
     pdfium.FPDFTextObj_GetFontSize(item, _SIZE)
     if _SIZE.value * hypot(matrix[2], matrix[3]) <= sight.tiny:
-        sight.hidden.add(addressof(item.contents))
-        return
+        left, top, right, bottom = _bounds(item, outer) or (0, 0, 0, 0)
+        if min(right - left, top - bottom) <= sight.tiny:  # a drawn font has a size of its own
+            sight.hidden.add(addressof(item.contents))
+            return
     x, y = matrix[4], matrix[5]
     left, top, right, bottom = sight.bounds
     colour, alpha = _fill(item)
