@@ -46,10 +46,6 @@ class Piece:
     lines: tuple[Line, ...] = ()
     at: int = 0  # in the order of the file
 
-    @property
-    def middle(self) -> float:
-        return (self.top + self.bottom) / 2
-
     def turned(self) -> Piece:
         """The right edge of the page becomes its top."""
         return replace(self, left=self.top, top=-self.right, right=self.bottom, bottom=-self.left)
