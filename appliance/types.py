@@ -171,6 +171,15 @@ class Page:
 
 
 @dataclass(frozen=True, slots=True)
+class Properties:
+    """What a file says beside its text."""
+
+    author: str | None = None
+    created: date | None = None
+    edges: tuple[str, ...] = ()  # running heads and feet, which the text leaves out; each once
+
+
+@dataclass(frozen=True, slots=True)
 class Document:
     """What a parser made of a file. Marks are sorted by `start`."""
 
@@ -179,6 +188,30 @@ class Document:
     title: str | None = None  # the title the document gives itself
     problems: tuple[str, ...] = ()  # what was lost or doubtful, for the administrator
     pages: tuple[Page, ...] = ()  # of a file that has pages, in order
+    properties: Properties = Properties()
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What a document says of itself, and where; without a span beside its text, or in its name."""
+
+    text: str  # a day as 2024-04-01
+    span: Span | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Metadata:
+    """What a document says of itself. None where it does not say."""
+
+    title: Said | None = None
+    author: Said | None = None
+    department: Said | None = None
+    number: Said | None = None  # 文書番号
+    version: Said | None = None
+    confidentiality: Said | None = None  # 秘密区分, as 社外秘
+    created: Said | None = None
+    revised: Said | None = None
+    in_force: Said | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -280,18 +280,17 @@ _VARIANTS = [
 ]
 VARIANTS = {ord(pair[0]): pair[1] for pair in _VARIANTS if pair[0] != pair[1]}
 
-_INVISIBLE = dict.fromkeys(
-    [
-        *range(0xFE00, 0xFE10),  # variation selectors
-        *range(0xE0000, 0xE01F0),  # tags and ideographic variation selectors
-        *range(0x200B, 0x2010),  # zero width, direction
-        *range(0x202A, 0x202F),
-        *range(0x2060, 0x2070),
-        *range(0xD800, 0xE000),  # halves of a character: no text at all
-        0xFEFF,
-        0x00AD,
-    ]
+_UNSEEN = (
+    (0xFE00, 0xFE0F),  # variation selectors
+    (0xE0000, 0xE01EF),  # tags and ideographic variation selectors
+    (0x200B, 0x200F),  # zero width, direction
+    (0x202A, 0x202E),
+    (0x2060, 0x206F),
+    (0xD800, 0xDFFF),  # halves of a character: no text at all
+    (0xFEFF, 0xFEFF),
+    (0x00AD, 0x00AD),
 )
+_INVISIBLE = dict.fromkeys(n for first, last in _UNSEEN for n in range(first, last + 1))
 _LOOKALIKES = {
     ord(c): to
     for chars, to in (
@@ -303,13 +302,16 @@ _LOOKALIKES = {
     )
     for c in chars
 }
+_EVERYDAY = _LOOKALIKES | VARIANTS
 _KATAKANA = "ァ-ヺー"
 # typed with the wrong key: コンピュ―タ, and ＡＢー１２
 _LONG_MARK = re.compile(f"(?<=[{_KATAKANA}])[−―─━](?=[{_KATAKANA}])")
 _HYPHEN = re.compile(r"(?<=[0-9A-Za-z])ー(?=[0-9A-Za-z])")
-# a character and whatever composes with it, over what nobody sees between them
-_JOINS = "\u3099\u309a\uff9e\uff9f\u0300-\u036f" + "".join(map(chr, _INVISIBLE))
-_CLUSTER = re.compile(f"[^{_JOINS}]?[{_JOINS}]*", re.DOTALL)
+# what composes with the character before it, over what nobody sees between them
+# (as ranges: a class of single characters this far apart is searched one by one)
+_JOINS = "\u3099\u309a\uff9e\uff9f\u0300-\u036f" + "".join(
+    f"{chr(first)}-{chr(last)}" for first, last in _UNSEEN
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -338,17 +340,29 @@ def width(text: str) -> str:
 
 def normalize(text: str) -> Normalized:
     """`fold(text)` with the way back to the original."""
+    # most characters stand alone and become one: whole stretches of them are folded at once
+    single = {c: _composed(c) for c in set(text)}
+    alone = {ord(c): to for c, to in single.items() if len(to) == 1}
+    odd = "".join(re.escape(c) for c, to in single.items() if len(to) != 1)
+    clusters = re.compile(f"[^{_JOINS}]?[{_JOINS}]+" + (f"|[{odd}]" if odd else ""), re.DOTALL)
     pieces: list[str] = []
     offsets: list[int] = []
-    for cluster in _CLUSTER.finditer(text):
-        piece = unicodedata.normalize("NFKC", cluster.group().translate(_INVISIBLE))
+    at = 0
+    for cluster in clusters.finditer(text):
+        pieces.append(text[at : cluster.start()].translate(alone))
+        offsets += range(at, cluster.start())
+        piece = _composed(cluster.group())
         pieces.append(piece)
         offsets += [cluster.start()] * len(piece)
+        at = cluster.end()
+    pieces.append(text[at:].translate(alone))
+    offsets += range(at, len(text))
     folded = _HYPHEN.sub("-", _LONG_MARK.sub("ー", "".join(pieces)))
-    out: list[str] = []
-    back: list[int] = []
-    for char, at in zip(folded.translate(_LOOKALIKES).translate(VARIANTS), offsets, strict=True):
-        lowered = char.casefold()
-        out.append(lowered)
-        back += [at] * len(lowered)
-    return Normalized("".join(out), (*back, len(text)))
+    folded = folded.translate(_EVERYDAY)
+    if len(lowered := folded.casefold()) != len(folded):  # ß becomes ss
+        offsets = [at for c, at in zip(folded, offsets, strict=True) for _ in c.casefold()]
+    return Normalized(lowered, (*offsets, len(text)))
+
+
+def _composed(cluster: str) -> str:
+    return unicodedata.normalize("NFKC", cluster.translate(_INVISIBLE))
