@@ -179,6 +179,9 @@ class Properties:
     edges: tuple[str, ...] = ()  # running heads and feet, which the text leaves out; each once
 
 
+UNSAID = Properties()
+
+
 @dataclass(frozen=True, slots=True)
 class Document:
     """What a parser made of a file. Marks are sorted by `start`."""
@@ -188,7 +191,7 @@ class Document:
     title: str | None = None  # the title the document gives itself
     problems: tuple[str, ...] = ()  # what was lost or doubtful, for the administrator
     pages: tuple[Page, ...] = ()  # of a file that has pages, in order
-    properties: Properties = Properties()
+    properties: Properties = UNSAID
 
 
 @dataclass(frozen=True, slots=True)

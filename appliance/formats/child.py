@@ -22,7 +22,7 @@ from typing import Any, BinaryIO, NoReturn
 
 from appliance.errors import PasswordNeeded, TooLarge, Unreadable
 from appliance.formats import confine
-from appliance.types import Document
+from appliance.types import Document, Properties
 
 Parsers = Mapping[str, Callable[[BinaryIO], Document]]
 Identify = Callable[[BinaryIO, str], str]
@@ -168,8 +168,13 @@ def _parse(source: int, name: str, parsers: Parsers, identify: Identify) -> dict
         "title": document.title,
         "problems": document.problems,
         "marks": [[m.start, m.label, m.kind, m.page, m.level] for m in document.marks],
+        "properties": _properties(document.properties),
         "pages": [[p.number, p.state, p.sure, p.read] for p in document.pages],
     }
+
+
+def _properties(own: Properties) -> list[Any]:
+    return [own.author, own.created and own.created.isoformat(), own.edges]
 
 
 def _send(output: int, reply: dict[str, Any]) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from appliance.formats import structure
-from appliance.types import Document, Mark
+from appliance.types import UNSAID, Document, Mark, Properties
 
 UNSEEN = "背景と同じ色、または読めないほど小さな文字で書かれた文があります。開いて確かめてください"
 UNSEEN_CHARS = 8  # of a run: less is a blank or a dot that somebody needed for the layout
@@ -66,14 +66,15 @@ class Draft:
         self._marks += moved(document, at)
         self.problems += document.problems
 
-    def document(self, title: str | None = None) -> Document:
+    def document(self, title: str | None = None, properties: Properties = UNSAID) -> Document:
         text = "".join(self._parts).rstrip()
         taken = {_line_start(text, m.start) for m in self._marks if m.kind == "section"}
         found = () if self._tabular else structure.sections(text, taken)
         marks = [*self._marks, *found]
         marks = [m for m in marks if m.start < len(text)]
         marks.sort(key=lambda m: m.start)
-        return Document(text, tuple(marks), one_line(title or "") or None, tuple(self.problems))
+        title = one_line(title or "") or None
+        return Document(text, tuple(marks), title, tuple(self.problems), properties=properties)
 
 
 def moved(document: Document, by: int) -> list[Mark]:

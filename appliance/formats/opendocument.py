@@ -15,7 +15,15 @@ from typing import Any, BinaryIO
 from appliance.errors import PasswordNeeded, TooLarge
 from appliance.formats import numerals
 from appliance.formats.draft import UNSEEN, UNSEEN_CHARS, Draft, one_line, without_text
-from appliance.formats.package import MACROS, Package, child, children, name, value
+from appliance.formats.package import (
+    MACROS,
+    Package,
+    child,
+    children,
+    name,
+    properties,
+    value,
+)
 from appliance.formats.rows import write_rows
 from appliance.types import Document
 
@@ -100,7 +108,10 @@ def parse(stream: BinaryIO) -> Document:
         writer.draft.blank()
         for text in writer.notes:
             writer.draft.line(text)
-    return writer.draft.document(_title(package) or writer.title)
+    said = _said(package)
+    author = said.get("initial-creator") or said.get("creator")
+    own = properties(author, said.get("creation-date"), _edges(package))
+    return writer.draft.document(said.get("title") or writer.title, own)
 
 
 # --- blocks -----------------------------------------------------------------------
@@ -365,14 +376,14 @@ def _style(styles: _Styles, style: Any) -> None:
     based = value(style, "parent-style-name") or ""
     if known in ("Title", "表題") or based == "Title" or based in styles.titles:
         styles.titles.add(known)
-    for properties in style:
-        if name(properties) == "table-properties" and value(properties, "display") == "false":
+    for part in style:
+        if name(part) == "table-properties" and value(part, "display") == "false":
             styles.hidden.add(known)
-        if name(properties) == "text-properties":
-            size = _SIZE.match(value(properties, "font-size") or "")
-            white = (value(properties, "color") or "").lower() == "#ffffff"
-            ground = value(properties, "background-color") or "transparent"
-            if value(properties, "display") == "none":
+        if name(part) == "text-properties":
+            size = _SIZE.match(value(part, "font-size") or "")
+            white = (value(part, "color") or "").lower() == "#ffffff"
+            ground = value(part, "background-color") or "transparent"
+            if value(part, "display") == "none":
                 styles.hidden.add(known)
             if size and float(size[1]) <= _TINY_PT:
                 styles.tiny.add(known)
@@ -399,8 +410,18 @@ def _levels(style: Any) -> Iterator[tuple[int, _Level]]:
                 )
 
 
-def _title(package: Package) -> str | None:
-    if not package.has("meta.xml"):
-        return None
-    found = (e for e in package.xml("meta.xml").iter() if name(e) == "title")
-    return next((str(e.text or "") for e in found), None)
+def _said(package: Package) -> dict[str, str]:
+    """What its properties say, by name; of several the first."""
+    said: dict[str, str] = {}
+    if package.has("meta.xml"):
+        for element in package.xml("meta.xml").iter():
+            said.setdefault(name(element), str(element.text or ""))
+    return said
+
+
+def _edges(package: Package) -> Iterator[str]:
+    """The lines of page headers and footers."""
+    if package.has("styles.xml"):
+        for edge in package.xml("styles.xml").iter():
+            if name(edge) in ("header", "footer"):
+                yield from ("".join(p.itertext()) for p in edge.iter() if name(p) == "p")

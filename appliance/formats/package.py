@@ -10,12 +10,15 @@ from __future__ import annotations
 import posixpath
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from datetime import date
 from typing import Any, BinaryIO
 
 from lxml import etree
 
 from appliance.errors import PasswordNeeded, TooLarge, Unreadable
+from appliance.types import Properties
 
 MACROS = "マクロが含まれています (実行せず、本文だけを読みました)"
 BROKEN = (  # what reading a torn zip raises
@@ -31,6 +34,7 @@ _BLOCK = 1 << 20
 _MEMBERS = 20_000
 _TOTAL_BYTES = 1_000_000_000
 _XML_BYTES = 300_000_000
+_EDGES, _EDGE_CHARS = 20, 200  # running heads and feet that are kept, and of each
 _RATIO = 500  # a member that shrinks more than this, and is big, is a bomb
 _RATIO_FROM = 20_000_000
 
@@ -115,10 +119,31 @@ class Package:
                         return str(element.text or "")
         return None
 
+    def properties(self, edges: Iterable[str] = ()) -> Properties:
+        """Who made it and when, beside what stands at the edges of its pages."""
+        said: dict[str, str] = {}
+        for kind, target in self.related("").values():
+            if kind == "core-properties" and self.has(target):
+                said |= {name(e): str(e.text or "") for e in self.xml(target)}
+        return properties(said.get("creator"), said.get("created"), edges)
+
     def problems(self) -> list[str]:
         if any(n.lower().endswith("vbaproject.bin") for n in self.names):
             return [MACROS]
         return []
+
+
+def properties(author: str | None, created: str | None, edges: Iterable[str] = ()) -> Properties:
+    """Of what a file says: 2024-04-01T09:00:00Z, or anything."""
+    day = None
+    with suppress(ValueError):
+        day = date.fromisoformat((created or "")[:10])
+    lines = dict.fromkeys(" ".join(line.split())[:_EDGE_CHARS] for line in edges)
+    return Properties(
+        " ".join((author or "").split())[:100] or None,
+        day,
+        tuple(line for line in lines if line)[:_EDGES],
+    )
 
 
 def open_zip(stream: BinaryIO) -> zipfile.ZipFile:

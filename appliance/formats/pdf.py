@@ -7,7 +7,8 @@ attached files end the document.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import BinaryIO
@@ -25,14 +26,16 @@ from appliance.formats import (
     structure,
 )
 from appliance.formats.draft import UNSEEN, UNSEEN_CHARS, Draft, moved
+from appliance.formats.package import properties
 from appliance.formats.pdf_layout import Layout
 from appliance.formats.pdf_page import Ink
 from appliance.formats.pdf_pieces import Line
-from appliance.types import Document, Mark, Page
+from appliance.types import Document, Mark, Page, Properties
 
 _PASSWORD = 4  # FPDF_ERR_PASSWORD
 _BOOKMARKS = 5_000
 _ATTACHMENTS = 100
+_HEADS = 5  # pages whose running heads are kept for what they say
 _STRAY = 20  # letters: a scan with no more has a stamp, and no text
 
 
@@ -57,7 +60,8 @@ def parse(stream: BinaryIO) -> Document:
     try:
         sheets = [_sheet(pdf, n) for n in range(len(pdf))]
         attachments = _attachments(pdf)
-        title = _title(pdf)
+        said = pdf.get_metadata_dict()
+        title = _title(said)
         pdf_outline = _bookmarks(pdf)
     finally:
         pdf.close()
@@ -86,7 +90,8 @@ def parse(stream: BinaryIO) -> Document:
     marks += [*outline, *structure.sections(text, headings)]
     marks.sort(key=lambda m: m.start)
     text, marks = _with(text, marks, attachments)
-    return Document(text, tuple(marks), title, tuple(problems), tuple(states))
+    own = _properties(said, sheets, lines)
+    return Document(text, tuple(marks), title, tuple(problems), tuple(states), own)
 
 
 def _sheet(pdf: pypdfium2.PdfDocument, n: int) -> _Sheet:
@@ -157,8 +162,20 @@ def _attachments(pdf: pypdfium2.PdfDocument) -> Document:
     return draft.document()
 
 
-def _title(pdf: pypdfium2.PdfDocument) -> str | None:
-    title = str(pdf.get_metadata_dict().get("Title") or "").strip()
+def _properties(
+    said: Mapping[str, str], sheets: Sequence[_Sheet], kept: Sequence[Sequence[Line]]
+) -> Properties:
+    """Who made it and when, and the running heads of its first pages."""
+    made = re.sub(r"^D:(\d{4})(\d\d)(\d\d).*", r"\1-\2-\3", str(said.get("CreationDate") or ""))
+    heads: list[str] = []
+    for sheet, page in zip(sheets[:_HEADS], kept, strict=False):
+        text = set(map(id, page))
+        heads += [line.text for line in sheet.lines if id(line) not in text]
+    return properties(str(said.get("Author") or ""), made, heads)
+
+
+def _title(said: Mapping[str, str]) -> str | None:
+    title = str(said.get("Title") or "").strip()
     unset = not title or title.lower() in ("untitled", "(anonymous)", "無題")
     return None if unset or title.startswith("Microsoft ") else title[:200]
 

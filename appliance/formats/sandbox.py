@@ -21,6 +21,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import date
 from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from types import TracebackType
@@ -35,7 +36,7 @@ from appliance.errors import (
     Unreadable,
 )
 from appliance.settings import Settings
-from appliance.types import Document, Mark, Page, RawFile
+from appliance.types import Document, Mark, Page, Properties, RawFile
 
 _ROOT = Path(__file__).resolve().parents[2]
 _BLOCK = 1 << 20
@@ -43,7 +44,7 @@ _START_S = 60.0
 _ANSWER_S = 10.0  # for the zygote to fork, or to say how a child ended
 _KINDS = frozenset(get_args(get_type_hints(Mark)["kind"]))
 _STATES, _READ = (frozenset(get_args(get_type_hints(Page)[name])) for name in ("state", "read"))
-_PAGES = 100_000
+_PAGES, _EDGES = 100_000, 20
 _ERRORS = {"Unreadable": Unreadable, "PasswordNeeded": PasswordNeeded, "TooLarge": TooLarge}
 _UNSAFE = dict.fromkeys((*range(9), 11, 12, *range(14, 32), 127), " ")
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -357,7 +358,8 @@ def _believe(answer: bytes) -> tuple[Document, str]:
         if any(a.start > b.start for a, b in pairwise(marks)):
             raise ValueError("marks out of order")
         pages = tuple(_page(row) for row in reply["pages"][:_PAGES])
-        document = Document(text, marks, title or None, problems, pages)
+        own = _properties(reply["properties"])
+        document = Document(text, marks, title or None, problems, pages, own)
         return document, _text(reply["media_type"])[:100]
     except (KeyError, TypeError, ValueError, IndexError, AttributeError, RecursionError):
         raise Unreadable("解析結果が正しくありません") from None
@@ -369,6 +371,15 @@ def _mark(row: Any, length: int) -> Mark:
     if not whole or not 0 <= start <= length or kind not in _KINDS:
         raise ValueError("not a mark")
     return Mark(start, _clean(_text(label))[:200], kind, page, None, max(0, min(level, 99)))
+
+
+def _properties(row: Any) -> Properties:
+    author, created, edges = row
+    return Properties(
+        author and (_clean(_text(author))[:100] or None),
+        created and date.fromisoformat(_text(created)),
+        tuple(_clean(_text(line))[:200] for line in edges[:_EDGES]),
+    )
 
 
 def _page(row: Any) -> Page:

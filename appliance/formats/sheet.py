@@ -18,7 +18,7 @@ from appliance.formats import cells, looks
 from appliance.formats.draft import Draft, one_line
 from appliance.formats.package import BROKEN, Package, open_zip
 from appliance.formats.rows import write_rows
-from appliance.types import Document
+from appliance.types import UNSAID, Document
 
 _CELLS = 8_000_000  # a sheet is unfolded in memory, gaps too
 _BLOCK = 1 << 20
@@ -28,10 +28,12 @@ _CELL = re.compile(rb'<(?:\w+:)?c [^>]{0,200}?r="([A-Z]{1,3})([0-9]{1,7})"')
 def parse(stream: BinaryIO) -> Document:
     draft = Draft(tabular=True)
     data = stream.read()
+    own = UNSAID
     found: dict[str, looks.Look] = {}
     if data.startswith(b"PK"):
         package = Package(io.BytesIO(data))
         draft.problems += package.problems()
+        own = package.properties()
         _refuse_bombs(data)
         if package.main().endswith(".xml"):  # .xlsb keeps them in a form of its own
             found = looks.read(package)
@@ -43,7 +45,7 @@ def parse(stream: BinaryIO) -> Document:
         raise PasswordNeeded("パスワードが必要です") from None
     except (python_calamine.CalamineError, ValueError, OSError) as error:
         raise Unreadable(f"表計算ファイルとして読めません ({error})") from None
-    return draft.document()
+    return draft.document(properties=own)
 
 
 def _sheet(draft: Draft, name: str, book: Any, look: looks.Look) -> None:

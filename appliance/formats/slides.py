@@ -18,19 +18,20 @@ def parse(stream: BinaryIO) -> Document:
     draft = Draft()
     draft.problems += package.problems()
     empty: list[int] = []
+    feet: list[str] = []
     order = child(package.xml(part), "sldIdLst")
     for number, entry in enumerate(order if order is not None else (), 1):
         _, target = related.get(_relation(entry), ("", ""))
         if not package.has(target):
             draft.problems.append(f"スライド {number} が見つかりません")
             continue
-        if not _slide(draft, package, target, number):
+        if not _slide(draft, package, target, number, feet):
             empty.append(number)
     draft.problems += without_text(empty)
-    return draft.document(package.title())
+    return draft.document(package.title(), package.properties(feet))
 
 
-def _slide(draft: Draft, package: Package, part: str, number: int) -> bool:
+def _slide(draft: Draft, package: Package, part: str, number: int, feet: list[str]) -> bool:
     before = draft.position
     draft.mark(f"スライド {number}", "slide", page=number)
     tree = child(package.xml(part), "cSld", "spTree")
@@ -39,6 +40,8 @@ def _slide(draft: Draft, package: Package, part: str, number: int) -> bool:
     if title is not None:
         draft.heading(one_line(" ".join(_paragraphs(title))), 1)
     for shape in shapes:
+        if _placeholder(shape) == "ftr":
+            feet += _paragraphs(shape)
         if shape is title or _placeholder(shape) in ("sldNum", "dt", "ftr"):
             continue
         _shape(draft, shape)

@@ -1,7 +1,7 @@
 """Word (.docx, .docm): the body in order, with the numbers Word would have shown.
 
-Page headers and footers, deleted and hidden text are left out, comments stand behind their
-paragraph, notes come last. White or tiny text is read, and noted: nobody sees it.
+Deleted and hidden text is left out, page headers and footers are no part of the text, comments
+stand behind their paragraph, notes come last. White or tiny text is read, and noted: nobody sees it.
 """
 
 from __future__ import annotations
@@ -102,7 +102,15 @@ def parse(stream: BinaryIO) -> Document:
         draft.problems.append(UNSEEN)
     for kind, root in notes.items():
         _notes(draft, root, kind)
-    return draft.document(title)
+    edges = [target for kind, target in related.values() if kind in ("header", "footer")]
+    return draft.document(title, package.properties(_edges(package, edges)))
+
+
+def _edges(package: Package, parts: list[str]) -> Iterator[str]:
+    """The lines of page headers and footers: where a 社外秘 stands."""
+    for part in filter(package.has, parts):
+        for paragraph in (e for e in package.xml(part).iter() if name(e) == "p"):
+            yield from "".join(_runs(paragraph)).splitlines()
 
 
 def _blocks(container: Any) -> Iterator[Any]:

@@ -9,8 +9,10 @@ which is the newer: the day it came into force, the version's number, the date i
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
+from functools import lru_cache
 from pathlib import PurePosixPath
 
 import numpy as np
@@ -32,7 +34,7 @@ _DATED = re.compile(
     r"|(?<!\d)(?:19|20)\d\d(?:年(?:\d{1,2}月(?:\d{1,2}日)?|度)?|[-_/.]\d{1,2}(?:[-_/.]\d{1,2})?(?!\d)|\d{4}(?!\d)|(?!\d))"
     r"|fy\d\d(?:\d\d)?"
 )
-_NUMBERED = re.compile(
+NUMBERED = re.compile(
     r"第\s?(\d{1,3})\s?版|(?<![a-z])(?:ver|version|rev|v|r)[._\s]?(\d{1,3}(?:\.\d{1,3}){0,2})(?![0-9a-z])"
     r"|改[定訂]?\s?(\d{1,2})(?!\d)"
 )
@@ -47,8 +49,6 @@ _OCCASION = re.compile(
     r"日報|週報|月報|議事|報告|見積|請求|注文|納品|領収|お知らせ|案内|通知|連絡|メモ|日程|minutes|report|invoice"
 )
 _FORCE = "改定|改訂|改正|施行|実施|適用開始|適用日|制定|発行|発効"
-_BEFORE = re.compile(rf"(?:{_FORCE})(?:年月日|日)?\s?[::]?\s?$")
-_AFTER = re.compile(rf"^\s?(?:付け?|に|から|より)?\s?(?:全部|一部)?(?:{_FORCE})")
 _PAST = re.compile(
     r"旧|以前|改[定訂正]前|変更前|過去|当時|昔|かつて|前の(?:版|規[定程則]|基準|料金|価格)|これまで|比べ|比較|違い|変わ"
 )
@@ -73,12 +73,12 @@ def edition(title: str, text: str) -> Edition:
     if title.lower().endswith((".eml", ".msg")):
         return Edition()
     dated = _DATED.search(name)
-    numbered = _NUMBERED.search(name)
-    stem = _SEPARATORS.sub("", _MARKS.sub("", _NUMBERED.sub("", _DATED.sub("", name))))
+    numbered = NUMBERED.search(name)
+    stem = _SEPARATORS.sub("", _MARKS.sub("", NUMBERED.sub("", _DATED.sub("", name))))
     if len(stem) < 2:
         return Edition()
     head, tail = fold(text[:_HEAD]), fold(text[-_TAIL:])
-    number = numbered or _NUMBERED.search(head)
+    number = numbered or NUMBERED.search(head)
     occasion = bool(_OCCASION.search(stem))
     return Edition(
         stem,
@@ -140,15 +140,25 @@ def asks_ahead(question: str) -> bool:
     return bool(_AHEAD.search(question) or _YEAR.search(fold(question)) or days(question))
 
 
+def claims(text: str, words: str) -> Iterator[tuple[int, int, date]]:
+    """[start, end) of each whole date of a folded text that one of `words` stands beside, and the day."""
+    before, after = _beside(words)
+    for start, end, day in days(text):
+        if after.match(text[end : end + 16]) or before.search(text[max(0, start - 16) : start]):
+            yield start, end, day
+
+
+@lru_cache(maxsize=16)
+def _beside(words: str) -> tuple[re.Pattern[str], re.Pattern[str]]:
+    return (
+        re.compile(rf"(?:{words})(?:年月日|日付?)?\s?[::|]?\s?$"),
+        re.compile(rf"^ ?(?:付け?|に|から|より)? ?(?:全部|一部)?(?:{words})"),
+    )
+
+
 def _in_force(head: str, tail: str) -> date | None:
     """The latest day that the beginning or the end calls that of a change or of coming into force."""
-    found = []
-    for part in (head, tail):
-        for start, end, day in days(part):
-            if _AFTER.match(part[end : end + 16]) or _BEFORE.search(
-                part[max(0, start - 16) : start]
-            ):
-                found.append(day)
+    found = [day for part in (head, tail) for _, _, day in claims(part, _FORCE)]
     return max(found, default=None)
 
 

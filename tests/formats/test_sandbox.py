@@ -114,7 +114,7 @@ def test_a_file_that_kills_its_parser_twice_is_unreadable(text: Text, canary: st
 
 GOOD = {
     "media_type": "x", "text": "abc", "title": None, "problems": [], "marks": [],
-    "pages": [[1, "scanned", 0.5, "none"]],
+    "pages": [[1, "scanned", 0.5, "none"]], "properties": [None, None, []],
 }  # fmt: skip
 
 
@@ -129,6 +129,10 @@ GOOD = {
         json.dumps(GOOD | {"marks": [[9, "l", "page", 1, 0]]}).encode(),
         json.dumps(GOOD | {"marks": [[-1, "l", "page", 1, 0]]}).encode(),
         json.dumps(GOOD | {"marks": [[0, "l", "door", 1, 0]]}).encode(),
+        json.dumps(GOOD | {"properties": [5, None, []]}).encode(),
+        json.dumps(GOOD | {"properties": ["a", "tomorrow", []]}).encode(),
+        json.dumps(GOOD | {"properties": ["a", None, [{}]]}).encode(),
+        json.dumps(GOOD | {"properties": "abc"[:2]}).encode(),
         json.dumps(GOOD | {"pages": [[0, "fine", 1, "text"]]}).encode(),
         json.dumps(GOOD | {"pages": [[1, "odd", 1, "text"]]}).encode(),
         json.dumps(GOOD | {"pages": [[1, "fine", 2, "text"]]}).encode(),
