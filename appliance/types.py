@@ -335,6 +335,7 @@ class Passage:
     version: Version | None = None  # where the document is not the one in force
     relevance: float | None = None  # 0 to 1, where a reranker has read the hit
     words: tuple[Words, ...] = ()  # of the document's text: what it would answer with, best first
+    confidentiality: str | None = None  # 秘密区分 of the document, where it says so
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from appliance.formats.kinds import EDITION
 from appliance.formats.sandbox import Sandbox
 from appliance.ingest import schedule
 from appliance.ingest.sync import Parse
-from appliance.store import catalog, editions
+from appliance.store import about, catalog, editions
 from appliance.system import Workshop
 
 log = logging.getLogger(__name__)
@@ -33,6 +33,8 @@ def run(workshop: Workshop, stop: threading.Event) -> None:
     """
     for looked_at in editions.fill(workshop.engine):
         log.info("%d documents of an older release: looked for their versions", looked_at)
+    for looked_at in about.fill(workshop.engine):
+        log.info("%d documents of an older release: looked at what they hold", looked_at)
     if again := catalog.retry_with(workshop.engine, EDITION):
         log.info("%d documents could not be read: this release tries again", again)
     with Sandbox(workshop.settings) as sandbox:

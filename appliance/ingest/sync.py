@@ -36,7 +36,7 @@ from appliance.settings import Settings
 from appliance.store import catalog, sources
 from appliance.store.catalog import Stored, clean
 from appliance.store.sources import Outcome, Source
-from appliance.text import suspicious
+from appliance.text import personal, suspicious
 from appliance.text.split import split
 from appliance.types import (
     AccessChanged,
@@ -60,6 +60,7 @@ MODEL_PATIENCE_S = 120.0  # how long to wait for the embedder before giving the 
 STOP_PATIENCE_S = 10.0  # how long a stop waits for the file at hand
 FEW = 20  # documents; fewer than this may vanish at once without a doubt
 
+IN_URI = "ファイルの名前か場所に個人情報と思われる文字があります。名前と場所は伏せられません。"
 NO_TEXT = "文字を取り出せませんでした。画像だけの資料か、空のファイルの可能性があります。"
 
 
@@ -100,6 +101,10 @@ class _Sync:
             own.parent_chars or self.settings.parent_chars,
         )
 
+    def quiet(self, text: str) -> str:
+        """A name or a reason as this source lets it be shown."""
+        return text if self.source.personal_data == "show" else personal.masked(text)
+
 
 def sync(
     engine: Engine,
@@ -126,6 +131,7 @@ def sync(
 
 def _follow(run: _Sync, connector: Connector) -> None:
     connector.check()
+    sources.withhold(run.engine, run.source)
     run.known = {one.uri: one for one in catalog.stored(run.engine, run.source.id)}
     # What must be read again may lie before the cursor.
     anew = any(_due(run, one) for one in run.known.values())
@@ -134,8 +140,9 @@ def _follow(run: _Sync, connector: Connector) -> None:
             raise Stopped
         match change:
             case Upsert(file):
-                run.counts[_take(run, _storable(file))] += 1
+                run.counts[_take(run, _storable(run, file))] += 1
             case Failed(uri, title, reason, transient, access):
+                title, reason = run.quiet(title), run.quiet(reason)
                 run.mentioned.add(clean(uri))
                 catalog.fail(
                     run.engine,
@@ -152,6 +159,7 @@ def _follow(run: _Sync, connector: Connector) -> None:
                 run.relist |= uri not in run.known
                 run.counts["renewed"] += catalog.set_access(run.engine, run.source.id, uri, access)
             case Moved(old_uri, uri, title, access):
+                title = run.quiet(title)
                 run.mentioned.add(uri)
                 moved = catalog.move(run.engine, run.source.id, old_uri, uri, title, access)
                 run.relist |= not moved
@@ -192,6 +200,7 @@ def _take(run: _Sync, file: RawFile) -> str:
         raise  # not this file's fault
     except ApplianceError as error:
         reason, transient = str(error) or type(error).__name__, isinstance(error, Transient)
+        reason = run.quiet(reason)  # a parser may quote what it could not read
     except OSError as error:
         reason, transient = f"ファイルを読めませんでした（{error.strerror or error}）。", True
     except Exception as error:
@@ -228,6 +237,15 @@ def _take_content(run: _Sync, file: RawFile, known: Stored | None) -> bool:
     problems = (*document.problems, *suspicious.notes(document.text))
     # what is embedded is what is stored
     document = but(document, text=clean(document.text), problems=problems)
+    handling = run.source.personal_data
+    counts = personal.counted(document.text, document.title or "", file.uri)
+    if handling == "quarantine" and counts.keys() & personal.SERIOUS:
+        catalog.withhold(
+            run.engine, run.source.id, held, counts, media_type=media_type, digest=digest
+        )
+        return True
+    if handling == "mask":
+        document = _masked(document, file.uri)
     chunks = split(document, *run.sizes)
     vectors = _embed(run, file, document, chunks)
     catalog.replace(
@@ -242,8 +260,17 @@ def _take_content(run: _Sync, file: RawFile, known: Stored | None) -> bool:
         media_type=media_type,
         digest=digest,
         problem=None if chunks else NO_TEXT,
+        personal_data=handling,
+        counts=counts,
     )
     return True
+
+
+def _masked(document: Document, uri: str) -> Document:
+    document = personal.without(document)
+    if personal.find(uri):  # it names the file, and must stay
+        document = but(document, problems=(*document.problems, IN_URI))
+    return document
 
 
 def _fetch(file: RawFile, copy: BinaryIO, limit: int) -> tuple[int, str]:
@@ -292,9 +319,10 @@ def _patiently(run: _Sync, texts: list[str]) -> Vectors:
                 raise Stopped from None
 
 
-def _storable(file: RawFile) -> RawFile:
-    """A name no database keeps would leave its file without a row."""
-    return file if file.uri == (uri := clean(file.uri)) else but(file, uri=uri)
+def _storable(run: _Sync, file: RawFile) -> RawFile:
+    """A name no database keeps would leave its file without a row; nor may it tell a number."""
+    uri, title = clean(file.uri), run.quiet(file.title)
+    return file if (file.uri, file.title) == (uri, title) else but(file, uri=uri, title=title)
 
 
 def _due(run: _Sync, known: Stored) -> bool:
@@ -304,6 +332,8 @@ def _due(run: _Sync, known: Stored) -> bool:
 
 
 def _stale(run: _Sync, known: Stored) -> bool:
+    if known.personal_data not in (None, run.source.personal_data):
+        return True
     if known.embedder is None:  # never taken in
         return False
     return known.embedder != run.embedder.name or known.sizes not in (None, _sizes(run))

@@ -10,7 +10,7 @@ import hashlib
 import json
 import threading
 from collections import OrderedDict
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -23,9 +23,28 @@ from sqlmodel import Session, col, select
 
 from appliance.errors import NotVisible
 from appliance.store.database import reading
-from appliance.store.tables import AccessRow, BodyRow, ChunkRow, DocumentRow, SourceRow
+from appliance.store.tables import (
+    AccessRow,
+    BodyRow,
+    ChunkRow,
+    DocumentRow,
+    MetadataRow,
+    SourceRow,
+)
 from appliance.text import places
-from appliance.types import Access, Box, Layer, Mark, Passage, Principal, Span, Viewer, admits
+from appliance.types import (
+    Access,
+    Box,
+    Layer,
+    Mark,
+    Metadata,
+    Passage,
+    Principal,
+    Said,
+    Span,
+    Viewer,
+    admits,
+)
 
 T = TypeVar("T")
 _IDS_KEPT = 1_000_000  # for all people together, some 64 bytes each
@@ -44,6 +63,7 @@ class DocumentView:
     modified_at: datetime
     text: str
     marks: tuple[Mark, ...]
+    metadata: Metadata
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +190,7 @@ def document(engine: Engine, viewer: Viewer, document_id: str) -> DocumentView:
             .where(DocumentRow.id == document_id)
         ).one()
         body = s.get(BodyRow, document_id)
+        said = s.get(MetadataRow, document_id)
         return DocumentView(
             row.id,
             row.title,
@@ -179,6 +200,7 @@ def document(engine: Engine, viewer: Viewer, document_id: str) -> DocumentView:
             row.modified_at,
             body.text if body else "",
             tuple(map(mark_from_json, body.marks)) if body else (),
+            metadata_from_json(said.said) if said else Metadata(),
         )
 
 
@@ -229,6 +251,15 @@ def mark_from_json(value: list[Any]) -> Mark:
     return Mark(start, label, kind, page, Box(*box) if box else None, level)
 
 
+def metadata_from_json(said: Mapping[str, Any]) -> Metadata:
+    return Metadata(
+        **{
+            name: Said(text, Span(start, end) if start is not None else None)
+            for name, (text, start, end) in said.items()
+        }
+    )
+
+
 # --- below: helpers within one transaction ----------------------------------------
 
 
@@ -261,9 +292,11 @@ def _visible_chunks(s: Session, viewer: Viewer, ids: Collection[int]) -> dict[in
                 DocumentRow.title,
                 DocumentRow.modified_at,
                 SourceRow.name.label("source"),  # type: ignore[attr-defined]
+                MetadataRow.confidentiality,
             )
             .join(DocumentRow, col(DocumentRow.id) == col(ChunkRow.document_id))
             .join(SourceRow, col(SourceRow.id) == col(DocumentRow.source_id))
+            .outerjoin(MetadataRow, col(MetadataRow.document_id) == col(DocumentRow.id))
             .where(col(ChunkRow.id).in_(block))
         ).all()
     allowed = _admitting(s, viewer, {row.access_id for row in rows})
@@ -312,6 +345,7 @@ def _passage(row: Any, text: str, score: float, start: int, end: int) -> Passage
         score=score,
         modified_at=row.modified_at,
         hit=Span(row.start, row.end),
+        confidentiality=row.confidentiality,
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Literal, NamedTuple
@@ -20,8 +20,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import Session, col, select
 
 from appliance.errors import Conflict
+from appliance.store import about, editions
 from appliance.store import access as accesses
-from appliance.store import editions
 from appliance.store.access import blocks
 from appliance.store.database import CHANGE_LOCK, lock, reading, writing
 from appliance.store.tables import (
@@ -31,11 +31,14 @@ from appliance.store.tables import (
     ChunkRow,
     DocumentRow,
     EditionRow,
+    MetadataRow,
+    PersonalRow,
     SiteRow,
     SourceRow,
     now,
 )
-from appliance.text import places
+from appliance.text import personal, places
+from appliance.text.personal import Handling
 from appliance.types import (
     Access,
     Chunk,
@@ -52,10 +55,16 @@ ChangeBatch = IndexChanges
 
 RETRY_FIRST_S, RETRY_LONGEST_S = 30.0, 3600.0
 LOG_KEPT = timedelta(days=7)
+QUARANTINED = (
+    "個人情報（{}）が見つかったため、だれも検索できないようにしています。"
+    "ファイルから取り除くか、取り込み元の「個人情報の扱い」を変えてください。"
+)
+READ_AGAIN = "「個人情報の扱い」が変わったため、読み直しています。終わるまで検索できません。"
 BATCH_CHUNKS = 5000  # about what one batch of changes may hold in memory
 
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")  # no database keeps these
 _STORED = {"document_id": "id"}
+_BESIDE = (BodyRow, EditionRow, MetadataRow, PersonalRow)  # what goes with a document
 
 
 class Stored(NamedTuple):
@@ -71,6 +80,7 @@ class Stored(NamedTuple):
     digest: str | None
     embedder: str | None
     sizes: str | None
+    personal_data: Handling | None
     modified_at: datetime
     access_digest: str
 
@@ -103,6 +113,8 @@ class Listed:
     modified_at: datetime
     added_at: datetime
     updated_at: datetime
+    confidentiality: str | None = None
+    personal: Mapping[str, int] = field(default_factory=dict)  # kind -> how many
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,15 +148,19 @@ def replace(
     media_type: str | None = None,
     digest: str | None = None,
     problem: str | None = None,
+    personal_data: Handling = "show",
+    counts: Mapping[str, int] | None = None,
 ) -> str:
     """The file's text, chunks and vectors in place of what there was. Returns the document's id.
 
-    `digest` names the bytes the text came from, `sizes` how it was cut. A `problem` is shown beside
-    what was stored: "no text found". Raises Conflict if the source is gone.
+    `digest` names the bytes the text came from, `sizes` how it was cut, `personal_data` how the
+    `counts` of it that were found were handled. A `problem` is shown beside what was stored: "no
+    text found". Raises Conflict if the source is gone, or wants personal data handled otherwise.
     """
     _check_vectors(chunks, vectors)
     text = clean(document.text)
     with writing(engine) as s:
+        _require_handling(s, source_id, personal_data)
         row = _row(s, source_id, file.uri, lock=True) or _new_row(s, source_id, file)
         gone = _drop_chunks(s, row.id)
         row.version = file.version
@@ -158,11 +174,13 @@ def replace(
         row.media_type = media_type or file.media_type
         row.size_bytes = file.size_bytes
         row.digest = digest
-        row.embedder, row.sizes = embedder, sizes
+        row.embedder, row.sizes, row.personal_data = embedder, sizes, personal_data
         row.modified_at = file.modified_at
         row.updated_at = now()
         s.add(row)
         s.flush()
+        about.count(s, row.id, counts or {})
+        about.keep(s, row.id, row.title, document)
         body = s.get(BodyRow, row.id) or BodyRow(document_id=row.id, text="", marks=[])
         body.text = text
         body.marks = [accesses.mark_to_json(mark) for mark in document.marks]
@@ -172,6 +190,47 @@ def replace(
         editions.keep(s, row.id, row.title, text)
         _log(s, row.id, gone)
         return row.id
+
+
+def withhold(
+    engine: Engine,
+    source_id: int,
+    file: RawFile,
+    counts: Mapping[str, int],
+    *,
+    media_type: str | None = None,
+    digest: str | None = None,
+) -> str:
+    """A document whose personal data nobody may find: a row that says why, and none of its text.
+
+    Returns the document's id. Raises Conflict like `replace`.
+    """
+    with writing(engine) as s:
+        _require_handling(s, source_id, "quarantine")
+        row = _row(s, source_id, file.uri, lock=True) or _new_row(s, source_id, file)
+        row.version, row.title, row.own_title = file.version, clean(file.title), None
+        row.access_id = _access_id(s, file.access)
+        row.media_type, row.size_bytes = media_type or file.media_type, file.size_bytes
+        row.digest, row.modified_at = digest, file.modified_at
+        row.personal_data = "quarantine"
+        _empty(s, row, QUARANTINED.format(personal.told(counts)))
+        about.count(s, row.id, counts)
+        return row.id
+
+
+def showing(s: Session, source_id: int, kinds: Collection[str]) -> bool:
+    """Whether documents of a source show personal data of these kinds, within a transaction."""
+    return s.exec(_showing(source_id, kinds).limit(1)).first() is not None
+
+
+def withhold_some(s: Session, source_id: int, kinds: Collection[str], limit: int) -> None:
+    """Up to `limit` documents that show such data are emptied, and due again.
+
+    Within a transaction. What they hold is found by nobody until they are read.
+    """
+    for row in s.exec(_showing(source_id, kinds).limit(limit).with_for_update()).all():
+        row.title, row.personal_data = personal.masked(row.title), None
+        _empty(s, row, READ_AGAIN, again_at=now())
 
 
 def renew(engine: Engine, source_id: int, file: RawFile, *, digest: str | None = None) -> bool:
@@ -476,22 +535,23 @@ def documents(
         rows = s.exec(
             _listed().where(*wanted).order_by(*order).offset((page - 1) * size).limit(size)
         ).all()
-        return Page(tuple(_as_listed(*row) for row in rows), total)
+        held = about.personal_in(s, [document.id for document, *_ in rows])
+        return Page(tuple(_as_listed(row, held) for row in rows), total)
 
 
 def listed(engine: Engine, source_id: int, uris: Sequence[str]) -> dict[str, Listed]:
     """Those of these documents that the catalogue holds, by uri."""
-    found = {}
+    found: dict[str, Listed] = {}
     with reading(engine) as s:
         for block in blocks(accesses.digest(uri) for uri in uris):
-            for row in s.exec(
+            rows = s.exec(
                 _listed().where(
                     col(DocumentRow.source_id) == source_id,
                     col(DocumentRow.uri_digest).in_(block),
                 )
-            ):
-                one = _as_listed(*row)
-                found[one.uri] = one
+            ).all()
+            held = about.personal_in(s, [document.id for document, *_ in rows])
+            found |= {one.uri: one for one in (_as_listed(row, held) for row in rows)}
     return found
 
 
@@ -540,11 +600,46 @@ def _look_again(s: Session, row: DocumentRow) -> None:
     """Another name may make it a version of other documents."""
     if body := s.get(BodyRow, row.id):
         editions.keep(s, row.id, row.title, body.text)
+        about.rename(s, row.id, row.title, body)
 
 
 def _row(s: Session, source_id: int, uri: str, lock: bool = False) -> DocumentRow | None:
     query = select(DocumentRow).where(*_is(source_id, uri))
     return s.exec(query.with_for_update() if lock else query).first()
+
+
+def _showing(source_id: int, kinds: Collection[str]) -> Any:
+    holding = select(PersonalRow.document_id).where(col(PersonalRow.kind).in_(kinds))
+    return select(DocumentRow).where(
+        col(DocumentRow.source_id) == source_id,
+        col(DocumentRow.personal_data) == "show",
+        col(DocumentRow.id).in_(holding),
+    )
+
+
+def _empty(s: Session, row: DocumentRow, problem: str, again_at: datetime | None = None) -> None:
+    """None of its text is left; the row says why."""
+    gone = _drop_chunks(s, row.id)
+    for table in (BodyRow, EditionRow, MetadataRow):
+        s.connection().execute(delete(table).where(col(table.document_id) == row.id))
+    row.status, row.problem, row.notes = "problem", problem, []
+    row.own_title = row.embedder = row.sizes = None
+    row.attempts, row.next_attempt_at = 0, again_at
+    row.updated_at = now()
+    s.add(row)
+    s.flush()
+    if gone:
+        _log(s, row.id, gone)
+
+
+def _require_handling(s: Session, source_id: int, personal_data: Handling) -> None:
+    """The source stays, and handles personal data like this, until this transaction ends."""
+    query = select(SourceRow.personal_data).where(SourceRow.id == source_id)
+    wanted = s.exec(query.with_for_update(read=True)).first()
+    if wanted is None:
+        raise Conflict("この資料の取り込み元は削除されています。")
+    if wanted != personal_data:
+        raise Conflict("取り込み元の「個人情報の扱い」が変わりました。")
 
 
 def _require_source(s: Session, source_id: int) -> None:
@@ -630,7 +725,7 @@ def _drop_chunks(s: Session, document_id: str) -> bytes:
 
 def _forget(s: Session, row: DocumentRow) -> None:
     gone = _drop_chunks(s, row.id)
-    for table in (BodyRow, EditionRow):
+    for table in _BESIDE:
         s.connection().execute(delete(table).where(col(table.document_id) == row.id))
     s.connection().execute(delete(DocumentRow).where(col(DocumentRow.id) == row.id))
     s.expunge(row)
@@ -652,7 +747,7 @@ def forget_some(s: Session, source_id: int, limit: int) -> int:
         for document_id, chunk_id in s.exec(select(ChunkRow.document_id, ChunkRow.id).where(mine)):
             removed.setdefault(document_id, []).append(chunk_id or 0)
         s.connection().execute(delete(ChunkRow).where(mine))
-        for table in (BodyRow, EditionRow):
+        for table in _BESIDE:
             s.connection().execute(delete(table).where(col(table.document_id).in_(block)))
         s.connection().execute(delete(DocumentRow).where(col(DocumentRow.id).in_(block)))
     if removed:
@@ -724,12 +819,15 @@ def _listed() -> Any:
     searchable = (
         select(ChunkRow.id).where(ChunkRow.document_id == DocumentRow.id).correlate(DocumentRow)
     )
-    return select(DocumentRow, SourceRow.name, searchable.exists()).join(
-        SourceRow, col(SourceRow.id) == col(DocumentRow.source_id)
+    return (
+        select(DocumentRow, SourceRow.name, searchable.exists(), col(MetadataRow.confidentiality))
+        .join(SourceRow, col(SourceRow.id) == col(DocumentRow.source_id))
+        .outerjoin(MetadataRow, col(MetadataRow.document_id) == col(DocumentRow.id))
     )
 
 
-def _as_listed(d: DocumentRow, source: str, searchable: bool) -> Listed:
+def _as_listed(row: Any, held: Mapping[str, Mapping[str, int]]) -> Listed:
+    d, source, searchable, confidentiality = row
     return Listed(
         id=d.id,
         source_id=d.source_id,
@@ -747,4 +845,6 @@ def _as_listed(d: DocumentRow, source: str, searchable: bool) -> Listed:
         modified_at=d.modified_at,
         added_at=d.added_at,
         updated_at=d.updated_at,
+        confidentiality=confidentiality,
+        personal=held.get(d.id, {}),
     )

@@ -171,6 +171,7 @@ def _sqlite(url: URL) -> Engine:
             "foreign_keys=ON",
             "trusted_schema=OFF",
             "cell_size_check=ON",
+            "secure_delete=ON",  # text that is taken away is not left in free pages
             "journal_size_limit=67108864",
             "cache_size=-16000",
         ):

@@ -21,11 +21,18 @@ from appliance.store import catalog
 from appliance.store.catalog import clean
 from appliance.store.database import reading, writing
 from appliance.store.tables import DocumentRow, RunRow, SourceRow, now
+from appliance.text import personal
+from appliance.text.personal import Handling
 from appliance.types import Cursor
 
 Outcome = Literal["running", "complete", "stopped", "failed", "interrupted"]
 
 FORGET_AT_ONCE = 200  # documents in one transaction
+# what a source does not let be found of documents that were read when it showed everything
+_HIDDEN: Mapping[str, frozenset[str]] = {
+    "mask": frozenset(personal.KINDS),
+    "quarantine": personal.SERIOUS,
+}
 RUNS_KEPT = 100  # of each source
 
 
@@ -67,6 +74,7 @@ class Source:
     leased_by: str | None
     last_run: Run | None = None
     tuning: Tuning = Tuning()
+    personal_data: Handling = "show"
 
 
 def create(
@@ -77,6 +85,7 @@ def create(
     interval_s: int | None = None,
     enabled: bool = True,
     tuning: Tuning = Tuning(),
+    personal_data: Handling = "show",
 ) -> Source:
     """A source, due at once. Raises Conflict if the name is taken."""
     with writing(engine) as s:
@@ -86,6 +95,7 @@ def create(
             settings=dict(settings),
             interval_s=interval_s,
             enabled=enabled,
+            personal_data=personal_data,
             **asdict(tuning),
         )
         s.add(row)
@@ -121,12 +131,29 @@ def update(
     enabled: bool | None = None,
     interval_s: int | None = None,
     tuning: Tuning | None = None,
+    personal_data: Handling | None = None,
 ) -> Source:
     """Change what is given. New settings start from the beginning: the cursor is forgotten.
 
-    An interval of 0 is the appliance's own again. Documents that were cut by other sizes are read
-    again by the next run.
+    An interval of 0 is the appliance's own again. Documents that were cut by other sizes, or whose
+    personal data was handled otherwise, are read again by the next run; those known to show what
+    now must not be are found by nobody until then.
     """
+    changed = _change(engine, source_id, name, settings, enabled, interval_s, tuning, personal_data)
+    withhold(engine, changed)
+    return changed
+
+
+def _change(
+    engine: Engine,
+    source_id: int,
+    name: str | None,
+    settings: Mapping[str, Any] | None,
+    enabled: bool | None,
+    interval_s: int | None,
+    tuning: Tuning | None,
+    personal_data: Handling | None,
+) -> Source:
     with writing(engine) as s:
         row = _row(s, source_id, lock=True)
         if name is not None:
@@ -140,10 +167,26 @@ def update(
         if tuning is not None:
             for name, value in asdict(tuning).items():
                 setattr(row, name, value)
+        if personal_data is not None:
+            row.personal_data = personal_data
         row.wanted, row.failures = True, 0
         s.add(row)
         s.flush()
         return _source(row, _last_run(s, source_id))
+
+
+def withhold(engine: Engine, source: Source) -> None:
+    """What is known to show personal data that the source now hides is found by nobody.
+
+    In several transactions, so that nobody else has to wait; a run does what a crash left undone.
+    """
+    kinds = _HIDDEN.get(source.personal_data, frozenset())
+    while kinds:
+        with reading(engine) as s:
+            if not catalog.showing(s, source.id, kinds):
+                return
+        with writing(engine) as s:
+            catalog.withhold_some(s, source.id, kinds, FORGET_AT_ONCE)
 
 
 def dense_weights(engine: Engine) -> dict[int, float]:
@@ -386,4 +429,5 @@ def _source(row: SourceRow, last_run: Run | None = None) -> Source:
         leased_by=leased,
         last_run=last_run,
         tuning=Tuning(row.dense_weight, row.chunk_chars, row.parent_chars),
+        personal_data=row.personal_data,  # type: ignore[arg-type]
     )

@@ -62,6 +62,9 @@ class SourceRow(SQLModel, table=True):
     dense_weight: float | None = None  # likewise, and so the next two
     chunk_chars: int | None = None
     parent_chars: int | None = None
+    personal_data: str = Field(  # text.personal.Handling
+        default="show", sa_column_kwargs={"server_default": "show"}
+    )
     cursor: str | None = Field(default=None, sa_type=Text)
     wanted: bool = True  # look at it now, whatever `due_at` says
     due_at: datetime = Field(default_factory=now, sa_type=Utc, index=True)
@@ -119,6 +122,7 @@ class DocumentRow(SQLModel, table=True):
     digest: str | None = Field(default=None, max_length=64)  # of the bytes the text came from
     embedder: str | None = None
     sizes: str | None = None  # of chunks and parents, as it was cut
+    personal_data: str | None = None  # how personal data was handled when it was read
     modified_at: datetime = Field(sa_type=Utc)
     added_at: datetime = Field(default_factory=now, sa_type=Utc)
     updated_at: datetime = Field(default_factory=now, sa_type=Utc)
@@ -147,6 +151,31 @@ class EditionRow(SQLModel, table=True):
     stem: str = Field(index=True, max_length=200)
     said: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
     sketch: bytes = Field(default=b"", sa_type=LargeBinary)
+
+
+class MetadataRow(SQLModel, table=True):
+    """What a document says of itself, `types.Metadata`, and what it was read from beside the text."""
+
+    __tablename__ = "metadata"
+
+    document_id: str = Field(
+        primary_key=True, foreign_key="document.id", ondelete="CASCADE", max_length=32
+    )
+    said: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
+    own: list[Any] = Field(sa_column=Column(JSON, nullable=False))  # types.Properties
+    confidentiality: str | None = None
+
+
+class PersonalRow(SQLModel, table=True):
+    """How much personal data of a kind a document holds; never the data."""
+
+    __tablename__ = "personal"
+
+    document_id: str = Field(
+        primary_key=True, foreign_key="document.id", ondelete="CASCADE", max_length=32
+    )
+    kind: str = Field(primary_key=True)
+    count: int
 
 
 class ChunkRow(SQLModel, table=True):
