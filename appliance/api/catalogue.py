@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query
+from pydantic import Field
 
 from appliance.api.deps import AdminCaller, ApplianceDep
 from appliance.api.shapes import Shape
@@ -30,6 +31,11 @@ class Listed(Shape):
     size_bytes: int | None
     modified_at: datetime
     updated_at: datetime
+    confidentiality: str | None = Field(description="秘密区分", examples=["社外秘"])
+    personal: dict[str, int] = Field(
+        description="Personal data that was found: how many of each kind, never the values.",
+        examples=[{"my_number": 2, "phone": 1}],
+    )
 
 
 class Page(Shape):

@@ -6,9 +6,10 @@ from datetime import datetime
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query
+from pydantic import Field
 
 from appliance.api.deps import ApplianceDep, DocumentsCaller
-from appliance.api.shapes import Id, Shape
+from appliance.api.shapes import Id, Shape, Span
 from appliance.store import access
 
 router = APIRouter(tags=["documents"], prefix="/documents")
@@ -24,6 +25,27 @@ class Mark(Shape):
     level: int
 
 
+class Said(Shape):
+    """What the document says, and where; without a span in its name or beside its text."""
+
+    text: str = Field(description="A day as 2024-04-01.", examples=["第3版"])
+    span: Span | None
+
+
+class Metadata(Shape):
+    """What the document says of itself; null where it does not."""
+
+    title: Said | None
+    author: Said | None
+    department: Said | None
+    number: Said | None = Field(description="文書番号")
+    version: Said | None
+    confidentiality: Said | None = Field(description="秘密区分")
+    created: Said | None
+    revised: Said | None
+    in_force: Said | None
+
+
 class Document(Shape):
     id: str
     title: str
@@ -35,6 +57,44 @@ class Document(Shape):
     offset: int
     length: int
     marks: list[Mark]
+    metadata: Metadata
+
+
+class Summary(Shape):
+    id: str
+    title: str
+    source: str
+    uri: str
+    media_type: str | None
+    modified_at: datetime
+    metadata: Metadata
+
+
+class Summaries(Shape):
+    documents: list[Summary]
+    total: int
+    page: int
+    page_size: int
+
+
+@router.get("")
+def listing(
+    machine: ApplianceDep,
+    caller: DocumentsCaller,
+    q: Annotated[str, Query(max_length=200, description="Part of a title or place.")] = "",
+    page: Annotated[int, Query(ge=1, le=1_000_000)] = 1,
+    page_size: Annotated[int, Query(ge=1, le=200)] = 50,
+) -> Summaries:
+    """What the caller may read now and find, by title, with what each says of itself."""
+    found, total = access.documents(
+        machine.engine, caller.viewer, text=q, page=page, size=page_size
+    )
+    return Summaries(
+        documents=[Summary.model_validate(one) for one in found],
+        total=total,
+        page=page,
+        page_size=page_size,
+    )
 
 
 @router.get("/{document_id}")
@@ -61,4 +121,5 @@ def document(
         offset=start,
         length=length,
         marks=[Mark.model_validate(mark) for mark in view.marks],
+        metadata=Metadata.model_validate(view.metadata),
     )

@@ -23,6 +23,7 @@ def passage(n: int, p: types.Passage) -> shapes.Passage:
         relevance=None if p.relevance is None else round(p.relevance, 4),
         modified_at=p.modified_at,
         version=version(p.version),
+        confidentiality=p.confidentiality,
     )
 
 
@@ -42,6 +43,7 @@ def citation(c: types.Citation) -> shapes.Citation:
         span=shapes.Span(start=c.span.start, end=c.span.end) if c.span else None,
         version=version(c.passage.version),
         supported=c.supported,
+        confidentiality=c.passage.confidentiality,
     )
 
 
@@ -58,6 +60,7 @@ def pointer(p: types.Pointer) -> shapes.Pointer:
         words=shapes.Span(start=p.words.start, end=p.words.end),
         modified_at=p.passage.modified_at,
         version=version(p.passage.version),
+        confidentiality=p.passage.confidentiality,
     )
 
 

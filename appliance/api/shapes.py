@@ -47,6 +47,12 @@ class Version(Shape):
     since: date | None
 
 
+Confidentiality = Annotated[
+    str | None,
+    Field(description="秘密区分, where the document bears one.", examples=["社外秘"]),
+]
+
+
 class Passage(Shape):
     withdrawn: Literal[False] = False
     n: int = Field(description="The number the answer's [n] refers to.", examples=[1])
@@ -65,6 +71,7 @@ class Passage(Shape):
     )
     modified_at: datetime | None
     version: Version | None = Field(description="Set where another version is in force.")
+    confidentiality: Confidentiality
 
 
 class Citation(Shape):
@@ -79,6 +86,7 @@ class Citation(Shape):
     span: Span | None
     version: Version | None
     supported: bool = Field(description="Checked against the passage, not assumed.")
+    confidentiality: Confidentiality
 
 
 class Statement(Shape):
@@ -104,6 +112,7 @@ class Pointer(Shape):
     words: Span = Field(description="Of the words pointed at, inside the sentence.")
     modified_at: datetime | None
     version: Version | None = Field(description="Set where another version is in force.")
+    confidentiality: Confidentiality
 
 
 class WithdrawnPassage(Shape):
@@ -144,6 +153,7 @@ class Answer(Shape):
                             "span": {"start": 120, "end": 136},
                             "version": None,
                             "supported": True,
+                            "confidentiality": "社外秘",
                         }
                     ],
                     "passages": [],

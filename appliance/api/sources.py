@@ -13,8 +13,9 @@ from pydantic import Field, ValidationError
 from appliance.api.deps import AdminCaller, ApplianceDep
 from appliance.api.shapes import Done, Shape
 from appliance.errors import BadRequest, Conflict, SourceMisconfigured
-from appliance.store import audit, catalog, sources
+from appliance.store import about, audit, catalog, sources
 from appliance.system import Appliance
+from appliance.text.personal import Handling
 
 router = APIRouter(tags=["admin: sources"], prefix="/admin")
 
@@ -45,6 +46,16 @@ class Tuning(Shape):
     parent_chars: int | None = Field(default=None, ge=100, le=8000)
 
 
+PersonalData = Annotated[
+    Handling,
+    Field(
+        description="What becomes of personal data that is found. mask: it is replaced before it is "
+        "stored. quarantine: who holds a number of the serious kinds (my_number, bank_account, "
+        "credit_card, passport) is found by nobody."
+    ),
+]
+
+
 class Source(Shape):
     id: int
     name: str = Field(examples=["総務部 共有フォルダ"])
@@ -61,6 +72,11 @@ class Source(Shape):
     problems: int
     last_run: Run | None
     tuning: Tuning
+    personal_data: PersonalData
+    personal: dict[str, int] = Field(
+        description="How many documents hold personal data, by kind.",
+        examples=[{"my_number": 2, "phone": 31}],
+    )
 
 
 class Sources(Shape):
@@ -73,6 +89,7 @@ class NewSource(Shape):
     settings: dict[str, Any]
     interval_s: int | None = Field(default=None, ge=1, le=7 * 24 * 3600)
     tuning: Tuning = Tuning()
+    personal_data: PersonalData = "show"
 
 
 class SourceChange(Shape):
@@ -84,6 +101,9 @@ class SourceChange(Shape):
     enabled: bool | None = None
     tuning: Tuning | None = Field(
         default=None, description="All of it; documents are cut anew where sizes change."
+    )
+    personal_data: PersonalData | None = Field(
+        default=None, description="Where this changes, all documents are read again."
     )
 
 
@@ -120,7 +140,9 @@ def connectors(machine: ApplianceDep, caller: AdminCaller) -> Connectors:
 @router.get("/sources")
 def listing(machine: ApplianceDep, caller: AdminCaller) -> Sources:
     counts = catalog.counts(machine.engine)
-    return Sources(sources=[_shown(machine, s, counts) for s in sources.all(machine.engine)])
+    held = about.personal_by_source(machine.engine)
+    found = sources.all(machine.engine)
+    return Sources(sources=[_shown(machine, s, counts, held) for s in found])
 
 
 @router.post("/sources", status_code=201)
@@ -130,9 +152,22 @@ def create(body: NewSource, machine: ApplianceDep, caller: AdminCaller) -> Sourc
     settings = _checked(machine, body.kind, body.settings)
     tuning = _tuning(machine, body.tuning)
     made = sources.create(
-        machine.engine, body.name, body.kind, settings, body.interval_s, tuning=tuning
+        machine.engine,
+        body.name,
+        body.kind,
+        settings,
+        body.interval_s,
+        tuning=tuning,
+        personal_data=body.personal_data,
     )
-    _record(machine, caller.actor, "source.create", made, settings=_masked(settings))
+    _record(
+        machine,
+        caller.actor,
+        "source.create",
+        made,
+        settings=_masked(settings),
+        personal_data=body.personal_data,
+    )
     return _shown(machine, made)
 
 
@@ -147,7 +182,7 @@ def change(
 ) -> Source:
     before = sources.get(machine.engine, source_id)
     given = body.model_dump(exclude_unset=True)
-    if before.kind == OWN and given.keys() - {"name", "interval_s", "tuning"}:
+    if before.kind == OWN and given.keys() - {"name", "interval_s", "tuning", "personal_data"}:
         raise Conflict("アップロードの保存先は Kura が管理しています。")
     if given.get("settings") is not None:
         merged = {
@@ -229,9 +264,13 @@ def _masked(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _shown(
-    machine: Appliance, source: sources.Source, counts: catalog.Counts | None = None
+    machine: Appliance,
+    source: sources.Source,
+    counts: catalog.Counts | None = None,
+    held: Mapping[int, dict[str, int]] | None = None,
 ) -> Source:
     counts = counts or catalog.counts(machine.engine)
+    held = about.personal_by_source(machine.engine) if held is None else held
     documents, problems = counts.by_source.get(source.id, (0, 0))
     return Source(
         id=source.id,
@@ -246,6 +285,8 @@ def _shown(
         problems=problems,
         last_run=Run.model_validate(source.last_run) if source.last_run else None,
         tuning=Tuning.model_validate(source.tuning),
+        personal_data=source.personal_data,
+        personal=held.get(source.id, {}),
     )
 
 

@@ -10,7 +10,7 @@ import hashlib
 import json
 import threading
 from collections import OrderedDict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -18,7 +18,7 @@ from itertools import islice
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
-from sqlalchemy import Engine, func
+from sqlalchemy import Engine, bindparam, func, or_
 from sqlmodel import Session, col, select
 
 from appliance.errors import NotVisible
@@ -63,6 +63,19 @@ class DocumentView:
     modified_at: datetime
     text: str
     marks: tuple[Mark, ...]
+    metadata: Metadata
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """A document in a list: what it says of itself, and none of its text."""
+
+    id: str
+    title: str
+    source: str
+    uri: str
+    media_type: str | None
+    modified_at: datetime
     metadata: Metadata
 
 
@@ -200,8 +213,40 @@ def document(engine: Engine, viewer: Viewer, document_id: str) -> DocumentView:
             row.modified_at,
             body.text if body else "",
             tuple(map(mark_from_json, body.marks)) if body else (),
-            metadata_from_json(said.said) if said else Metadata(),
+            _metadata(said),
         )
+
+
+def documents(
+    engine: Engine, viewer: Viewer, *, text: str = "", page: int = 1, size: int = 50
+) -> tuple[tuple[Summary, ...], int]:
+    """A page of what the viewer may read and find, by title, and how many there are in all."""
+    allowed = sorted(admitted(engine, viewer))
+    # numbers of our own, written out: a statement has no place for so many parameters
+    ids: Any = bindparam("allowed", allowed, expanding=True, literal_execute=True)
+    wanted: list[Any] = [col(DocumentRow.access_id).in_(ids), col(DocumentRow.embedder).is_not(None)]
+    if text:
+        wanted.append(
+            or_(
+                col(DocumentRow.title).icontains(text, autoescape=True),
+                col(DocumentRow.uri).icontains(text, autoescape=True),
+            )
+        )
+    with reading(engine) as s:
+        total = s.exec(select(func.count()).select_from(DocumentRow).where(*wanted)).one()
+        rows = s.exec(
+            select(DocumentRow, SourceRow.name, MetadataRow)
+            .join(SourceRow, col(SourceRow.id) == col(DocumentRow.source_id))
+            .outerjoin(MetadataRow, col(MetadataRow.document_id) == col(DocumentRow.id))
+            .where(*wanted)
+            .order_by(col(DocumentRow.title), col(DocumentRow.id))
+            .offset((page - 1) * size)
+            .limit(size)
+        ).all()
+        return tuple(
+            Summary(d.id, d.title, source, d.uri, d.media_type, d.modified_at, _metadata(said))
+            for d, source, said in rows
+        ), total
 
 
 def visible_documents(engine: Engine, viewer: Viewer, ids: Collection[str]) -> set[str]:
@@ -249,15 +294,6 @@ def mark_to_json(mark: Mark) -> list[Any]:
 def mark_from_json(value: list[Any]) -> Mark:
     start, label, kind, page, box, level = value
     return Mark(start, label, kind, page, Box(*box) if box else None, level)
-
-
-def metadata_from_json(said: Mapping[str, Any]) -> Metadata:
-    return Metadata(
-        **{
-            name: Said(text, Span(start, end) if start is not None else None)
-            for name, (text, start, end) in said.items()
-        }
-    )
 
 
 # --- below: helpers within one transaction ----------------------------------------
@@ -329,6 +365,15 @@ def _parents(s: Session, ids: Iterable[int]) -> dict[int, str]:
 def _text(s: Session, document_id: str, start: int, end: int) -> str:
     part = func.substr(BodyRow.text, start + 1, end - start)
     return str(s.exec(select(part).where(BodyRow.document_id == document_id)).one())
+
+
+def _metadata(row: MetadataRow | None) -> Metadata:
+    return Metadata(
+        **{
+            name: Said(text, Span(start, end) if start is not None else None)
+            for name, (text, start, end) in (row.said if row else {}).items()
+        }
+    )
 
 
 def _passage(row: Any, text: str, score: float, start: int, end: int) -> Passage:
