@@ -60,7 +60,7 @@ class Document(Shape):
     metadata: Metadata
 
 
-class Summary(Shape):
+class DocumentSummary(Shape):
     id: str
     title: str
     source: str
@@ -70,8 +70,8 @@ class Summary(Shape):
     metadata: Metadata
 
 
-class Summaries(Shape):
-    documents: list[Summary]
+class DocumentSummaries(Shape):
+    documents: list[DocumentSummary]
     total: int
     page: int
     page_size: int
@@ -84,13 +84,13 @@ def listing(
     q: Annotated[str, Query(max_length=200, description="Part of a title or place.")] = "",
     page: Annotated[int, Query(ge=1, le=1_000_000)] = 1,
     page_size: Annotated[int, Query(ge=1, le=200)] = 50,
-) -> Summaries:
+) -> DocumentSummaries:
     """What the caller may read now and find, by title, with what each says of itself."""
     found, total = access.documents(
         machine.engine, caller.viewer, text=q, page=page, size=page_size
     )
-    return Summaries(
-        documents=[Summary.model_validate(one) for one in found],
+    return DocumentSummaries(
+        documents=[DocumentSummary.model_validate(one) for one in found],
         total=total,
         page=page,
         page_size=page_size,

@@ -224,7 +224,10 @@ def documents(
     allowed = sorted(admitted(engine, viewer))
     # numbers of our own, written out: a statement has no place for so many parameters
     ids: Any = bindparam("allowed", allowed, expanding=True, literal_execute=True)
-    wanted: list[Any] = [col(DocumentRow.access_id).in_(ids), col(DocumentRow.embedder).is_not(None)]
+    wanted: list[Any] = [
+        col(DocumentRow.access_id).in_(ids),
+        col(DocumentRow.embedder).is_not(None),
+    ]
     if text:
         wanted.append(
             or_(

@@ -84,6 +84,30 @@ def test_a_folder_source_from_its_form_to_an_answer(desk: Desk, tmp_path: Path) 
     expect(card).to_have_count(0)
 
 
+def test_personal_data_is_counted_and_kept_from_being_found(desk: Desk, tmp_path: Path) -> None:
+    shared = tmp_path / "人事"
+    shared.mkdir()
+    form = "社外秘\n申告書\n個人番号 123456789018\n電話 03-1234-5678"
+    (shared / "申告書.txt").write_text(form, "utf-8")
+    page = desk.sign_in("admin", "/admin/sources")
+    page.get_by_role("button", name="情報源を追加").click()
+    page.get_by_label("名前", exact=True).fill("人事 共有")
+    page.get_by_label("フォルダー", exact=True).fill(str(shared))
+    page.get_by_label("閲覧できる人").fill("everyone")
+    page.get_by_role("button", name="保存").click()
+    card = page.locator(".card", has_text="人事 共有")
+    expect(card).to_contain_text("マイナンバー 1 文書・電話番号 1 文書", timeout=30_000)
+    card.get_by_role("button", name="メニュー: 人事 共有").click()
+    page.get_by_role("button", name="編集").click()
+    page.get_by_label("個人情報の扱い").select_option("quarantine")
+    page.get_by_role("button", name="保存").click()
+    expect(card).to_contain_text("番号のある文書は検索できないようにする")
+    page.get_by_role("link", name="文書", exact=True).click()
+    row = page.get_by_role("row", name="申告書.txt")
+    expect(row).to_contain_text("個人情報：マイナンバー 1・電話番号 1")
+    expect(row).to_contain_text("要対応")
+
+
 def test_people_groups_and_keys(desk: Desk) -> None:
     page = desk.sign_in("admin", "/admin/people")
     page.get_by_role("button", name="利用者を追加").click()

@@ -57,6 +57,7 @@ const citation = (marker: number, title: string): Citation => ({
   quote: "",
   span: null, version: null,
   supported: true,
+  confidentiality: null,
 });
 
 test("the k-th occurrence of a marker finds the k-th citation of it, or the last", () => {

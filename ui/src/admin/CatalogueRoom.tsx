@@ -5,7 +5,8 @@ import { StatusBadge } from "../documents/UploadsPage";
 import { day, minute } from "../shared/dates";
 import { SelectField, TextField } from "../shared/Field";
 import { useLanguage } from "../shared/language";
-import { Await, Badge, Empty } from "../shared/Notice";
+import { Await, Badge, Empty, Stamp } from "../shared/Notice";
+import { personalWords } from "../shared/personal";
 import { useLoad } from "../shared/useLoad";
 
 const PAGE_SIZE = 50;
@@ -130,12 +131,17 @@ function Row({ listed }: { listed: Listed }) {
   return (
     <tr>
       <th scope="row">
-        <span className="rowTitle">{listed.title}</span>
+        <span className="rowTitle">{listed.title}</span> <Stamp confidentiality={listed.confidentiality} />
         <span className="rowSub path">{listed.uri}</span>
         {listed.problem && <p className="rowProblem">{listed.problem}</p>}
         {listed.problem && listed.searchable && <p className="rowSub">{say("oldText")}</p>}
         {listed.next_attempt_at && (
           <p className="rowSub">{say("nextAttempt", { when: minute(listed.next_attempt_at, language) })}</p>
+        )}
+        {Object.keys(listed.personal).length > 0 && (
+          <p className="rowSub">
+            {say("personalFound")}：{personalWords(listed.personal, say, "personalCount")}
+          </p>
         )}
         {listed.notes.map((note, i) => (
           <p key={i} className="rowNote">

@@ -240,6 +240,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/documents": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Listing
+         * @description What the caller may read now and find, by title, with what each says of itself.
+         */
+        get: operations["documents_listing"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/documents/{document_id}": {
         parameters: {
             query?: never;
@@ -714,6 +734,7 @@ export interface components {
          *       "audit_id": 42,
          *       "citations": [
          *         {
+         *           "confidentiality": "社外秘",
          *           "document_id": "d1",
          *           "label": "p. 3 · 第12条",
          *           "marker": 1,
@@ -927,6 +948,12 @@ export interface components {
              * @description Checked against the passage, not assumed.
              */
             supported: boolean;
+            /**
+             * Confidentiality
+             * @description 秘密区分, where the document bears one.
+             * @example 社外秘
+             */
+            confidentiality: string | null;
         };
         /** Completion */
         Completion: {
@@ -1029,6 +1056,37 @@ export interface components {
             length: number;
             /** Marks */
             marks: components["schemas"]["Mark"][];
+            metadata: components["schemas"]["Metadata"];
+        };
+        /** DocumentSummaries */
+        DocumentSummaries: {
+            /** Documents */
+            documents: components["schemas"]["DocumentSummary"][];
+            /** Total */
+            total: number;
+            /** Page */
+            page: number;
+            /** Page Size */
+            page_size: number;
+        };
+        /** DocumentSummary */
+        DocumentSummary: {
+            /** Id */
+            id: string;
+            /** Title */
+            title: string;
+            /** Source */
+            source: string;
+            /** Uri */
+            uri: string;
+            /** Media Type */
+            media_type: string | null;
+            /**
+             * Modified At
+             * Format: date-time
+             */
+            modified_at: string;
+            metadata: components["schemas"]["Metadata"];
         };
         /** Done */
         Done: {
@@ -1270,6 +1328,23 @@ export interface components {
              * Format: date-time
              */
             updated_at: string;
+            /**
+             * Confidentiality
+             * @description 秘密区分
+             * @example 社外秘
+             */
+            confidentiality: string | null;
+            /**
+             * Personal
+             * @description Personal data that was found: how many of each kind, never the values.
+             * @example {
+             *       "my_number": 2,
+             *       "phone": 1
+             *     }
+             */
+            personal: {
+                [key: string]: number;
+            };
         };
         /** Listing */
         Listing: {
@@ -1354,6 +1429,23 @@ export interface components {
              * Format: date-time
              */
             created_at: string;
+        };
+        /**
+         * Metadata
+         * @description What the document says of itself; null where it does not.
+         */
+        Metadata: {
+            title: components["schemas"]["Said"] | null;
+            author: components["schemas"]["Said"] | null;
+            department: components["schemas"]["Said"] | null;
+            /** @description 文書番号 */
+            number: components["schemas"]["Said"] | null;
+            version: components["schemas"]["Said"] | null;
+            /** @description 秘密区分 */
+            confidentiality: components["schemas"]["Said"] | null;
+            created: components["schemas"]["Said"] | null;
+            revised: components["schemas"]["Said"] | null;
+            in_force: components["schemas"]["Said"] | null;
         };
         /** Model */
         Model: {
@@ -1472,6 +1564,13 @@ export interface components {
             interval_s?: number | null;
             /** @default {} */
             tuning: components["schemas"]["Tuning"];
+            /**
+             * Personal Data
+             * @description What becomes of personal data that is found. mask: it is replaced before it is stored. quarantine: who holds a number of the serious kinds (my_number, bank_account, credit_card, passport) is found by nobody.
+             * @default show
+             * @enum {string}
+             */
+            personal_data: "show" | "mask" | "quarantine";
         };
         /** NewSynonyms */
         NewSynonyms: {
@@ -1570,6 +1669,12 @@ export interface components {
             modified_at: string | null;
             /** @description Set where another version is in force. */
             version: components["schemas"]["Version"] | null;
+            /**
+             * Confidentiality
+             * @description 秘密区分, where the document bears one.
+             * @example 社外秘
+             */
+            confidentiality: string | null;
         };
         /**
          * Pointer
@@ -1612,6 +1717,12 @@ export interface components {
             modified_at: string | null;
             /** @description Set where another version is in force. */
             version: components["schemas"]["Version"] | null;
+            /**
+             * Confidentiality
+             * @description 秘密区分, where the document bears one.
+             * @example 社外秘
+             */
+            confidentiality: string | null;
         };
         /** Rating */
         Rating: {
@@ -1714,6 +1825,19 @@ export interface components {
         Runs: {
             /** Runs */
             runs: components["schemas"]["Run"][];
+        };
+        /**
+         * Said
+         * @description What the document says, and where; without a span in its name or beside its text.
+         */
+        Said: {
+            /**
+             * Text
+             * @description A day as 2024-04-01.
+             * @example 第3版
+             */
+            text: string;
+            span: components["schemas"]["Span"] | null;
         };
         /** Search */
         Search: {
@@ -1834,6 +1958,23 @@ export interface components {
             problems: number;
             last_run: components["schemas"]["Run"] | null;
             tuning: components["schemas"]["Tuning"];
+            /**
+             * Personal Data
+             * @description What becomes of personal data that is found. mask: it is replaced before it is stored. quarantine: who holds a number of the serious kinds (my_number, bank_account, credit_card, passport) is found by nobody.
+             * @enum {string}
+             */
+            personal_data: "show" | "mask" | "quarantine";
+            /**
+             * Personal
+             * @description How many documents hold personal data, by kind.
+             * @example {
+             *       "my_number": 2,
+             *       "phone": 31
+             *     }
+             */
+            personal: {
+                [key: string]: number;
+            };
         };
         /**
          * SourceChange
@@ -1852,6 +1993,11 @@ export interface components {
             enabled?: boolean | null;
             /** @description All of it; documents are cut anew where sizes change. */
             tuning?: components["schemas"]["Tuning"] | null;
+            /**
+             * Personal Data
+             * @description Where this changes, all documents are read again.
+             */
+            personal_data?: ("show" | "mask" | "quarantine") | null;
         };
         /** Sources */
         Sources: {
@@ -2811,6 +2957,49 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Done"];
+                };
+            };
+            /** @description Client Error */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Server Error */
+            "5XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    documents_listing: {
+        parameters: {
+            query?: {
+                /** @description Part of a title or place. */
+                q?: string;
+                page?: number;
+                page_size?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DocumentSummaries"];
                 };
             };
             /** @description Client Error */

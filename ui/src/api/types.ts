@@ -20,6 +20,7 @@ export type Statement = Schemas["Statement"];
 export type Summary = Schemas["Summary"];
 export type Conversation = Schemas["Conversation"];
 export type Document = Schemas["Document"];
+export type Metadata = Document["metadata"];
 export type Upload = Schemas["Upload"];
 export type Source = Schemas["Source"];
 export type Run = Schemas["Run"];

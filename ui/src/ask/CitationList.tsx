@@ -2,7 +2,7 @@ import type { AnyCitation, AnyPassage, Citation, Passage, Pointer, Version } fro
 import { Icon } from "../shared/Icon";
 import { useLanguage, useSay } from "../shared/language";
 import { day } from "../shared/dates";
-import { Badge } from "../shared/Notice";
+import { Badge, Stamp } from "../shared/Notice";
 import { placeOf, placeOfPassage, placeOfPointer, pointed, visible, type Place } from "./citations";
 
 interface Props {
@@ -52,6 +52,7 @@ export function CitationList({ citations, passages, opened, onOpen }: Props) {
                   <span className="citationTitle">{citation.title}</span>
                   {citation.label && <span className="citationLabel">{citation.label}</span>}
                 </span>
+                <Stamp confidentiality={citation.confidentiality} />
                 <Standing version={citation.version} />
                 {citation.supported ? (
                   <Badge tone="good" icon="check" title={say("supportedHelp")}>
@@ -113,6 +114,7 @@ export function PassageList({ heading, passages, opened, onOpen }: { heading: st
                   <span className="citationTitle">{passage.title}</span>
                   {passage.label && <span className="citationLabel">{passage.label}</span>}
                 </span>
+                <Stamp confidentiality={passage.confidentiality} />
                 <Standing version={passage.version} />
                 <InForce version={passage.version} />
               </button>
@@ -144,6 +146,7 @@ export function PointerList({ heading, pointers, opened, onOpen }: { heading: st
                   {pointer.label && <span className="citationLabel">{pointer.label}</span>}
                   {pointer.modified_at && <span className="citationLabel">{say("updatedOn", { day: day(pointer.modified_at, language) })}</span>}
                 </span>
+                <Stamp confidentiality={pointer.confidentiality} />
                 <Standing version={pointer.version} />
                 <span className="citationQuote">
                   「{before}

@@ -1,11 +1,12 @@
 import { Fragment, useEffect, useLayoutEffect, useMemo, useRef, useState } from "react";
 import { ApiError, api, unwrap } from "../api/client";
-import type { Document } from "../api/types";
+import type { Document, Metadata } from "../api/types";
 import { charactersIn, unitsAt } from "../shared/characters";
 import { day } from "../shared/dates";
 import { Icon } from "../shared/Icon";
 import { useLanguage } from "../shared/language";
-import { Badge, Problem } from "../shared/Notice";
+import { Badge, Problem, Stamp } from "../shared/Notice";
+import type { TextKey } from "../shared/text";
 import type { Place } from "./citations";
 
 /** How much text around the cited place is fetched at first, and with each "read on". */
@@ -132,6 +133,7 @@ export function SourcePanel({ place, onClose }: Props) {
               <dt>{say("sourceDate")}</dt>
               <dd>{doc ? day(doc.modified_at, language) || "—" : "…"}</dd>
             </div>
+            {doc && <Facts metadata={doc.metadata} />}
           </dl>
           <div className="sourceNote">
             {place.supported === true && (
@@ -199,6 +201,32 @@ export function SourcePanel({ place, onClose }: Props) {
       )}
     </aside>
   );
+}
+
+const FACTS: readonly [Exclude<keyof Metadata, "title">, TextKey, "day" | "text"][] = [
+  ["confidentiality", "confidentiality", "text"],
+  ["version", "metadataVersion", "text"],
+  ["number", "metadataNumber", "text"],
+  ["department", "metadataDepartment", "text"],
+  ["author", "metadataAuthor", "text"],
+  ["created", "metadataCreated", "day"],
+  ["revised", "metadataRevised", "day"],
+  ["in_force", "metadataInForce", "day"],
+];
+
+/** What the document says of itself; what it does not say takes no room. */
+function Facts({ metadata }: { metadata: Metadata }) {
+  const { say, language } = useLanguage();
+  return FACTS.map(([name, label, kind]) => {
+    const text = metadata[name]?.text;
+    if (!text) return null;
+    return (
+      <div key={name}>
+        <dt>{say(label)}</dt>
+        <dd>{name === "confidentiality" ? <Stamp confidentiality={text} /> : kind === "day" ? day(`${text}T00:00`, language) : text}</dd>
+      </div>
+    );
+  });
 }
 
 function fetchPart(id: string, start: number, end: number): Promise<Document> {

@@ -47,6 +47,17 @@ export function Await<T>({ loaded, children }: { loaded: Loaded<T>; children: (d
   );
 }
 
+/** What a document is stamped with, as 社外秘. */
+export function Stamp({ confidentiality }: { confidentiality: string | null }) {
+  const { say } = useLanguage();
+  if (!confidentiality) return null;
+  return (
+    <Badge tone="bad" title={say("confidentiality")}>
+      {confidentiality}
+    </Badge>
+  );
+}
+
 export type Tone = "good" | "bad" | "wait" | "plain";
 
 export function Badge({ tone, icon, children, title }: { tone: Tone; icon?: IconName; children: ReactNode; title?: string }) {

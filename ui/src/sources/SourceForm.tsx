@@ -42,6 +42,14 @@ const TUNED: readonly { name: Tuned; label: TextKey; hint: TextKey; min: number;
   { name: "parent_chars", label: "tuningParent", hint: "tuningParentHint", min: 100, max: 8000, step: 1 },
 ];
 
+type PersonalData = Source["personal_data"];
+
+export const HANDLING: Readonly<Record<PersonalData, TextKey>> = {
+  show: "personalShow",
+  mask: "personalMask",
+  quarantine: "personalQuarantine",
+};
+
 function Filled({ source, connectors, onClose, onSaved }: Props & { connectors: Connector[] }) {
   const say = useSay();
   const [kind, setKind] = useState(source?.kind ?? (connectors.find((c) => c.kind === "folder") ?? connectors[0])?.kind ?? "");
@@ -52,6 +60,7 @@ function Filled({ source, connectors, onClose, onSaved }: Props & { connectors: 
   const [name, setName] = useState(source?.name ?? "");
   const [interval, setInterval] = useState(source?.interval_s ? String(source.interval_s) : "");
   const [enabled, setEnabled] = useState(source?.enabled ?? true);
+  const [personal, setPersonal] = useState<PersonalData>(source?.personal_data ?? "show");
   const [values, setValues] = useState<Record<string, string | boolean>>({});
   const [tuning, setTuning] = useState(() => Object.fromEntries(TUNED.map(({ name }) => [name, String(source?.tuning[name] ?? "")])) as Record<Tuned, string>);
 
@@ -76,11 +85,17 @@ function Filled({ source, connectors, onClose, onSaved }: Props & { connectors: 
       await unwrap(
         api.PATCH("/api/v1/admin/sources/{source_id}", {
           params: { path: { source_id: source.id } },
-          body: { name: name.trim(), settings, interval_s, enabled, tuning: own },
+          body: {
+            name: name.trim(),
+            interval_s,
+            tuning: own,
+            personal_data: personal,
+            ...(source.kind === "uploads" ? {} : { settings, enabled }),
+          },
         }),
       );
     } else {
-      await unwrap(api.POST("/api/v1/admin/sources", { body: { name: name.trim(), kind, settings, interval_s, tuning: own } }));
+      await unwrap(api.POST("/api/v1/admin/sources", { body: { name: name.trim(), kind, settings, interval_s, tuning: own, personal_data: personal } }));
     }
     onSaved();
   }
@@ -125,6 +140,18 @@ function Filled({ source, connectors, onClose, onSaved }: Props & { connectors: 
         value={interval}
         onChange={(e) => setInterval(e.target.value)}
       />
+      <SelectField
+        label={say("personalData")}
+        hint={say("personalDataHint")}
+        value={personal}
+        onChange={(e) => setPersonal(e.target.value as PersonalData)}
+      >
+        {(Object.keys(HANDLING) as PersonalData[]).map((handling) => (
+          <option key={handling} value={handling}>
+            {say(HANDLING[handling])}
+          </option>
+        ))}
+      </SelectField>
       <details className="moreFields">
         <summary>{say("tuning")}</summary>
         <p className="hint">{say("tuningHint")}</p>
@@ -140,7 +167,7 @@ function Filled({ source, connectors, onClose, onSaved }: Props & { connectors: 
           />
         ))}
       </details>
-      {source && <CheckField label={say("sourceEnabled")} checked={enabled} onChange={(e) => setEnabled(e.target.checked)} />}
+      {source && source.kind !== "uploads" && <CheckField label={say("sourceEnabled")} checked={enabled} onChange={(e) => setEnabled(e.target.checked)} />}
     </FormDialog>
   );
 }

@@ -7,9 +7,10 @@ import { Icon } from "../shared/Icon";
 import { useLanguage } from "../shared/language";
 import { Menu } from "../shared/Menu";
 import { Await, Badge, Empty } from "../shared/Notice";
+import { personalWords } from "../shared/personal";
 import type { Say, TextKey } from "../shared/text";
 import { useLoad } from "../shared/useLoad";
-import { SourceForm } from "./SourceForm";
+import { HANDLING, SourceForm } from "./SourceForm";
 import "./sources.css";
 
 const EVERY_MS = 5_000;
@@ -57,18 +58,18 @@ export function SourcesRoom() {
                     <Icon name={source.kind === "uploads" ? "upload" : "folder"} />
                     <h2>{source.name}</h2>
                     <State source={source} say={say} />
-                    {source.kind !== "uploads" && (
-                      <Menu label={`${say("menu")}: ${source.name}`} face={<Icon name="dots" />}>
-                        <button type="button" onClick={() => setEditing(source)}>
-                          <Icon name="pencil" />
-                          {say("edit")}
-                        </button>
+                    <Menu label={`${say("menu")}: ${source.name}`} face={<Icon name="dots" />}>
+                      <button type="button" onClick={() => setEditing(source)}>
+                        <Icon name="pencil" />
+                        {say("edit")}
+                      </button>
+                      {source.kind !== "uploads" && (
                         <button type="button" className="danger" onClick={() => setDeleting(source)}>
                           <Icon name="trash" />
                           {say("delete")}
                         </button>
-                      </Menu>
-                    )}
+                      )}
+                    </Menu>
                   </div>
                   <p className="rowSub">
                     {[
@@ -77,6 +78,7 @@ export function SourcesRoom() {
                       ...(source.problems ? [say("sourceProblems", { count: source.problems })] : []),
                     ].join(" · ")}
                   </p>
+                  <Personal source={source} say={say} />
                   {source.problem && <p className="rowProblem">{source.problem}</p>}
                   <p className="rowSub">
                     {say("sourceLastRun")}：{source.last_run ? <RunLine run={source.last_run} /> : say("sourceNeverRun")}
@@ -115,6 +117,16 @@ export function SourcesRoom() {
         />
       )}
     </>
+  );
+}
+
+function Personal({ source, say }: { source: Source; say: Say }) {
+  const found = personalWords(source.personal, say, "personalDocuments");
+  if (!found && source.personal_data === "show") return null;
+  return (
+    <p className="rowSub">
+      {say("personalFound")}：{found || "—"}（{say(HANDLING[source.personal_data])}）
+    </p>
   );
 }
 
