@@ -33,8 +33,6 @@ def run(workshop: Workshop, stop: threading.Event) -> None:
     """
     for looked_at in editions.fill(workshop.engine):
         log.info("%d documents of an older release: looked for their versions", looked_at)
-    for looked_at in about.fill(workshop.engine):
-        log.info("%d documents of an older release: looked at what they hold", looked_at)
     if again := catalog.retry_with(workshop.engine, EDITION):
         log.info("%d documents could not be read: this release tries again", again)
     with Sandbox(workshop.settings) as sandbox:
@@ -46,6 +44,7 @@ def run(workshop: Workshop, stop: threading.Event) -> None:
             )
             for kind in LANES
         ]
+        lanes.append(threading.Thread(target=_look_back, args=(workshop, stop), name="look-back"))
         for lane in lanes:
             lane.start()
         for lane in lanes:
@@ -61,6 +60,17 @@ def _lane(workshop: Workshop, parse: Parse, stop: threading.Event, kind: str | N
             tidied = time.monotonic()
             _tidy(workshop)
         stop.wait(POLL_S)
+
+
+def _look_back(workshop: Workshop, stop: threading.Event) -> None:
+    """What documents of an older release say of themselves, and hold: beside the day's work."""
+    try:
+        for looked_at in about.fill(workshop.engine):
+            log.info("%d documents of an older release: looked at what they hold", looked_at)
+            if stop.is_set():
+                return
+    except ApplianceError as error:
+        log.warning("older documents are looked at when this starts again: %s", error)
 
 
 def _tidy(workshop: Workshop) -> None:

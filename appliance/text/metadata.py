@@ -55,7 +55,9 @@ _COMPANY = r"(?:(?:株式|有限|合同)会社\S{1,16}\s|\S{1,16}(?:株式|有�
 _OFFICE = re.compile(rf"{_COMPANY}?(?P<v>{_DEPARTMENT})(?:長?(?:\s[^\s\d|]{{1,12}}){{0,2}})?")
 _NO_OFFICE = re.compile(r"(?:全|一|内|外|上|下|幹|細|第[0-9一二三四五六]+)部|各|全(?:社|部)|関係")
 _TO_SOMEBODY = re.compile(r"(?:各位|御中|殿|様|先生|宛|あて|行)\s*$")
-_NAME_END = re.compile(r"\s{2,}|[\t、,|/(<\[:]|\s?(?:tel|内線|電話|\d)|様$|殿$|氏$|さん$|印$")
+_NAME_END = re.compile(
+    r"\s{2,}|[\t、,|/(<\[:]|\s?(?:tel|内線|電話|審査|承認|照査|確認|検印|\d)|様$|殿$|氏$|さん$|印$"
+)
 _NOBODY = re.compile(
     r"python|user|owner|admin|microsoft|office|openpyxl|apache|libreoffice|unknown|pdf|scan|作成者|pc|未定|なし|者|一覧|氏名|名前"
 )
@@ -74,7 +76,7 @@ _NUMBERED_LINE = re.compile(
 )
 _CREATED = "作成|起案|起票|発信|発行|制定|見積|請求|提出|公開|日付|date|created|issued"
 _REVISED = "改定|改訂|改正|更新|revised|updated"
-_IN_FORCE = "施行|実施|適用開始|適用|発効|effective"
+_IN_FORCE = "施行|適用開始|適用|発効|effective"  # 実施日 is that of an event
 
 
 def _label(words: str, value: str) -> re.Pattern[str]:
@@ -255,7 +257,7 @@ def _bare_day(head: _Part) -> Said | None:
 
 
 def _number(head: _Part) -> Said | None:
-    for m in _NUMBERS.finditer(head.text):
+    for m in _fields(_NUMBERS, head):
         if re.search("[0-9一二三四五六七八九十]", m["v"]):
             return head.said(*m.span("v"))
     for line in head.lines[:8]:
@@ -267,7 +269,7 @@ def _number(head: _Part) -> Said | None:
 
 
 def _version(head: _Part, name: str) -> Said | None:
-    if m := _EDITIONS.search(head.text):
+    for m in _fields(_EDITIONS, head):
         return head.said(*m.span("v"))
     found: list[tuple[tuple[int, ...], Said]] = []
     for line in head.lines[:30]:
@@ -290,8 +292,10 @@ def _version(head: _Part, name: str) -> Said | None:
 
 
 def _is_version(m: re.Match[str], line: str) -> bool:
-    """R6.4.1 is a day, 改定4月 a month."""
+    """R6.4.1 is a day, 改定4月 a month, 200V 6か所 are sockets, 「第6版に改訂した」 is told of another."""
     if m[0].startswith("r") and not m[0].startswith("rev"):
+        return False
+    if re.match(r"v\s", m[0]) or re.match("[にをはがのでともへや]", line[m.end() :]):
         return False
     return not (m[0].startswith("改") and re.match(r"\s?[年月日./-]", line[m.end() :]))
 
@@ -306,7 +310,7 @@ def _digits(m: re.Match[str]) -> tuple[int, ...]:
 
 def _author(head: _Part) -> Said | None:
     for pattern in _AUTHORS:
-        for m in pattern.finditer(head.text):
+        for m in _fields(pattern, head):
             start, value = m.start("v"), m["v"]
             office = re.match(rf"\s*{_COMPANY}?{_DEPARTMENT}(?:長)?[\s:]+", value)
             if office:
@@ -325,8 +329,17 @@ def _is_name(text: str) -> bool:
     return not re.search(rf"(?:{_UNIT}|会社|日|年|月|書|中|済)$", text)
 
 
+def _fields(pattern: re.Pattern[str], part: _Part) -> Iterator[re.Match[str]]:
+    """Labels with their values; a cell that heads a column is no label of the cell beside it."""
+    for m in pattern.finditer(part.text):
+        before = part.text[part.text.rfind("\n", 0, m.start()) + 1 : m.start()]
+        column = "|" in part.text[m.start() : m.start("v")]
+        if not column or sum(bool(cell.strip()) for cell in before.split("|")) % 2 == 0:
+            yield m
+
+
 def _department(head: _Part) -> Said | None:
-    for m in _DEPARTMENTS.finditer(head.text):
+    for m in _fields(_DEPARTMENTS, head):
         if not _NO_OFFICE.match(m["d"]):
             return head.said(*m.span("d"))
     for line in head.lines[:12]:
@@ -340,23 +353,18 @@ def _department(head: _Part) -> Said | None:
 
 
 def _title(head: _Part, document: Document) -> Said | None:
-    if m := _SUBJECTS.search(head.text):
-        return _plain(head, m.start("v"), m["v"])
+    for subject in _fields(_SUBJECTS, head):
+        return _plain(head, subject.start("v"), subject["v"])
     own = _squeezed(fold(document.title or ""))
     for line in head.lines[:15]:
         if own and _squeezed(line.text.lstrip("# ")) == own:
             return _plain(head, line.start, line.text)
     for line in head.lines[:15]:
-        m = _ORNAMENT.match(line.text)
-        words = _squeezed(m["v"]) if m else ""
-        sentence = len(line.text) > 60 or re.search("[。|:]", line.text)
-        if (
-            words
-            and not sentence
-            and _TITLE.search(words)
-            and not re.match(r"第\d+[章条節]", words)
-        ):
-            return _plain(head, line.start, line.text)
+        if len(line.text) <= 60 and not re.search("[。|:]", line.text):
+            m = _ORNAMENT.match(line.text)
+            words = _squeezed(m["v"]) if m else ""
+            if _TITLE.search(words) and not re.match(r"第\d+[章条節]", words):
+                return _plain(head, line.start, line.text)
     if document.title and not re.search(r"\.\w{2,5}$|^microsoft", document.title.lower()):
         return Said(document.title)
     return None

@@ -62,7 +62,9 @@ _ACCOUNT = re.compile(
     r"|口座(?:番号|no\.?)[ :|)】]{0,8}(?:普通|当座)?[ :|]{0,3}(?P<b>[0-9]{6,8}|[0-9]{3}[ -][0-9]{4})(?![0-9a-z-])"
     r"|記号[ :|]{0,4}(?P<c>1[0-9]{4}[ |・,/-]{0,4}(?:の )?番号[ :|]{0,4}[0-9]{2,8})(?![0-9a-z-])"
 )
-_SEVEN = re.compile(r"[0-9](?<![0-9a-z-].)[0-9]{6}(?![0-9a-z-])")
+# as a spreadsheet leaves numbers whose zeros in front it has taken for nothing
+_SHORT_ACCOUNT = re.compile(r"[0-9](?<![0-9a-z-].)[0-9]{3,7}(?![0-9a-z-])")
+_SHORT_CITIZEN = re.compile(r"[1-9](?<![0-9a-z-].)[0-9]{9,10}(?![0-9a-z-])")
 _PASSPORT = re.compile(r"[a-z](?<![0-9a-z-].)[a-z] ?[0-9]{7}(?![0-9a-z-])")
 _PHONE = re.compile(
     r"[0(+](?<![0-9a-z].)(?<![0-9a-z]-.)(?:"
@@ -255,6 +257,10 @@ def _my_numbers(page: _Page) -> Iterator[tuple[int, int]]:
             right.append((start, end))
         else:
             wrong += 1
+    if spoken_of:
+        for m in _SHORT_CITIZEN.finditer(page.text):
+            if _is_my_number(m[0].zfill(12)) and _CITIZEN.search(page.before(m.start())):
+                yield m.span()
     if spoken_of or len(right) > wrong:
         yield from right
 
@@ -263,7 +269,8 @@ def _cards(page: _Page) -> Iterator[tuple[int, int]]:
     for m in _CARD.finditer(page.text):
         digits = re.sub("[ -]", "", m[0])
         real = _ISSUED.fullmatch(digits) and _luhn(digits) and not _is_moment(digits[:12])
-        if real and not _OTHER.search(page.before(m.start())):
+        label = page.before(m.start())
+        if real and (re.search("カ.ド|card|クレジット", label) or not _OTHER.search(label)):
             yield m.span()
 
 
@@ -271,7 +278,7 @@ def _accounts(page: _Page) -> Iterator[tuple[int, int]]:
     for m in _ACCOUNT.finditer(page.text):
         yield m.span(m.lastgroup or 0)
     if "口座" in page.text:
-        for m in _SEVEN.finditer(page.text):
+        for m in _SHORT_ACCOUNT.finditer(page.text):
             if re.search("口座番号|口座no", page.before(m.start())):
                 yield m.span()
 
@@ -294,9 +301,9 @@ def _phones(page: _Page) -> Iterator[tuple[int, int]]:
             continue
         label = page.before(m.start())
         bare = m[0].isdecimal()
-        if _OTHER.search(label) or (bare and not mobile and not _LABELLED_PHONE.search(label)):
-            continue
-        yield m.span()
+        named = _LABELLED_PHONE.search(label)
+        if named or not (_OTHER.search(label) or (bare and not mobile)):
+            yield m.span()
 
 
 def _emails(page: _Page) -> Iterator[tuple[int, int]]:

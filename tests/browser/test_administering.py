@@ -84,6 +84,7 @@ def test_a_folder_source_from_its_form_to_an_answer(desk: Desk, tmp_path: Path) 
     expect(card).to_have_count(0)
 
 
+@pytest.mark.usefixtures("working")
 def test_personal_data_is_counted_and_kept_from_being_found(desk: Desk, tmp_path: Path) -> None:
     shared = tmp_path / "人事"
     shared.mkdir()
@@ -105,7 +106,7 @@ def test_personal_data_is_counted_and_kept_from_being_found(desk: Desk, tmp_path
     page.get_by_role("link", name="文書", exact=True).click()
     row = page.get_by_role("row", name="申告書.txt")
     expect(row).to_contain_text("個人情報：マイナンバー 1・電話番号 1")
-    expect(row).to_contain_text("要対応")
+    expect(row).to_contain_text("問題あり")
 
 
 def test_people_groups_and_keys(desk: Desk) -> None:

@@ -6,6 +6,7 @@ import io
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine
@@ -55,6 +56,7 @@ def put(engine: Engine, source: int) -> Put:
         title: str | None = None,
         source_id: int | None = None,
         embedder: str = "hash",
+        **more: Any,
     ) -> str:
         starts = range(0, len(text), size)
         chunks = [Chunk(a, min(a + size, len(text)), 0, len(text), "第1章") for a in starts]
@@ -70,6 +72,7 @@ def put(engine: Engine, source: int) -> Put:
             vectors,
             embedder,
             digest="d",
+            **more,
         )
 
     put.raw = raw  # type: ignore[attr-defined]
