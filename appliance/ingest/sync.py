@@ -321,7 +321,11 @@ def _patiently(run: _Sync, texts: list[str]) -> Vectors:
 
 def _storable(run: _Sync, file: RawFile) -> RawFile:
     """A name no database keeps would leave its file without a row; nor may it tell a number."""
-    uri, title = clean(file.uri), run.quiet(file.title)
+    uri, title = clean(file.uri), file.title
+    known = run.known.get(uri)
+    kept = known and (known.title, known.personal_data) == (title, run.source.personal_data)
+    if not kept:  # a name that was kept as it is holds nothing; looking at each takes its time
+        title = run.quiet(title)
     return file if (file.uri, file.title) == (uri, title) else but(file, uri=uri, title=title)
 
 

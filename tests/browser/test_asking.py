@@ -67,6 +67,22 @@ def test_what_no_source_says_is_underlined_now_and_after_a_reload(desk: Desk, mo
         expect(desk.answer.locator(".answerText")).to_be_visible()
 
 
+def test_a_cited_document_bears_its_stamp_and_says_what_it_is(
+    desk: Desk, machine: Appliance
+) -> None:
+    head = "社外秘\n旅費規程\n第3版\n改定 2024年4月1日\n主管部署：総務部\n\n"
+    take_in(machine, {"規程/旅費規程.txt": (head + TRAVEL, PUBLIC)})
+    page = desk.sign_in("ito")
+    desk.ask()
+    row = desk.answer.locator(".citation").first
+    expect(row.locator(".badge", has_text="社外秘")).to_be_visible()
+    row.get_by_role("button").click()
+    facts = page.get_by_role("complementary", name="資料").locator(".sourceFacts")
+    for words in ("秘密区分社外秘", "版第3版", "部署総務部", "改定2024年4月1日"):
+        expect(facts).to_contain_text(words)
+    expect(facts).not_to_contain_text("施行")
+
+
 def test_reading_on_before_and_after_the_cited_place(desk: Desk) -> None:
     page = desk.sign_in("ito")
     desk.ask()

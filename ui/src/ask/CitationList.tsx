@@ -52,17 +52,19 @@ export function CitationList({ citations, passages, opened, onOpen }: Props) {
                   <span className="citationTitle">{citation.title}</span>
                   {citation.label && <span className="citationLabel">{citation.label}</span>}
                 </span>
-                <Stamp confidentiality={citation.confidentiality} />
-                <Standing version={citation.version} />
-                {citation.supported ? (
-                  <Badge tone="good" icon="check" title={say("supportedHelp")}>
-                    {say("supported")}
-                  </Badge>
-                ) : (
-                  <Badge tone="wait" icon="question" title={say("unsupportedHelp")}>
-                    {say("unsupported")}
-                  </Badge>
-                )}
+                <span className="citationBadges">
+                  <Stamp confidentiality={citation.confidentiality} />
+                  <Standing version={citation.version} />
+                  {citation.supported ? (
+                    <Badge tone="good" icon="check" title={say("supportedHelp")}>
+                      {say("supported")}
+                    </Badge>
+                  ) : (
+                    <Badge tone="wait" icon="question" title={say("unsupportedHelp")}>
+                      {say("unsupported")}
+                    </Badge>
+                  )}
+                </span>
                 {citation.quote && <span className="citationQuote">「{citation.quote}」</span>}
                 <InForce version={citation.version} />
               </button>
@@ -114,8 +116,10 @@ export function PassageList({ heading, passages, opened, onOpen }: { heading: st
                   <span className="citationTitle">{passage.title}</span>
                   {passage.label && <span className="citationLabel">{passage.label}</span>}
                 </span>
-                <Stamp confidentiality={passage.confidentiality} />
-                <Standing version={passage.version} />
+                <span className="citationBadges">
+                  <Stamp confidentiality={passage.confidentiality} />
+                  <Standing version={passage.version} />
+                </span>
                 <InForce version={passage.version} />
               </button>
             </li>
@@ -146,8 +150,10 @@ export function PointerList({ heading, pointers, opened, onOpen }: { heading: st
                   {pointer.label && <span className="citationLabel">{pointer.label}</span>}
                   {pointer.modified_at && <span className="citationLabel">{say("updatedOn", { day: day(pointer.modified_at, language) })}</span>}
                 </span>
-                <Stamp confidentiality={pointer.confidentiality} />
-                <Standing version={pointer.version} />
+                <span className="citationBadges">
+                  <Stamp confidentiality={pointer.confidentiality} />
+                  <Standing version={pointer.version} />
+                </span>
                 <span className="citationQuote">
                   「{before}
                   <mark>{words}</mark>
