@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from appliance.text import personal
 from appliance.types import Properties
-from tests.formats.test_office import RELS, packed, word
+from tests.formats.test_office import RELS, excel, packed, word
 
 CORE = (
     '<cp:coreProperties xmlns:cp="c" xmlns:dc="d" xmlns:dcterms="t"><dc:creator>{}</dc:creator>'
@@ -64,6 +65,32 @@ def test_opendocument_says_so_too(parse) -> None:
     )
     found = parse(data, "a.odt").properties
     assert found == Properties("佐藤", date(2023, 10, 2), ("取扱注意",))
+
+
+@pytest.mark.parametrize("rows", [2, 40])
+def test_numbers_in_a_column_are_what_its_head_calls_them(parse, rows: int) -> None:
+    """A few rows stay a table, many name their columns; a 0 in front is lost to Excel."""
+    text = '<c r="{}" t="inlineStr"><is><t>{}</t></is></c>'
+    sheet = "".join(
+        [
+            '<row r="1">',
+            *(
+                text.format(f"{c}1", w)
+                for c, w in zip("ABC", ("氏名", "個人番号", "注文番号"), strict=True)
+            ),
+            "</row>",
+            *(
+                f'<row r="{n}">{text.format(f"A{n}", "伊藤")}<c r="B{n}"><v>12345678903</v></c>'
+                f'<c r="C{n}"><v>123456789018</v></c></row>'
+                for n in range(2, rows + 2)
+            ),
+        ]
+    )
+    document = parse(excel(f"<worksheet><sheetData>{sheet}</sheetData></worksheet>"), "a.xlsx")
+    assert ("個人番号: 1" in document.text) == (rows == 40)
+    assert personal.counted(document.text) == {"my_number": rows}
+    assert "12345678903" not in personal.without(document).text
+    assert document.text.count("123456789018") == rows
 
 
 def test_the_running_heads_of_a_pdf_are_kept_beside_its_text(parse, corpus: Path) -> None:
