@@ -126,6 +126,14 @@ def test_only_administrators_see_counts_and_only_three_handlings_exist(
     assert admin.http.patch(url, json={"name": "人事部"}).json()["personal_data"] == "quarantine"
 
 
+def test_what_people_upload_can_be_masked_too(two: Appliance, admin: Person) -> None:
+    made = next(s for s in sources.all(two.engine) if s.kind == "uploads")
+    url = f"/api/v1/admin/sources/{made.id}"
+    assert admin.http.patch(url, json={"personal_data": "mask"}).json()["personal_data"] == "mask"
+    told = admin.http.get("/api/v1/admin/audit", params={"action": "source.change"})
+    assert '"personal_data": "mask"' in told.text or '"personal_data":"mask"' in told.text
+
+
 def test_a_document_says_what_it_is_and_where(two: Appliance, ito: Person) -> None:
     listed = ito.http.get("/api/v1/documents", params={"q": "旅費"}).json()
     (one,) = listed["documents"]
