@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
-from appliance.training import examples, run
+from appliance.training import examples, run, written
 
 Batch = TypeVar("Batch")
 
@@ -134,6 +134,7 @@ def prepare(given: argparse.Namespace, plan: Plan) -> list[examples.Paragraph]:
         else None,
         "articles_read": len({p.article for p in read}),
         "articles_kept": len({p.article for p in kept}),
+        "written": {f.name: run.sha256(f) for f in sorted(written.HERE.glob("*.jsonl"))},
     }
     (given.out / "plan.json").write_text(json.dumps(facts, indent=1) + "\n", "utf-8")
     return kept
