@@ -1,4 +1,4 @@
-"""Writes the binary files beside it, the same bytes every time: `python tests/corpus/build.py`.
+"""Writes the binary files beside it, the same bytes every time: `python -m tests.corpus.build`.
 
 Small files with what goes wrong in real ones; the tests say what each is for. LibreOffice 7.4 made
 some more, and no two of its runs give the same bytes: 手引き.odt and 一覧.ods from `sources/`, 一覧.xlsx from
@@ -17,7 +17,6 @@ from pathlib import Path
 
 import docx
 import openpyxl
-import pdfs
 import pptx
 from docx.oxml import OxmlElement, parse_xml
 from docx.oxml.ns import nsdecls, qn
@@ -27,6 +26,8 @@ from reportlab.lib.pdfencrypt import StandardEncryption
 from reportlab.pdfbase import pdfmetrics
 from reportlab.pdfbase.cidfonts import UnicodeCIDFont
 from reportlab.pdfgen.canvas import Canvas
+
+from tests.corpus import pdfs
 
 HERE = Path(__file__).parent
 THEN = datetime(2026, 4, 1)  # noqa: DTZ001  Office files know no zones
