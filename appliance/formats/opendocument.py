@@ -233,7 +233,8 @@ def _sheet(writer: _Writer, table: Any) -> None:
         writer.draft.problems.append(
             f"シート「{value(table, 'name')}」は非表示です (中身は読みました)"
         )
-    write_rows(writer.draft, value(table, "name") or "", list(_rows(writer, table)))
+    rows = list(_rows(writer, table))
+    write_rows(writer.draft, value(table, "name") or "", rows, dict(_spans(table)))
 
 
 def _rows(writer: _Writer, table: Any) -> Iterator[tuple[int, list[str]]]:
@@ -250,6 +251,22 @@ def _rows(writer: _Writer, table: Any) -> Iterator[tuple[int, list[str]]]:
                 raise TooLarge("表が大きすぎます")
             yield from ((at + n, found) for n in range(times))
         at += times
+
+
+def _spans(table: Any) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
+    """Of merged cells their first, with rows and columns."""
+    at = 0
+    for row in _each(table, "table-row"):
+        column = 0
+        for cell in row:
+            height, width = (
+                _times(cell, "number-rows-spanned"),
+                _times(cell, "number-columns-spanned"),
+            )
+            if height * width > 1:
+                yield (at, column), (height, width)
+            column += _times(cell, "number-columns-repeated")
+        at += _times(row, "number-rows-repeated")
 
 
 def _cells(writer: _Writer, row: Any) -> Iterator[str]:

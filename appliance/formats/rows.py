@@ -1,26 +1,37 @@
 """The rows of a sheet as text, each a place to open.
 
-In a table the rows name their columns; elsewhere (forms, 方眼紙) a row is its cells with bars
-between.
+In a table the rows name their columns; on 方眼紙 fields are said with their labels (`form.py`);
+elsewhere a row is its cells with bars between.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from types import MappingProxyType
 
+from appliance.formats import form
 from appliance.formats.draft import Draft, labelled, needs_labels, pipes
 
 _MARKED_ROWS = 10_000  # beyond, only every nth row is a place to open
 
+NO_SPANS: form.Spans = MappingProxyType({})
+
 Row = tuple[int, list[str]]  # its number from 0, and its cells
 
 
-def write_rows(draft: Draft, sheet: str, rows: Sequence[Row]) -> None:
-    """Those rows of a sheet that have something in them."""
+def write_rows(draft: Draft, sheet: str, rows: Sequence[Row], spans: form.Spans = NO_SPANS) -> None:
+    """Those rows of a sheet that have something in them; `spans` are its merged cells."""
     if not rows:
         return
     step, written = 1 + len(rows) // _MARKED_ROWS, 0
     draft.heading(sheet, 1)
+    if form.is_form(rows, spans):
+        for lines in form.blocks(rows, spans):
+            for row, first, text in lines:
+                draft.mark(f"{sheet}!{_column(first)}{row + 1}", "cell")
+                draft.line(text)
+            draft.blank()
+        return
     for block in _blocks(rows):
         head_at = _header(block)
         head = block[head_at][1] if head_at is not None else None

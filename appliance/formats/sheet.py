@@ -21,6 +21,7 @@ from appliance.formats.rows import write_rows
 from appliance.types import UNSAID, Document
 
 _CELLS = 8_000_000  # a sheet is unfolded in memory, gaps too
+_MERGED = 20_000  # merged cells of a sheet that are looked at
 _BLOCK = 1 << 20
 _CELL = re.compile(rb'<(?:\w+:)?c [^>]{0,200}?r="([A-Z]{1,3})([0-9]{1,7})"')
 
@@ -68,7 +69,8 @@ def _sheet(draft: Draft, name: str, book: Any, look: looks.Look) -> None:
     for (r, c), said in look.comments.items():
         if r < height and c < width and said:
             rows[r][c] += f"（コメント: {said}）"
-    write_rows(draft, name, [(n, row) for n, row in enumerate(rows) if any(row)])
+    filled = [(n, row) for n, row in enumerate(rows) if any(row)]
+    write_rows(draft, name, filled, _spans(sheet))
     for line in look.boxes:
         draft.line(line)
 
@@ -87,6 +89,14 @@ def _shown(value: Any) -> str:
             return value.isoformat()
         case time():
             return value.isoformat("minutes" if not value.second else "seconds")
+def _spans(sheet: Any) -> dict[tuple[int, int], tuple[int, int]]:
+    """Of merged cells their first, with rows and columns."""
+    ranges = sheet.merged_cell_ranges or ()
+    return {
+        first: (last[0] - first[0] + 1, last[1] - first[1] + 1) for first, last in ranges[:_MERGED]
+    }
+
+
         case timedelta():
             minutes, seconds = divmod(int(value.total_seconds()), 60)
             shown = f"{minutes // 60}:{minutes % 60:02}"
