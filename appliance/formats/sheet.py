@@ -23,7 +23,12 @@ from appliance.types import UNSAID, Document
 _CELLS = 8_000_000  # a sheet is unfolded in memory, gaps too
 _MERGED = 20_000  # merged cells of a sheet that are looked at
 _BLOCK = 1 << 20
-_CELL = re.compile(rb'<(?:\w+:)?c [^>]{0,200}?r="([A-Z]{1,3})([0-9]{1,7})"')
+_TAG = 1_200  # bytes, in which a tag says where it is
+# numbers no sheet has are looked for too: the reader believes them
+_CELL = re.compile(rb"<(?:\w+:)?c\s[^>]{0,200}?\br=[\"']([A-Z]{1,9})([0-9]{1,18})[\"']")
+_ROW = re.compile(  # with cells in it, that need not say where they are
+    rb"<(?:\w+:)?row\s[^>]{0,400}?\br=[\"']([0-9]{1,18})[\"'][^>]{0,400}(?<!/)>\s{0,100}<(?:\w+:)?c[\s/>]"
+)
 
 
 def parse(stream: BinaryIO) -> Document:
@@ -46,6 +51,10 @@ def parse(stream: BinaryIO) -> Document:
         raise PasswordNeeded("パスワードが必要です") from None
     except (python_calamine.CalamineError, ValueError, OSError) as error:
         raise Unreadable(f"表計算ファイルとして読めません ({error})") from None
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":  # the reader's own; it has no other name
+            raise
+        raise Unreadable("表計算ファイルとして読めません (壊れています)") from None
     return draft.document(properties=own)
 
 
@@ -123,8 +132,9 @@ def _extent(member: Any) -> tuple[int, int]:
     rows = columns = 0
     rest = b""
     while block := member.read(_BLOCK):
-        for found in _CELL.finditer(rest + block):
-            rows = max(rows, int(found[2]))
-            columns = max(columns, looks.column(found[1]))
-        rest = block[-256:]
+        found = _CELL.findall(rest + block)
+        numbers = {number for _, number in found}.union(_ROW.findall(rest + block))
+        rows = max(rows, max(map(int, numbers), default=0))
+        columns = max(columns, max(map(looks.column, {letters for letters, _ in found}), default=0))
+        rest = block[-_TAG:]
     return rows, columns

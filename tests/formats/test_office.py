@@ -131,6 +131,27 @@ def test_an_excel_sheet_with_far_corners_is_refused_before_it_is_unfolded(parse)
 
 def test_a_declared_dimension_costs_nothing(parse) -> None:
     sheet = '<worksheet xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"><dimension ref="A1:XFD1048576"/><sheetData><row r="1"><c r="A1"><v>42</v></c></row></sheetData></worksheet>'
+@pytest.mark.parametrize(
+    "row",
+    [
+        '<row r="1"><c r="AD2147483648"><v>1</v></c></row>',
+        '<row r="2147483648"><c><v>1</v></c><c r="XFD1"><v>1</v></c></row>',
+        "<row r='1'><c r='XFD1048576'><v>1</v></c></row>",
+        '<row r="1"><c\nr="XFD1048576"><v>1</v></c></row>',
+    ],
+)
+def test_a_place_that_no_sheet_has_is_refused_too(parse, row: str) -> None:
+    sheet = f'<worksheet xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"><sheetData>{row}</sheetData></worksheet>'
+    with pytest.raises(TooLarge, match="表が大きすぎます"):
+        parse(excel(sheet), "a.xlsx")
+
+
+def test_rows_hidden_to_the_end_of_the_sheet_cost_nothing(parse) -> None:
+    rows = '<row r="1"><c r="A1"><v>42</v></c><c r="Z1"><v>7</v></c></row><row r="1048576" hidden="1"/>'
+    sheet = f'<worksheet xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"><sheetData>{rows}</sheetData></worksheet>'
+    assert "42" in parse(excel(sheet), "a.xlsx").text
+
+
     assert "42" in parse(excel(sheet), "a.xlsx").text
 
 

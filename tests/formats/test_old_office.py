@@ -96,3 +96,9 @@ def test_a_damaged_file_is_text_or_a_reason(corpus: Path, name: str) -> None:
                 PARSERS[kind](io.BytesIO(bytes(data)))
         except (Unreadable, TooLarge, PasswordNeeded):
             continue
+
+
+def test_a_torn_sheet_that_throws_its_reader_over_is_said_to_be_broken(parse, corpus: Path) -> None:
+    data = (corpus / "tables/内線名簿.xls").read_bytes()
+    with pytest.raises(Unreadable, match="表計算ファイルとして読めません"):
+        parse(data[:5952], "内線名簿.xls")
