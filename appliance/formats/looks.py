@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
 
 from appliance.formats.cells import BUILT_IN
 from appliance.formats.draft import one_line
@@ -17,6 +19,9 @@ _CELL = re.compile(rb'<(?:\w+:)?c (?=[^>]*?\br="([A-Z]{1,3})([0-9]{1,7})")[^>]*?
 _HIDDEN_ROW = re.compile(rb'<(?:\w+:)?(?:row|col) [^>]*?\bhidden="(?:1|true)"')
 _PLAIN_DATES = range(14, 23)  # Excel shows them as the reader's country does
 _COMMENT_CHARS = 1_000
+_WHITE = ("FFFFFFFF", "00FFFFFF", "FFFFFF")
+_TINY = ("1", "2", "3")  # points
+_FAINT = 10_000  # cells of a sheet that are looked at
 
 Place = tuple[int, int]  # row and column, from 0
 
@@ -30,6 +35,7 @@ class Look:
     boxes: list[str] = field(default_factory=list)
     hidden: bool = False
     hidden_rows: bool = False
+    faint: list[Place] = field(default_factory=list)  # white on no ground of its own, or tiny
 
 
 def read(package: Package) -> dict[str, Look]:
@@ -38,12 +44,13 @@ def read(package: Package) -> dict[str, Look]:
     related = package.related(part)
     styles = next((t for kind, t in related.values() if kind == "styles"), "")
     codes = dict(_codes(package, styles)) if package.has(styles) else {}
+    faint = set(_faint(package.xml(styles))) if package.has(styles) else set()
     sheets = child(package.xml(part), "sheets")
     looks = {}
     for sheet in sheets if sheets is not None else ():
         _, target = related.get(_relation(sheet), ("", ""))
         if package.has(target):
-            look = _look(package, target, codes)
+            look = _look(package, target, codes, faint)
             look.hidden = (value(sheet, "state") or "visible") != "visible"
             looks[value(sheet, "name") or ""] = look
     return looks
@@ -65,13 +72,42 @@ def _codes(package: Package, styles: str) -> Iterator[tuple[int, str]]:
             yield n, code
 
 
-def _look(package: Package, part: str, codes: dict[int, str]) -> Look:
+def _faint(root: Any) -> Iterator[int]:
+    """The styles whose text nobody sees: white where the cell has no fill, or tiny."""
+    fonts, fills, cells = (child(root, tag) for tag in ("fonts", "fills", "cellXfs"))
+    unseen: dict[int, bool] = {}
+    for n, font in enumerate(children(fonts, "font") if fonts is not None else ()):
+        colour, size = child(font, "color"), child(font, "sz")
+        white = colour is not None and (
+            (value(colour, "rgb") or "").upper() in _WHITE
+            or (value(colour, "theme") == "0" and value(colour, "tint") is None)
+        )
+        tiny = size is not None and (value(size, "val") or "99") in _TINY
+        if white or tiny:
+            unseen[n] = tiny
+    patterns = (child(fill, "patternFill") for fill in (fills if fills is not None else ()))
+    grounds = {
+        n
+        for n, p in enumerate(patterns)
+        if p is None or value(p, "patternType") not in (None, "none")
+    }
+    for n, cell in enumerate(children(cells, "xf") if cells is not None else ()):
+        font, fill = (int(value(cell, a) or 0) for a in ("fontId", "fillId"))
+        if font in unseen and (unseen[font] or fill not in grounds):
+            yield n
+
+
+def _look(package: Package, part: str, codes: dict[int, str], faint: set[int]) -> Look:
     look = Look()
+    by_style = {str(n).encode(): code for n, code in codes.items()}
+    unseen = {str(n).encode() for n in faint}
     for data in package.blocks(part):
         look.hidden_rows = look.hidden_rows or bool(_HIDDEN_ROW.search(data))
-        for found in _CELL.finditer(data) if codes else ():
-            if code := codes.get(int(found[3])):
-                look.codes[int(found[2]) - 1, column(found[1]) - 1] = code
+        for letters, number, style in _CELL.findall(data) if codes or faint else ():
+            if code := by_style.get(style):
+                look.codes[int(number) - 1, column(letters) - 1] = code
+            if style in unseen and len(look.faint) < _FAINT:
+                look.faint.append((int(number) - 1, column(letters) - 1))
     for kind, target in package.related(part).values():
         if not package.has(target):
             continue
@@ -107,6 +143,7 @@ def _relation(sheet: object) -> str:
     return next((str(v) for k, v in attributes.items() if k.endswith("}id")), "")
 
 
+@lru_cache(20_000)
 def column(letters: bytes) -> int:
     """From 1."""
     index = 0

@@ -15,7 +15,7 @@ import python_calamine
 
 from appliance.errors import PasswordNeeded, TooLarge, Unreadable
 from appliance.formats import cells, looks
-from appliance.formats.draft import Draft, one_line
+from appliance.formats.draft import UNSEEN, UNSEEN_CHARS, Draft, one_line
 from appliance.formats.package import BROKEN, Package, open_zip
 from appliance.formats.rows import write_rows
 from appliance.types import UNSAID, Document
@@ -72,6 +72,11 @@ def _sheet(draft: Draft, name: str, book: Any, look: looks.Look) -> None:
         return
     values = sheet.to_python(skip_empty_area=False)
     rows = [[_shown(v) for v in row] for row in values]
+    if any(
+        r < height and c < width and len(rows[r][c].replace(" ", "")) >= UNSEEN_CHARS
+        for r, c in look.faint
+    ):
+        draft.problems.append(f"シート「{name}」: {UNSEEN}")
     for (r, c), code in look.codes.items():
         if r < height and c < width and (text := cells.shown(values[r][c], code)) is not None:
             rows[r][c] = text

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 from appliance.formats import charts
-from appliance.formats.draft import Draft, one_line, without_text
+from appliance.formats.draft import UNSEEN_CHARS, Draft, one_line, without_text
 from appliance.formats.package import Package, child, children, name, value
 from appliance.types import Document
+
+_TINY = 300  # hundredths of a point
 
 
 def parse(stream: BinaryIO) -> Document:
@@ -20,11 +23,15 @@ def parse(stream: BinaryIO) -> Document:
     empty: list[int] = []
     feet: list[str] = []
     order = child(package.xml(part), "sldIdLst")
+    seen: set[str] = set()
     for number, entry in enumerate(order if order is not None else (), 1):
         _, target = related.get(_relation(entry), ("", ""))
         if not package.has(target):
             draft.problems.append(f"スライド {number} が見つかりません")
             continue
+        if target in seen:  # no program writes a slide twice
+            continue
+        seen.add(target)
         if not _slide(draft, package, target, number, feet):
             empty.append(number)
     draft.problems += without_text(empty)
@@ -34,8 +41,15 @@ def parse(stream: BinaryIO) -> Document:
 def _slide(draft: Draft, package: Package, part: str, number: int, feet: list[str]) -> bool:
     before = draft.position
     draft.mark(f"スライド {number}", "slide", page=number)
-    tree = child(package.xml(part), "cSld", "spTree")
+    root = package.xml(part)
+    tree = child(root, "cSld", "spTree")
     shapes = list(_shapes(tree)) if tree is not None else []
+    if value(root, "show") in ("0", "false"):
+        draft.problems.append(f"スライド {number} は非表示です (中身は読みました)")
+    if any(_aside(shape) or _tiny(shape) for shape in shapes):
+        draft.problems.append(
+            f"スライド {number} に、枠の外か、読めないほど小さな文字で書かれた文があります"
+        )
     title = next((s for s in shapes if _placeholder(s) in ("title", "ctrTitle")), None)
     if title is not None:
         draft.heading(one_line(" ".join(_paragraphs(title))), 1)
@@ -89,6 +103,35 @@ def _shapes(tree: Any) -> Iterator[Any]:
             yield element
         elif name(element) in ("grpSp", "AlternateContent", "Choice"):
             yield from _shapes(element)
+
+
+def _aside(shape: Any) -> bool:
+    """Whether it says something and ends above the slide or left of it."""
+    place = next((p for p in shape if name(p) == "spPr"), None)
+    box = child(place, "xfrm") if place is not None else None
+    at, size = (child(box, tag) if box is not None else None for tag in ("off", "ext"))
+    if at is None or size is None:
+        return False
+    ends = (_number(at, x) + _number(size, w) for x, w in (("x", "cx"), ("y", "cy")))
+    return min(ends) < 0 and _long("".join(_paragraphs(shape)))
+
+
+def _tiny(shape: Any) -> bool:
+    for run in shape.iter():
+        if name(run) == "r" and (look := child(run, "rPr")) is not None:
+            size = _number(look, "sz", 1800)
+            if size <= _TINY and _long("".join(t.text or "" for t in children(run, "t"))):
+                return True
+    return False
+
+
+def _long(text: str) -> bool:
+    return len("".join(text.split())) >= UNSEEN_CHARS
+
+
+def _number(element: Any, attribute: str, otherwise: int = 0) -> int:
+    said = value(element, attribute) or ""
+    return int(said) if re.fullmatch(r"-?\d{1,15}", said) else otherwise
 
 
 def _placeholder(shape: Any) -> str | None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import openpyxl
 import pytest
 from openpyxl.comments import Comment
+from openpyxl.styles import Color, Font, PatternFill
 
 from appliance.formats.cells import shown
 
@@ -86,3 +87,24 @@ def test_comments_and_hidden_rows_of_excel(parse) -> None:
     document = parse(out.getvalue(), "率.xlsx")
     assert "特約（コメント: 部長の承認が要る） | 12.5%" in document.text
     assert document.problems == ("シート「率」に非表示の行か列があります (中身は読みました)",)
+
+
+@pytest.mark.parametrize(
+    ("font", "fill", "noted"),
+    [
+        (Font(color="FFFFFFFF"), None, True),
+        (Font(color="FFFFFFFF"), PatternFill("solid", fgColor="FF1F3864"), False),
+        (Font(color=Color(theme=0)), None, True),
+        (Font(size=1), PatternFill("solid", fgColor="FF1F3864"), True),
+        (Font(color="FFFF0000"), None, False),
+    ],
+)
+def test_cells_that_nobody_sees_are_noted(parse, font: Font, fill, noted: bool) -> None:
+    book = openpyxl.Workbook()
+    book.active["A1"] = "宿泊費は一泊一万円まで"
+    book.active["A1"].font = font
+    if fill:
+        book.active["A1"].fill = fill
+    out = io.BytesIO()
+    book.save(out)
+    assert bool(parse(out.getvalue(), "a.xlsx").problems) is noted
