@@ -166,6 +166,7 @@ class _Places:
     shift: int  # powers of ten, by % and by commas at the end
     grouped: bool
     parted: bool  # something stands between the digits: a postal code
+    around: tuple[str, str] | None  # of a plain whole number: what stands before and after it
 
 
 @lru_cache(2_000)
@@ -176,21 +177,35 @@ def _places(parts: Parts) -> _Places:
     after = tuple(n for n in places if n > point)[:_DECIMALS]
     commas = [n for n, part in enumerate(parts) if part == ("sign", ",")]
     last = max(places, default=point)
+    least = sum(1 for n in before if parts[n][1] == "0")
+    whole = bool(before) and least == 1 and point == len(parts) and ("sign", "%") not in parts
+    inside = parts[before[0] : last + 1] if whole else ()
+    plain = (
+        whole and all(kind == "sign" for kind, _ in inside) and not any(n > last for n in commas)
+    )
+    around = (_said(parts[: before[0]]), _said(parts[last + 1 :])) if plain else None
     return _Places(
         before,
         after,
         point,
-        sum(1 for n in before if parts[n][1] == "0"),
+        least,
         max((k for k, n in enumerate(after, 1) if parts[n][1] == "0"), default=0),
         2 * sum(1 for part in parts if part == ("sign", "%")) - 3 * sum(n > last for n in commas),
         any(before[0] < n < before[-1] for n in commas) if before else False,
         any(parts[n][0] == "text" for n in range(before[0], before[-1])) if before else False,
+        around,
     )
+
+
+def _said(parts: Parts) -> str:
+    return "".join(said for kind, said in parts if kind == "text")
 
 
 def _digits(value: float, parts: Parts) -> str:
     """The digits where their places are; those that have none stand at the first."""
     at = _places(parts)
+    if at.around and value == int(value):
+        return f"{int(value):,}".join(at.around) if at.grouped else str(int(value)).join(at.around)
     exact = Decimal(repr(value)).scaleb(at.shift)
     exact = exact.quantize(Decimal(1).scaleb(-len(at.after)), ROUND_HALF_UP)
     whole, _, rest = f"{exact:f}".partition(".")
@@ -218,16 +233,29 @@ def _signed(text: str, negative: bool) -> str:
 # --- dates ------------------------------------------------------------------------
 
 
-def _moment(value: datetime | date | time, code: str) -> str | None:
+@lru_cache(2_000)
+def _steps(code: str) -> tuple[tuple[str, str, bool], ...]:
+    """The parts of a date's form, and which of them are minutes; nothing where it has none."""
     parts = _sections(code)[0]
     letters = [(n, said) for n, (kind, said) in enumerate(parts) if kind == "date"]
     if not letters or any(k == "mark" and _PLAIN.fullmatch(s) for k, s in parts):
+        return ()
+    return tuple(
+        (kind, said, kind == "date" and _is_minute(letters, n))
+        for n, (kind, said) in enumerate(parts)
+    )
+
+
+@lru_cache(20_000)  # days come again and again
+def _moment(value: datetime | date | time, code: str) -> str | None:
+    steps = _steps(code)
+    if not steps:
         return None
-    half = any(kind == "half" for kind, _ in parts)
+    half = any(kind == "half" for kind, _, _ in steps)
     out = []
-    for n, (kind, said) in enumerate(parts):
+    for kind, said, minute in steps:
         if kind == "date":
-            piece = _piece(value, said, _is_minute(letters, n), half)
+            piece = _piece(value, said, minute, half)
             if piece is None:
                 return None
             out.append(piece)

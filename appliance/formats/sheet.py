@@ -89,20 +89,6 @@ def _sheet(draft: Draft, name: str, book: Any, look: looks.Look) -> None:
         draft.line(line)
 
 
-def _shown(value: Any) -> str:
-    match value:
-        case bool():
-            return "TRUE" if value else "FALSE"
-        case float():
-            return str(int(value)) if value.is_integer() and abs(value) < 1e15 else f"{value:.15g}"
-        case datetime():
-            if value.time() == time():
-                return value.date().isoformat()
-            return value.isoformat(" ", "minutes" if not value.second else "seconds")
-        case date():
-            return value.isoformat()
-        case time():
-            return value.isoformat("minutes" if not value.second else "seconds")
 def _spans(sheet: Any) -> dict[tuple[int, int], tuple[int, int]]:
     """Of merged cells their first, with rows and columns."""
     ranges = sheet.merged_cell_ranges or ()
@@ -111,6 +97,22 @@ def _spans(sheet: Any) -> dict[tuple[int, int], tuple[int, int]]:
     }
 
 
+def _shown(value: Any) -> str:
+    if type(value) is str:  # most cells are, and there are millions
+        return one_line(value)
+    if type(value) is float:
+        return str(int(value)) if value.is_integer() and abs(value) < 1e15 else f"{value:.15g}"
+    match value:
+        case bool():
+            return "TRUE" if value else "FALSE"
+        case datetime():
+            if value.time() == time():
+                return value.date().isoformat()
+            return value.isoformat(" ", "minutes" if not value.second else "seconds")
+        case date():
+            return value.isoformat()
+        case time():
+            return value.isoformat("minutes" if not value.second else "seconds")
         case timedelta():
             minutes, seconds = divmod(int(value.total_seconds()), 60)
             shown = f"{minutes // 60}:{minutes % 60:02}"
