@@ -76,7 +76,7 @@ def _named(data: bytes, declared: str) -> tuple[str, str] | None:
     try:
         info = codecs.lookup(name)
         text = data.decode(info.name) if info._is_text_encoding else None
-    except (LookupError, UnicodeError):
+    except (LookupError, ValueError):
         return None
     return (text, info.name) if text is not None else None
 
@@ -163,6 +163,6 @@ def known(encoding: str, otherwise: str) -> str:
     """The encoding, if there is one of this name."""
     try:
         codecs.lookup(encoding)
-    except LookupError:
+    except (LookupError, ValueError):
         return otherwise
     return encoding

@@ -63,7 +63,7 @@ def _parse(data: bytes) -> Document:
     draft.blank()
     parts = list(_leaves(message, draft))
     for body in _bodies(parts):
-        draft.embed(Document(body))
+        draft.embed(body)
         draft.blank()
     for part in parts:
         if _is_attached(part):
@@ -113,9 +113,8 @@ def _leaves(message: Message, draft: Draft) -> Iterator[EmailMessage]:
         if seen > _PARTS:
             draft.problems.append(f"メールの部品が多すぎるため、{_PARTS} 個より後を読んでいません")
             return
-        inner = part.get_payload()
-        if part.get_content_maintype() == "multipart" and isinstance(inner, list):
-            waiting += reversed(cast(list[Message], inner))
+        if part.get_content_maintype() == "multipart" and part.is_multipart():
+            waiting += reversed(cast(list[Message], part.get_payload()))
         else:
             yield cast(EmailMessage, part)
 
@@ -130,17 +129,26 @@ def _is_attached(part: EmailMessage) -> bool:
     return named if part.get_content_maintype() == "text" else True
 
 
-def _bodies(parts: list[EmailMessage]) -> Iterator[str]:
+def _bodies(parts: list[EmailMessage]) -> Iterator[Document]:
     """Plain texts; HTML only where there is no plain text."""
     own = [p for p in parts if not _is_attached(p)]
     plain = [p for p in own if p.get_content_type() != "text/html"]
     for part in plain:
         if text := _text(part).strip():
-            yield text
+            yield Document(text)
     if not any(_text(p).strip() for p in plain):
         for part in own:
-            if part.get_content_type() == "text/html":
-                yield web.from_text(_text(part)).text
+            if part.get_content_type() == "text/html" and (text := _text(part).strip()):
+                yield _page(text)
+
+
+def _page(source: str) -> Document:
+    """HTML as text with what was noticed, without places of its own: the mail is one."""
+    try:
+        page = web.from_text(source)
+    except Unreadable as error:
+        return Document("", problems=(f"本文: {error}",))
+    return Document(page.text, problems=page.problems)
 
 
 def _text(part: EmailMessage) -> str:
@@ -165,7 +173,7 @@ def _attachment(draft: Draft, part: EmailMessage) -> None:
 
 def _document(part: EmailMessage, name: str) -> Document:
     if part.get_content_type() == "message/rfc822":
-        inner = part.get_payload()
+        inner = part.get_payload() if part.is_multipart() else None
         message = inner[0] if isinstance(inner, list) and inner else inner
         if not isinstance(message, Message):
             raise Unreadable("転送されたメールが空です")
