@@ -38,7 +38,7 @@ Member = tuple[str, Callable[[int], bytes]]  # its name, and how to read so much
 
 def parse_zip(stream: BinaryIO) -> Document:
     archive = open_zip(stream)
-    files = (info for info in archive.infolist() if not info.is_dir())
+    files = (info for info in archive.infolist() if not info.filename.endswith("/"))
     return _document((_zip_name(i), partial(_zip_read, archive, i)) for i in files)
 
 

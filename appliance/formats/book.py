@@ -28,7 +28,10 @@ def parse(stream: BinaryIO) -> Document:
     at = _contents(package)
     root = package.xml(at)
     items = {value(i, "id") or "": i for i in root.iter() if name(i) == "item"}
-    order = [value(i, "idref") or "" for i in root.iter() if name(i) == "itemref"]
+    # no book has a chapter twice
+    order = list(
+        dict.fromkeys(value(i, "idref") or "" for i in root.iter() if name(i) == "itemref")
+    )
     hidden = _hidden(package)
     draft = Draft()
     for entry in order[:_CHAPTERS]:

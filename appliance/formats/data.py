@@ -16,6 +16,7 @@ from appliance.types import Document
 
 _DEPTH = 60
 _VALUES = 500_000
+_DIGITS = 4_000
 _TITLES = ("title", "name", "subject", "件名", "名称", "タイトル", "題名")
 
 
@@ -110,12 +111,17 @@ def _is_record(element: Any) -> bool:
 
 def _values(text: str) -> list[Any]:
     try:
-        return [json.loads(text)]
+        return [json.loads(text, parse_int=_whole)]
     except ValueError:
         lines = [line for line in text.splitlines() if line.strip()]
         if len(lines) < 2:
             raise
-        return [json.loads(line) for line in lines]
+        return [json.loads(line, parse_int=_whole) for line in lines]
+
+
+def _whole(digits: str) -> int | str:
+    """Python makes no number of thousands of digits."""
+    return int(digits) if len(digits) <= _DIGITS else digits
 
 
 def _write(draft: Draft, value: Any, path: str, depth: int, left: list[int]) -> None:

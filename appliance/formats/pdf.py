@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import BinaryIO
@@ -60,7 +61,7 @@ def parse(stream: BinaryIO) -> Document:
     try:
         sheets = [_sheet(pdf, n) for n in range(len(pdf))]
         attachments = _attachments(pdf)
-        said = pdf.get_metadata_dict()
+        said = _said(pdf)
         title = _title(said)
         pdf_outline = _bookmarks(pdf)
     finally:
@@ -160,6 +161,15 @@ def _attachments(pdf: pypdfium2.PdfDocument) -> Document:
             continue
         attached.embed(draft, name, f"添付: {name}", partial(attached.document, data, name))
     return draft.document()
+
+
+def _said(pdf: pypdfium2.PdfDocument) -> dict[str, str]:
+    """What it says of itself; half a letter in one word is no reason to lose the others."""
+    said = {}
+    for name in ("Title", "Author", "CreationDate"):
+        with suppress(UnicodeDecodeError):
+            said[name] = str(pdf.get_metadata_value(name) or "")
+    return said
 
 
 def _properties(

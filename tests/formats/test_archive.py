@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import tarfile
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -152,3 +153,12 @@ def test_links_and_devices_are_not_followed(parse) -> None:
         info.size = 4
         archive.addfile(info, io.BytesIO(b"text"))
     assert [m.label for m in parse(out.getvalue(), "a.tar").marks] == ["本物.txt"]
+
+
+def test_a_file_without_a_name_does_not_lose_the_others(parse) -> None:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        archive.writestr(zipfile.ZipInfo(""), "名無し")
+        archive.writestr("規程.txt", "日当は三千円")
+    document = parse(out.getvalue(), "a.zip")
+    assert "名無し" in document.text and "日当は三千円" in document.text

@@ -156,3 +156,8 @@ def test_a_folder_of_mails(parse) -> None:
         f"{n + 1} 通目 件{n}" for n in range(3)
     ]
     assert "本文2" in document.text and "件名: 件1" in document.text
+
+
+def test_a_number_longer_than_python_takes(parse) -> None:
+    document = parse(('{"数": ' + "9" * 5000 + ', "率": 5}').encode(), "a.json")
+    assert document.text == f"数: {'9' * 5000} | 率: 5"

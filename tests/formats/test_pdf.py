@@ -12,6 +12,8 @@ from reportlab.pdfgen.canvas import Canvas
 
 from appliance.errors import PasswordNeeded, Unreadable
 from appliance.formats.draft import UNSEEN
+from tests.corpus.attack import SHOWN
+from tests.corpus.hostile_pdf import simple
 
 pdfmetrics.registerFont(UnicodeCIDFont("HeiseiMin-W3"))
 
@@ -259,3 +261,9 @@ def test_comments_forms_and_attached_files(parse, corpus: Path) -> None:
     part = next(m for m in document.marks if m.kind == "part")
     assert document.text[part.start :].startswith("添付: 規程.docx\n")
     assert "終日 | 300円" in document.text
+
+
+def test_half_a_letter_in_the_title_does_not_lose_the_document(parse) -> None:
+    data = simple(None, b"<</Title<FEFF898F7A0BD800>>>", trailer=b"/Info 5 0 R")
+    document = parse(data, "a.pdf")
+    assert document.text == SHOWN and document.title is None
