@@ -38,6 +38,7 @@ from appliance.types import (
     Layer,
     Mark,
     Metadata,
+    Page,
     Passage,
     Principal,
     Said,
@@ -250,6 +251,119 @@ def documents(
             Summary(d.id, d.title, source, d.uri, d.media_type, d.modified_at, _metadata(said))
             for d, source, said in rows
         ), total
+@dataclass(frozen=True, slots=True)
+class Part:
+    """[start, end) of a document's text, and the page it is."""
+
+    text: str
+    start: int
+    end: int
+    length: int  # of the whole text
+    page: int | None = None
+    label: str = ""
+    state: Page | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    start: int
+    label: str
+    kind: str
+    level: int
+    page: int | None  # where it begins
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A chunk as an index holds it."""
+
+    id: int
+    start: int
+    end: int
+    heading: str
+    label: str
+    page: int | None
+    text: str
+
+
+def part(engine: Engine, viewer: Viewer, document_id: str, start: int, end: int) -> Part:
+    """So much of the text. Raises NotVisible."""
+    with reading(engine) as s:
+        length = _length(s, viewer, document_id)
+        start = min(start, length)
+        end = max(start, min(end, length))
+        return Part(_text(s, document_id, start, end) if length else "", start, end, length)
+
+
+def page_at(engine: Engine, viewer: Viewer, document_id: str, offset: int) -> int | None:
+    """The page that a character is on; None where there are no pages. Raises NotVisible."""
+    with reading(engine) as s:
+        _length(s, viewer, document_id)
+        return places.leaf_at(places.leaves(_marks(s, document_id)), offset)
+
+
+def page(engine: Engine, viewer: Viewer, document_id: str, number: int) -> Part:
+    """The text of one page (or slide), from 1. Raises NotVisible, also where there is no such page."""
+    with reading(engine) as s:
+        length = _length(s, viewer, document_id)
+        leaves = places.leaves(_marks(s, document_id))
+        states = select(BodyRow.pages).where(BodyRow.document_id == document_id)
+        rows = s.exec(states).first() or []
+        state = next((Page(*row) for row in rows if row[0] == number), None)
+        at = next((n for n, mark in enumerate(leaves) if mark.page == number), None)
+        if at is None:
+            if state is None:
+                raise NotVisible("ページが見つかりません。")
+            return Part("", length, length, length, number, f"p. {number}", state)
+        start = leaves[at].start
+        end = leaves[at + 1].start if at + 1 < len(leaves) else length
+        text = _text(s, document_id, start, end)
+        return Part(text, start, end, length, number, leaves[at].label, state)
+
+
+def sections(
+    engine: Engine, viewer: Viewer, document_id: str, first: int, limit: int
+) -> tuple[list[Section], int]:
+    """Headings and the like, in order, from the `first` on (0), and how many there are."""
+    with reading(engine) as s:
+        _length(s, viewer, document_id)
+        marks = _marks(s, document_id)
+        leaves = places.leaves(marks)
+        found = [mark for mark in marks if mark.kind not in places.LEAVES]
+        return [
+            Section(m.start, m.label, m.kind, m.level, places.leaf_at(leaves, m.start))
+            for m in found[first : first + limit]
+        ], len(found)
+
+
+def pieces(
+    engine: Engine, viewer: Viewer, document_id: str, first: int, limit: int
+) -> tuple[list[Piece], int]:
+    """Chunks with their text, in order, from the `first` on (0), and how many there are."""
+    with reading(engine) as s:
+        _length(s, viewer, document_id)
+        mine = col(ChunkRow.document_id) == document_id
+        total = s.exec(select(func.count()).select_from(ChunkRow).where(mine)).one()
+        leaves = places.leaves(_marks(s, document_id))
+        rows = s.exec(
+            select(  # type: ignore[call-overload]
+                ChunkRow.id,
+                ChunkRow.start,
+                ChunkRow.end,
+                ChunkRow.heading,
+                ChunkRow.label,
+                func.substr(BodyRow.text, ChunkRow.start + 1, ChunkRow.end - ChunkRow.start),
+            )
+            .join(BodyRow, col(BodyRow.document_id) == col(ChunkRow.document_id))
+            .where(mine)
+            .order_by(col(ChunkRow.start), col(ChunkRow.id))
+            .offset(first)
+            .limit(limit)
+        ).all()
+        return [
+            Piece(i, start, end, heading, label, places.leaf_at(leaves, start), text)
+            for i, start, end, heading, label, text in rows
+        ], total
 
 
 def visible_documents(engine: Engine, viewer: Viewer, ids: Collection[str]) -> set[str]:
@@ -363,6 +477,19 @@ def _parents(s: Session, ids: Iterable[int]) -> dict[int, str]:
         )
         texts |= {chunk_id: text for chunk_id, text in rows if chunk_id is not None}
     return texts
+
+
+def _length(s: Session, viewer: Viewer, document_id: str) -> int:
+    """Of the text of a document that the viewer may read. Raises NotVisible."""
+    if document_id not in visible(s, viewer, [document_id]):
+        raise NotVisible("資料が見つかりません。")
+    size = select(func.length(BodyRow.text)).where(BodyRow.document_id == document_id)
+    return s.exec(size).first() or 0
+
+
+def _marks(s: Session, document_id: str) -> list[Mark]:
+    body = select(BodyRow.marks).where(BodyRow.document_id == document_id)
+    return [mark_from_json(one) for one in s.exec(body).first() or []]
 
 
 def _text(s: Session, document_id: str, start: int, end: int) -> str:

@@ -10,17 +10,17 @@ import re
 import uuid
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-from sqlalchemy import Engine, and_, delete, func, insert, or_, update
+from sqlalchemy import Engine, and_, case, delete, func, insert, or_, update
 from sqlalchemy import select as columns_of
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import Session, col, select
 
-from appliance.errors import Conflict
-from appliance.store import about, editions
+from appliance.errors import Conflict, NotVisible
+from appliance.store import about, editions, history
 from appliance.store import access as accesses
 from appliance.store.access import blocks
 from appliance.store.database import CHANGE_LOCK, lock, reading, writing
@@ -63,8 +63,12 @@ READ_AGAIN = "「個人情報の扱い」が変わったため、読み直して
 BATCH_CHUNKS = 5000  # about what one batch of changes may hold in memory
 
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")  # no database keeps these
-_STORED = {"document_id": "id"}
 _BESIDE = (BodyRow, EditionRow, MetadataRow, PersonalRow)  # what goes with a document
+_STORED: dict[str, Any] = {
+    "document_id": col(DocumentRow.id),
+    "title": func.coalesce(DocumentRow.given_title, DocumentRow.title),
+    "corrected": case((col(DocumentRow.given_title).is_not(None), col(DocumentRow.title))),
+}
 
 
 class Stored(NamedTuple):
@@ -82,6 +86,7 @@ class Stored(NamedTuple):
     sizes: str | None
     personal_data: Handling | None
     modified_at: datetime
+    corrected: str | None  # the title that a person gave it
     access_digest: str
 
     def shows(self, file: RawFile) -> bool:
@@ -150,27 +155,42 @@ def replace(
     problem: str | None = None,
     personal_data: Handling = "show",
     counts: Mapping[str, int] | None = None,
+    embedded_as: str | None = None,
+    new: bool = True,
 ) -> str:
     """The file's text, chunks and vectors in place of what there was. Returns the document's id.
 
     `digest` names the bytes the text came from, `sizes` how it was cut, `personal_data` how the
-    `counts` of it that were found were handled. A `problem` is shown beside what was stored: "no
-    text found". Raises Conflict if the source is gone, or wants personal data handled otherwise.
+    `counts` of it that were found were handled, `embedded_as` the title in its vectors. A `problem`
+    is shown beside what was stored: "no text found". Raises Conflict if the source is gone, or
+    wants personal data handled otherwise, or the document where it may not be `new`.
     """
     _check_vectors(chunks, vectors)
     text = clean(document.text)
     with writing(engine) as s:
         _require_handling(s, source_id, personal_data)
-        row = _row(s, source_id, file.uri, lock=True) or _new_row(s, source_id, file)
+        known = _row(s, source_id, file.uri, lock=True)
+        if known is None and not new:
+            raise Conflict("資料がなくなっています。")
+        row = known or _new_row(s, source_id, file)
+        event: history.Kind = (
+            "failed" if problem
+            else "added" if known is None or known.digest is None
+            else "reread" if known.digest == digest
+            else "changed"
+        )  # fmt: skip
         gone = _drop_chunks(s, row.id)
         row.version = file.version
-        row.title = clean(file.title)
+        _name(row, file.title)
         row.own_title = clean(document.title) if document.title else None
         row.access_id = _access_id(s, file.access)
         row.status = "problem" if problem else "ready"
         row.problem = problem
         row.notes = [clean(note) for note in document.problems]
         row.attempts, row.next_attempt_at = 0, None
+        row.again = row.again_at = None
+        if embedded_as is not None and row.title != clean(embedded_as):
+            row.again, row.again_at = "title", now()  # a person gave it another one meanwhile
         row.media_type = media_type or file.media_type
         row.size_bytes = file.size_bytes
         row.digest = digest
@@ -184,10 +204,12 @@ def replace(
         body = s.get(BodyRow, row.id) or BodyRow(document_id=row.id, text="", marks=[])
         body.text = text
         body.marks = [accesses.mark_to_json(mark) for mark in document.marks]
+        body.pages = [[p.number, p.state, p.sure, p.read] for p in document.pages]
         s.add(body)
         s.flush()
         _add_chunks(s, row.id, document.marks, chunks, vectors)
         editions.keep(s, row.id, row.title, text)
+        history.note(s, row.id, event, problem or "")
         _log(s, row.id, gone)
         return row.id
 
@@ -208,7 +230,8 @@ def withhold(
     with writing(engine) as s:
         _require_handling(s, source_id, "quarantine")
         row = _row(s, source_id, file.uri, lock=True) or _new_row(s, source_id, file)
-        row.version, row.title, row.own_title = file.version, clean(file.title), None
+        _name(row, file.title)
+        row.version, row.own_title = file.version, None
         row.access_id = _access_id(s, file.access)
         row.media_type, row.size_bytes = media_type or file.media_type, file.size_bytes
         row.digest, row.modified_at = digest, file.modified_at
@@ -230,6 +253,7 @@ def withhold_some(s: Session, source_id: int, kinds: Collection[str], limit: int
     """
     for row in s.exec(_showing(source_id, kinds).limit(limit).with_for_update()).all():
         row.title, row.personal_data = personal.masked(row.title), None
+        row.given_title = row.given_title and personal.masked(row.given_title)
         _empty(s, row, READ_AGAIN, again_at=now())
 
 
@@ -245,11 +269,14 @@ def renew(engine: Engine, source_id: int, file: RawFile, *, digest: str | None =
             raise Conflict("資料がなくなっています。")
         before = (row.access_id, row.title)
         row.access_id = _access_id(s, file.access)
-        row.title, row.modified_at = clean(file.title), file.modified_at
+        _name(row, file.title)
+        row.modified_at = file.modified_at
         if digest is not None:
             row.version, row.digest, row.size_bytes = file.version, digest, file.size_bytes
         s.add(row)
         s.flush()
+        if before[0] != row.access_id:
+            history.note(s, row.id, "access")
         if changed := before != (row.access_id, row.title):
             _log(s, row.id)
         if before[1] != row.title:
@@ -266,6 +293,7 @@ def set_access(engine: Engine, source_id: int, uri: str, access: Access) -> bool
         row.access_id = access_id
         s.add(row)
         s.flush()
+        history.note(s, row.id, "access")
         _log(s, row.id)
         return True
 
@@ -281,9 +309,11 @@ def move(
         if uri != old_uri and (there := _row(s, source_id, uri, lock=True)):
             _forget(s, there)
         row.uri, row.uri_digest = uri, accesses.digest(uri)
-        row.title, row.access_id = clean(title), _access_id(s, access)
+        _name(row, title)
+        row.access_id = _access_id(s, access)
         s.add(row)
         s.flush()
+        history.note(s, row.id, "moved", old_uri)
         _log(s, row.id)
         _look_again(s, row)
         return True
@@ -324,10 +354,13 @@ def fail(
                 modified_at=modified_at or now(),
             )
             changed = False  # nothing of it can be found
+            told = None
         else:
             before = (row.access_id, row.title)
-            row.access_id, row.title = _access_id(s, access), clean(title)
+            row.access_id = _access_id(s, access)
+            _name(row, title)
             changed = before != (row.access_id, row.title)
+            told = row.problem
         row.version = version or row.version
         row.media_type = media_type or row.media_type
         row.size_bytes = size_bytes if size_bytes is not None else row.size_bytes
@@ -337,11 +370,69 @@ def fail(
         wait = min(RETRY_FIRST_S * 2 ** min(row.attempts - 1, 16), RETRY_LONGEST_S)
         row.next_attempt_at = now() + timedelta(seconds=wait) if transient else None
         row.updated_at = now()
+        if row.again == "file":
+            row.again = row.again_at = None
         s.add(row)
         s.flush()
+        if row.problem != told:  # the same again and again is told once
+            history.note(s, row.id, "failed", row.problem)
         if changed:
             _log(s, row.id)
         return row.id
+
+
+def correct(
+    engine: Engine, document_id: str, title: str | None, in_force: date | None, actor: str
+) -> bool:
+    """What a person says its title is, and since when it is in force; None takes it back.
+
+    It holds for every version to come. The words are found by it at once; vectors are made anew
+    (`store/again.py`). False if nothing changes. Raises NotVisible.
+    """
+    with writing(engine) as s:
+        query = select(DocumentRow).where(DocumentRow.id == document_id).with_for_update()
+        row = s.exec(query).first()
+        if row is None:
+            raise NotVisible("資料が見つかりません。")
+        before = (row.title, row.given_title, row.in_force)
+        given = row.title if row.given_title is None else row.given_title
+        title = clean(title) if title else None
+        row.title, row.given_title = (title, given) if title else (given, None)
+        row.in_force = in_force
+        if before == (row.title, row.given_title, row.in_force):
+            return False
+        if before[0] != row.title:
+            row.again, row.again_at = row.again or "title", row.again_at or now()
+        s.add(row)
+        s.flush()
+        _look_again(s, row)
+        back = row.given_title is None and row.in_force is None
+        told = " · ".join(filter(None, (title, in_force.isoformat() if in_force else "")))
+        history.note(s, row.id, "restored" if back else "corrected", told, actor)
+        _log(s, row.id)
+        return True
+
+
+def set_vectors(
+    engine: Engine, document_id: str, embedder: str, vectors: Mapping[int, Vectors]
+) -> bool:
+    """Other vectors of the chunks there are. False if they are not these any more."""
+    with writing(engine) as s:
+        mine = select(ChunkRow).where(ChunkRow.document_id == document_id)
+        rows = s.exec(mine.with_for_update()).all()
+        document = s.get(DocumentRow, document_id)
+        if (
+            document is None
+            or document.embedder != embedder
+            or {r.id for r in rows} != set(vectors)
+        ):
+            return False
+        for row in rows:
+            row.vector = vectors[row.id or 0].astype("<f4").tobytes()
+            s.add(row)
+        s.flush()
+        _log(s, document_id)
+        return True
 
 
 def forget(engine: Engine, source_id: int, uri: str) -> bool:
@@ -449,6 +540,12 @@ def entries(engine: Engine, chunk_ids: Sequence[int], embedder: str | None = Non
         return _entries(s, col(ChunkRow.id), {int(i) for i in chunk_ids}, embedder)
 
 
+def entries_of(engine: Engine, document_id: str, embedder: str) -> list[Entry]:
+    """The document's chunks, if their vectors are of that space."""
+    with reading(engine) as s:
+        return _entries(s, col(ChunkRow.document_id), {document_id}, embedder)
+
+
 def chunk_accesses(engine: Engine, block: int = 20_000) -> Iterator[tuple[int, int]]:
     """(chunk id, access id) of every chunk, by id, read in blocks of one moment each.
 
@@ -539,6 +636,12 @@ def documents(
         return Page(tuple(_as_listed(row, held) for row in rows), total)
 
 
+def listing_of(s: Session, document_id: str) -> Listed | None:
+    """One document as the administrator sees it, within a transaction."""
+    row = s.exec(_listed().where(col(DocumentRow.id) == document_id)).first()
+    return _as_listed(row, about.personal_in(s, [document_id])) if row else None
+
+
 def listed(engine: Engine, source_id: int, uris: Sequence[str]) -> dict[str, Listed]:
     """Those of these documents that the catalogue holds, by uri."""
     found: dict[str, Listed] = {}
@@ -603,6 +706,14 @@ def _look_again(s: Session, row: DocumentRow) -> None:
         about.rename(s, row.id, row.title, body)
 
 
+def _name(row: DocumentRow, title: str) -> None:
+    """What its source calls it; the name that a person gave it stays."""
+    if row.given_title is None:
+        row.title = clean(title)
+    else:
+        row.given_title = clean(title)
+
+
 def _row(s: Session, source_id: int, uri: str, lock: bool = False) -> DocumentRow | None:
     query = select(DocumentRow).where(*_is(source_id, uri))
     return s.exec(query.with_for_update() if lock else query).first()
@@ -628,6 +739,7 @@ def _empty(s: Session, row: DocumentRow, problem: str, again_at: datetime | None
     row.updated_at = now()
     s.add(row)
     s.flush()
+    history.note(s, row.id, "failed", problem)
     if gone:
         _log(s, row.id, gone)
 
@@ -809,7 +921,7 @@ def _entries(s: Session, column: Any, ids: set[Any], embedder: str | None) -> li
 
 
 def _stored() -> Any:
-    columns: list[Any] = [getattr(DocumentRow, _STORED.get(n, n)) for n in Stored._fields[:-1]]
+    columns = [_STORED[n] if n in _STORED else getattr(DocumentRow, n) for n in Stored._fields[:-1]]
     return columns_of(*columns, col(AccessRow.digest)).join(
         AccessRow, col(AccessRow.id) == col(DocumentRow.access_id)
     )

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import date
-from typing import Any
+from typing import Any, Literal
 
 from sqlalchemy import Engine, func
 from sqlmodel import Session, col, select
@@ -18,15 +18,29 @@ from appliance.store.tables import BodyRow, DocumentRow, EditionRow
 from appliance.text import versions
 from appliance.types import Version, Viewer
 
+Standing = Literal["in_force", "superseded", "ahead"]
+
 SERIES = 50  # so many documents of one name are a series, not versions
+
+
+@dataclass(frozen=True, slots=True)
+class Edition:
+    """One of the versions of a document."""
+
+    document_id: str
+    title: str
+    on: date | None  # since when it is in force
+    standing: Standing
 
 
 def keep(s: Session, document_id: str, title: str, text: str) -> None:
     """What a document says of its version, within a transaction."""
     said = versions.edition(title, text)
+    document = s.get(DocumentRow, document_id)
+    on = (document and document.in_force) or said.on  # a person knows better
     row = s.get(EditionRow, document_id) or EditionRow(document_id=document_id, stem="", said={})
     row.stem = said.stem[:200]
-    row.said = asdict(said) | {"on": said.on.isoformat() if said.on else None}
+    row.said = asdict(said) | {"on": on.isoformat() if on else None}
     row.sketch = versions.sketch(text) if said.stem else b""
     s.add(row)
 
@@ -68,6 +82,36 @@ def outdated(
                 if version := _in_place_of(i, shown, today):
                     found[i] = version
         return found
+
+
+def family(
+    engine: Engine, viewer: Viewer | None, document_id: str, today: date
+) -> tuple[Edition, ...]:
+    """Its versions and itself, the newest first; empty where it is the only one.
+
+    Those alone that the viewer may read; None is an administrator, who may know of all.
+    """
+    with reading(engine) as s:
+        (rows,) = _families(s, [document_id]).values() or ({},)
+        seen = set(rows) if viewer is None else access.visible(s, viewer, rows)
+        if document_id not in seen:
+            return ()
+        sketch = rows[document_id][1]
+        mine = {
+            i: row
+            for i, row in rows.items()
+            if i in seen and (i == document_id or versions.alike(sketch, row[1]) >= versions.ALIKE)
+        }
+    if len(mine) < 2:
+        return ()
+    found = []
+    for i, (said, _, title) in mine.items():
+        other = _in_place_of(i, mine, today)
+        found.append(Edition(i, title, said.on, other.standing if other else "in_force"))
+    order = {"ahead": 0, "in_force": 1, "superseded": 2}
+    return tuple(
+        sorted(found, key=lambda e: (order[e.standing], -(e.on or date.min).toordinal(), e.title))
+    )
 
 
 def _families(s: Session, ids: Collection[str]) -> dict[str, dict[str, Any]]:

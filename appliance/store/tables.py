@@ -1,6 +1,6 @@
 """Every table. Rows never leave `store/`: what leaves are frozen values."""
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 from sqlalchemy import (
@@ -111,6 +111,10 @@ class DocumentRow(SQLModel, table=True):
     version: str = Field(sa_type=Text)  # as last tried; the text may be older
     title: str = Field(sa_type=Text)
     own_title: str | None = Field(default=None, sa_type=Text)
+    given_title: str | None = Field(default=None, sa_type=Text)  # its source's; None: `title` is
+    in_force: date | None = None  # since when, as a person corrected it
+    again: str | None = None  # a person wants it taken in again ("file"), or embedded ("title")
+    again_at: datetime | None = Field(default=None, sa_type=Utc, index=True)  # from then on
     access_id: int = Field(foreign_key="access.id", index=True)
     status: str = Field(index=True)
     problem: str | None = Field(default=None, sa_type=Text)
@@ -138,6 +142,23 @@ class BodyRow(SQLModel, table=True):
     )
     text: str = Field(sa_type=Text)
     marks: list[Any] = Field(sa_column=Column(JSON, nullable=False))
+    pages: list[Any] = Field(default_factory=list, sa_column=Column(JSON, nullable=False))
+
+
+class HistoryRow(SQLModel, table=True):
+    """What happened to a document, the latest of it."""
+
+    __tablename__ = "history"
+    __table_args__ = NEVER_REUSED
+
+    id: int | None = Field(default=None, primary_key=True, sa_type=BIG)
+    document_id: str = Field(
+        foreign_key="document.id", ondelete="CASCADE", index=True, max_length=32
+    )
+    at: datetime = Field(default_factory=now, sa_type=Utc)
+    kind: str
+    detail: str = Field(default="", sa_type=Text)
+    actor: str = ""  # who did it, where it was a person
 
 
 class EditionRow(SQLModel, table=True):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import takewhile
 
 from appliance.text.split import SEPARATOR
 from appliance.types import Chunk, Mark
 
 _KINDS = ("part", "page", "slide", "cell", "section")
+LEAVES = ("page", "slide")  # what one turns
 _INSIDE = {  # what ends with it: a new sheet has none of the old one's cells
     "part": ("page", "slide", "cell", "section"),
     "slide": ("cell", "section"),
@@ -40,6 +43,23 @@ def of_chunks(marks: Sequence[Mark], chunks: Sequence[Chunk]) -> list[str]:
         below = mark is not None and mark.start < chunks[n].end and mark.label == inner
         out[n] = _joined(current | {"section": inner} if below else current)
     return out
+
+
+def leaves(marks: Iterable[Mark]) -> list[Mark]:
+    """Where each page or slide begins, of a file that has any; those of attached files are not its own."""
+    own = takewhile(lambda mark: mark.kind != "part", marks)
+    found: list[Mark] = []
+    for mark in own:
+        last = found[-1].page if found else 0
+        if mark.kind in LEAVES and mark.page is not None and mark.page > (last or 0):
+            found.append(mark)
+    return found
+
+
+def leaf_at(leaves: Sequence[Mark], offset: int) -> int | None:
+    """The page that a character is on."""
+    n = bisect_right(leaves, offset, key=lambda mark: mark.start)
+    return leaves[n - 1].page if n else None
 
 
 def _enter(current: dict[str, str], mark: Mark) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +123,7 @@ def _value(column: Any, made: dict[str, dict[str, Any]]) -> object:
     for key in column.foreign_keys:
         return made[key.column.table.name][key.column.name]
     plain = {bool: True, int: 1, float: 0.5, str: "x", bytes: b"x", object: []}
+    plain[date] = date(2026, 4, 1)
     kind = column.type.python_type
     return datetime.now(UTC) if kind is datetime else plain[kind]
 
