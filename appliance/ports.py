@@ -18,6 +18,7 @@ from appliance.types import (
     IndexChanges,
     Prompt,
     Query,
+    RawFile,
     Reading,
     Role,
     Scope,
@@ -37,6 +38,12 @@ class Connector(Protocol):
         """Raise SourceUnreachable, SourceDenied or SourceMisconfigured, saying how to mend it."""
 
     def changes(self, since: Cursor | None) -> Iterator[Change]: ...
+
+    def file(self, uri: str) -> RawFile:
+        """One file as it is now, just as `changes` would tell of it.
+
+        Raises NotVisible where there is none, and what `check` raises.
+        """
 
 
 @runtime_checkable

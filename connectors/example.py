@@ -3,7 +3,7 @@
     {"id": "faq-1", "title": "よくある質問", "text": "…", "allow": ["group:eigyo"],
      "modified_at": "2026-04-01T09:00:00+09:00"}
 
-To write your own: copy this file, change the four parts below, add the class to
+To write your own: copy this file, change the five parts below, add the class to
 `CONNECTORS` in `connectors/__init__.py`, and let its test inherit `ConnectorContract`.
 """
 
@@ -20,7 +20,7 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel, Field
 
-from appliance.errors import SourceUnreachable
+from appliance.errors import NotVisible, SourceUnreachable
 from appliance.types import Change, Checkpoint, Cursor, Failed, Layer, Principal, RawFile, Upsert
 
 
@@ -57,8 +57,15 @@ class ExampleConnector:
         # complete: what this run did not mention is gone
         yield Checkpoint(Cursor("read"), complete=True)
 
+    # 4. One of them by its uri, for whoever wants to see the original.
+    def file(self, uri: str) -> RawFile:
+        for change in self.changes(None):
+            if isinstance(change, Upsert) and change.file.uri == uri:
+                return change.file
+        raise NotVisible(f"{uri} is not in {self._path}")
 
-# 4. One document. The version changes when the bytes do; nobody may read what nobody is allowed.
+
+# 5. One document. The version changes when the bytes do; nobody may read what nobody is allowed.
 def _file(row: dict[str, Any]) -> RawFile:
     data = str(row["text"]).encode()
     modified = datetime.fromisoformat(row["modified_at"])

@@ -31,7 +31,13 @@ from typing import Any, BinaryIO, ClassVar, cast
 
 from pydantic import BaseModel, Field
 
-from appliance.errors import SourceBusy, SourceDenied, SourceMisconfigured, SourceUnreachable
+from appliance.errors import (
+    NotVisible,
+    SourceBusy,
+    SourceDenied,
+    SourceMisconfigured,
+    SourceUnreachable,
+)
 from appliance.types import (
     EVERYONE,
     NOBODY,
@@ -144,6 +150,44 @@ class FolderConnector:
         elif closed:
             after |= gone
         yield Checkpoint(_save(after), complete=not closed)
+
+    def file(self, uri: str) -> RawFile:
+        root = self._root()
+        try:
+            found = self._find(root, (), uri.split("/"), None)
+        except PermissionError:
+            raise SourceDenied(f"this machine's account may not open {uri}") from None
+        except OSError as error:
+            raise SourceUnreachable(f"{uri} cannot be opened: {error.strerror}") from None
+        if found is None:
+            raise NotVisible(f"{uri} is not below {root}")
+        return self._file(root, found)
+
+    def _find(
+        self, root: Path, parts: tuple[str, ...], wanted: Sequence[str], access: Access | None
+    ) -> _Found | None:
+        """What is called `wanted` below the folder `parts`, by the way that a listing would go."""
+        walk = _Walk()
+        try:
+            with _descend(root, parts) as fd:
+                access = self._access(fd, "", access, walk)
+                with os.scandir(fd) as entries:
+                    like = [e for e in entries if _spell(e.name) == wanted[0]]
+                # the NFC spelling first: it is the one that keeps the name
+                like = sorted((e for e in like if not _left_out(e.name)), key=_unlike_its_spelling)
+                folders = [e.name for e in like if e.is_dir(follow_symlinks=False)]
+                here = self._default if access is None else access
+                for entry in like if len(wanted) == 1 else ():
+                    if entry.is_file(follow_symlinks=False):
+                        self._file_found(entry, (*parts, entry.name), here, walk)
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+                return None
+            raise
+        if len(wanted) == 1:
+            return next(iter(walk.files.values()), None)
+        within = (self._find(root, (*parts, name), wanted[1:], access) for name in folders)
+        return next(filter(None, within), None)
 
     def _file(self, root: Path, found: _Found) -> RawFile:
         facts = found.facts
@@ -359,6 +403,10 @@ def _spell(name: str) -> str:
     except UnicodeEncodeError:
         name = os.fsencode(name).decode("cp932", "replace")
     return unicodedata.normalize("NFC", name)
+
+
+def _unlike_its_spelling(entry: os.DirEntry[str]) -> tuple[bool, str]:
+    return entry.name != _spell(entry.name), entry.name
 
 
 def _left_out(name: str) -> bool:

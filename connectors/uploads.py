@@ -16,7 +16,7 @@ from typing import Any, BinaryIO, ClassVar, cast
 
 from pydantic import BaseModel, Field
 
-from appliance.errors import SourceDenied, SourceUnreachable
+from appliance.errors import NotVisible, SourceDenied, SourceUnreachable, Unreadable
 from appliance.types import (
     Change,
     Checkpoint,
@@ -63,6 +63,19 @@ class UploadsConnector:
             else:
                 yield Upsert(file)
         yield Checkpoint(Cursor("listed"), complete=True)
+
+    def file(self, uri: str) -> RawFile:
+        folder = self._root / uri
+        try:
+            if not _ID.fullmatch(uri) or folder.is_symlink():
+                raise NotVisible(f"there is no upload {uri}")
+            return _file(folder)
+        except (FileNotFoundError, NotADirectoryError):
+            raise NotVisible(f"there is no upload {uri}") from None
+        except OSError as error:
+            raise SourceUnreachable(f"{folder} cannot be read: {error.strerror}") from None
+        except (ValueError, KeyError, TypeError) as error:
+            raise Unreadable(f"アップロードの情報が壊れています ({type(error).__name__})") from None
 
     def _folders(self) -> list[Path]:
         try:

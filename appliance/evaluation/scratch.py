@@ -24,7 +24,7 @@ from pydantic import BaseModel
 
 from appliance import build
 from appliance.ask.answer import Piece, Stage
-from appliance.errors import ModelBusy
+from appliance.errors import ModelBusy, NotVisible
 from appliance.evaluation.measures import TOP, Said
 from appliance.evaluation.sets import Paragraph, Question, Set
 from appliance.ingest.sync import sync
@@ -191,20 +191,28 @@ class Paragraphs:
 
     def changes(self, since: Cursor | None) -> Iterator[Change]:
         for n, p in enumerate(self._paragraphs, 1):
-            readers = Layer(frozenset({EVERYONE}), frozenset({Principal(f"user:not-{p.uri}")}))
-            yield Upsert(
-                RawFile(
-                    p.uri,
-                    "1",
-                    partial(BytesIO, p.text.encode()),
-                    (readers,),
-                    p.title,
-                    datetime.now(UTC),
-                    "text/plain",
-                )
-            )
+            yield Upsert(_file(p))
             self._told(n, len(self._paragraphs))
         yield Checkpoint(Cursor("1"), complete=True)
+
+    def file(self, uri: str) -> RawFile:
+        for paragraph in self._paragraphs:
+            if paragraph.uri == uri:
+                return _file(paragraph)
+        raise NotVisible(uri)
+
+
+def _file(p: Paragraph) -> RawFile:
+    readers = Layer(frozenset({EVERYONE}), frozenset({Principal(f"user:not-{p.uri}")}))
+    return RawFile(
+        p.uri,
+        "1",
+        partial(BytesIO, p.text.encode()),
+        (readers,),
+        p.title,
+        datetime.now(UTC),
+        "text/plain",
+    )
 
 
 def _parsed(file: RawFile) -> tuple[Document, str]:

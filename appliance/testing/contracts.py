@@ -8,11 +8,13 @@ import threading
 import unicodedata
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from pyroaring import BitMap64
 
+from appliance.errors import NotVisible
 from appliance.ports import Connector, Embedder, Generator, Index, Reader, Reranker
 from appliance.testing.fakes import HashEmbedder
 from appliance.types import (
@@ -322,6 +324,18 @@ class ConnectorContract:
         assert first, "the fixture has at least one document"
         assert first == second, "a version changes when, and only when, the bytes may have"
         assert len({uri for uri, _ in first}) == len(first), "a uri names one file of its source"
+
+    def test_one_file_is_just_as_the_listing_tells(self, connector: Connector) -> None:
+        for told in self.files(connector):
+            one = connector.file(told.uri)
+            assert replace(one, open=told.open) == told
+            with one.open() as here, told.open() as there:
+                assert here.read() == there.read()
+
+    @pytest.mark.parametrize("uri", ["ありません.pdf", "", "..", "../..", "/", "a\0b", "。" * 300])
+    def test_what_is_not_there_is_not_visible(self, connector: Connector, uri: str) -> None:
+        with pytest.raises(NotVisible):
+            connector.file(uri)
 
     def test_names_are_nfc_and_times_know_their_zone(self, connector: Connector) -> None:
         for file in self.files(connector):

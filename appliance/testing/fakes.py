@@ -17,6 +17,7 @@ from typing import ClassVar
 import numpy as np
 from pydantic import BaseModel
 
+from appliance.errors import NotVisible
 from appliance.types import (
     EVERYONE,
     Access,
@@ -175,6 +176,12 @@ class MemoryConnector:
                 )
             )
         yield Checkpoint(Cursor("1"), complete=True)
+
+    def file(self, uri: str) -> RawFile:
+        for change in self.changes(None):
+            if isinstance(change, Upsert) and change.file.uri == uri:
+                return change.file
+        raise NotVisible(uri)
 
 
 class MemoryIndex:

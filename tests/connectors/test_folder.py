@@ -12,7 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from appliance.errors import SourceBusy, SourceDenied, SourceMisconfigured, SourceUnreachable
+from appliance.errors import (
+    NotVisible,
+    SourceBusy,
+    SourceDenied,
+    SourceMisconfigured,
+    SourceUnreachable,
+)
 from appliance.testing.contracts import ConnectorContract
 from appliance.types import (
     EVERYONE,
@@ -428,3 +434,44 @@ def test_an_access_file_that_may_not_be_read_closes_the_folder(shared: Path) -> 
 def test_a_deep_tree_is_walked(tmp_path: Path) -> None:
     put(tmp_path, "/".join(["d"] * 200) + "/a.txt")
     assert len(uris(run(folder(tmp_path))[0])) == 1
+
+
+# --- one file -------------------------------------------------------------------------
+
+
+def test_one_file_has_the_access_of_every_folder_above_it(tmp_path: Path) -> None:
+    put(tmp_path, ".kura-access.toml", 'allow = ["group:全社"]')
+    put(tmp_path, "人事/.kura-access.toml", 'allow = ["group:人事部"]')
+    put(tmp_path, f"人事/{unicodedata.normalize('NFD', 'ガイド')}/評価.txt")
+    put(tmp_path, "公開/.kura-access.toml", 'allow = ["everyone"]\ninherit = false')
+    put(tmp_path, "公開/案内.txt")
+    put(tmp_path, "壊れ/.kura-access.toml", "allow = ")
+    put(tmp_path, "壊れ/秘密.txt")
+    connector = folder(tmp_path)
+    assert connector.file("人事/ガイド/評価.txt").access == layers("group:全社", "group:人事部")
+    assert connector.file("公開/案内.txt").access == layers(EVERYONE)
+    assert not admits(connector.file("壊れ/秘密.txt").access, frozenset({EVERYONE}))
+    listed = [c.file for c in run(connector)[0] if isinstance(c, Upsert)]
+    assert {f.uri: f.access for f in listed} == {
+        f.uri: connector.file(f.uri).access for f in listed
+    }
+
+
+def test_one_file_is_nothing_that_a_listing_leaves_out(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    secret = put(tmp_path, "outside/secret.txt", "秘密")
+    put(root, "a.txt")
+    put(root, "~$a.docx")
+    put(root, "下書き.tmp")
+    put(root, "d/b.txt")
+    (root / "link.txt").symlink_to(secret)
+    (root / "folder").symlink_to(secret.parent)
+    connector = folder(root, exclude=["*.tmp"])
+    for uri in (
+        *("link.txt", "folder/secret.txt", "../outside/secret.txt", "d/../a.txt", "./a.txt"),
+        *("~$a.docx", ".kura-access.toml", "下書き.tmp", "d", "a.txt/b", "a.txt#2", "//a.txt"),
+    ):
+        with pytest.raises(NotVisible):
+            connector.file(uri)
+    with pytest.raises(SourceUnreachable):
+        folder(tmp_path / "外れた").file("a.txt")
