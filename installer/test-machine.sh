@@ -1,10 +1,12 @@
 #!/bin/sh
-# What the tests need from Debian's packages: a browser and PostgreSQL's server.
+# What the tests need from Debian's packages: a browser, PostgreSQL's server, a Japanese font.
 set -eu
 
 wanted=""
 command -v chromium >/dev/null 2>&1 || wanted="$wanted chromium"
 ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || wanted="$wanted postgresql"
+fonts=$(find /usr/share/fonts -name NotoSansCJK-Regular.ttc -o -name ipaexg.ttf 2>/dev/null || true)
+[ -n "$fonts" ] || wanted="$wanted fonts-ipaexfont"
 [ -n "$wanted" ] || exit 0
 
 sudo=""

@@ -17,6 +17,7 @@ from appliance.formats import (
     opendocument,
     outlook,
     pdf,
+    picture,
     plain,
     refused,
     rtf,
@@ -54,6 +55,7 @@ from appliance.formats.kinds import (
     detect,
     identify,
 )
+from appliance.formats.picture import Pixels
 from appliance.types import Document
 
 PARSERS: dict[str, Callable[[BinaryIO], Document]] = {
@@ -88,4 +90,6 @@ PARSERS: dict[str, Callable[[BinaryIO], Document]] = {
     OLE: refused.unknown_office,
 }
 
-__all__ = ["PARSERS", "detect", "identify"]
+PICTURES: dict[str, Callable[[BinaryIO, int], Pixels]] = {PDF: picture.of_pdf}
+
+__all__ = ["PARSERS", "PICTURES", "detect", "identify"]

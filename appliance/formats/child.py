@@ -6,6 +6,7 @@ imported, for a child can open nothing any more. Speaks JSON, never pickle.
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import importlib
 import json
@@ -22,8 +23,10 @@ from typing import Any, BinaryIO, NoReturn
 
 from appliance.errors import PasswordNeeded, TooLarge, Unreadable
 from appliance.formats import confine
+from appliance.formats.picture import Pixels
 from appliance.types import Document, Properties
 
+Pictures = Mapping[str, Callable[[BinaryIO, int], Pixels]]
 Parsers = Mapping[str, Callable[[BinaryIO], Document]]
 Identify = Callable[[BinaryIO, str], str]
 _LAZY = ("encodings", "email", "xml")  # packages that import their modules when first needed
@@ -48,10 +51,12 @@ def main(control_fd: int, module: str) -> None:
         control.send(json.dumps({"error": str(error)}).encode())
         return
     control.send(json.dumps({"ready": os.getpid()}).encode())
-    _serve(control, formats.PARSERS, formats.identify)
+    _serve(control, formats.PARSERS, formats.identify, getattr(formats, "PICTURES", {}))
 
 
-def _serve(control: socket.socket, parsers: Parsers, identify: Identify) -> None:
+def _serve(
+    control: socket.socket, parsers: Parsers, identify: Identify, pictures: Pictures
+) -> None:
     wake_r, wake_w = os.pipe()
     os.set_blocking(wake_w, False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
@@ -69,7 +74,7 @@ def _serve(control: socket.socket, parsers: Parsers, identify: Identify) -> None
             message, fds, _, _ = socket.recv_fds(control, _REQUEST, 3)
             if not message:
                 break
-            _start(json.loads(message), fds, running, parsers, identify)
+            _start(json.loads(message), fds, running, parsers, identify, pictures)
     for pid in running:
         os.kill(pid, signal.SIGKILL)
 
@@ -80,11 +85,12 @@ def _start(
     running: dict[int, socket.socket],
     parsers: Parsers,
     identify: Identify,
+    pictures: Pictures,
 ) -> None:
     source, output, status_fd = fds
     pid = os.fork()
     if pid == 0:
-        _child(job, source, output, parsers, identify)
+        _child(job, source, output, parsers, identify, pictures)
     status = socket.socket(fileno=status_fd)
     pidfd = os.pidfd_open(pid)
     try:
@@ -108,7 +114,12 @@ def _reap(running: dict[int, socket.socket]) -> None:
 
 
 def _child(
-    job: dict[str, Any], source: int, output: int, parsers: Parsers, identify: Identify
+    job: dict[str, Any],
+    source: int,
+    output: int,
+    parsers: Parsers,
+    identify: Identify,
+    pictures: Pictures,
 ) -> NoReturn:
     try:
         signal.set_wakeup_fd(-1)
@@ -118,7 +129,10 @@ def _child(
         confine.confine(job["memory_bytes"], job["cpu_s"])
         if os.getppid() != parent:
             os._exit(1)
-        reply = _parse(source, job["name"], parsers, identify)
+        if job.get("page"):
+            reply = _picture(source, job["name"], job["page"], identify, pictures)
+        else:
+            reply = _parse(source, job["name"], parsers, identify)
     except confine.Unconfined as error:
         reply = {"unconfined": str(error)}
     except MemoryError:
@@ -175,6 +189,23 @@ def _parse(source: int, name: str, parsers: Parsers, identify: Identify) -> dict
 
 def _properties(own: Properties) -> list[Any]:
     return [own.author, own.created and own.created.isoformat(), own.edges]
+
+
+def _picture(
+    source: int, name: str, page: int, identify: Identify, pictures: Pictures
+) -> dict[str, Any]:
+    try:
+        with os.fdopen(source, "rb", closefd=False) as stream:
+            media_type = identify(stream, name)
+            stream.seek(0)
+            if media_type not in pictures:
+                raise Unreadable(f"この形式のページは表示できません ({media_type})")
+            drawn = pictures[media_type](stream, page)
+    except (Unreadable, TooLarge) as error:
+        kind = next(k for k in (PasswordNeeded, TooLarge, Unreadable) if isinstance(error, k))
+        return {"error": kind.__name__, "reason": str(error)}
+    rgb = base64.b64encode(drawn.rgb).decode()
+    return {"width": drawn.width, "height": drawn.height, "rgb": rgb}
 
 
 def _send(output: int, reply: dict[str, Any]) -> None:

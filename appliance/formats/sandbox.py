@@ -1,11 +1,12 @@
 """Files are parsed where a hostile one can do nothing: no network, no file, no time.
 
-`Sandbox.parse` hands the bytes to a child that has nothing but them and a pipe to
+`Sandbox.parse` (and `Sandbox.picture`, for one page of it) hands the bytes to a child that has nothing but them and a pipe to
 answer on, and believes nothing of the answer that it has not checked.
 """
 
 from __future__ import annotations
 
+import base64
 import fcntl
 import json
 import os
@@ -35,6 +36,7 @@ from appliance.errors import (
     Transient,
     Unreadable,
 )
+from appliance.formats.picture import Pixels, png
 from appliance.settings import Settings
 from appliance.types import Document, Mark, Page, Properties, RawFile
 
@@ -45,6 +47,7 @@ _ANSWER_S = 10.0  # for the zygote to fork, or to say how a child ended
 _KINDS = frozenset(get_args(get_type_hints(Mark)["kind"]))
 _STATES, _READ = (frozenset(get_args(get_type_hints(Page)[name])) for name in ("state", "read"))
 _PAGES, _EDGES = 100_000, 20
+_PICTURE_S = 20  # a person is waiting
 _ERRORS = {"Unreadable": Unreadable, "PasswordNeeded": PasswordNeeded, "TooLarge": TooLarge}
 _UNSAFE = dict.fromkeys((*range(9), 11, 12, *range(14, 32), 127), " ")
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -124,28 +127,36 @@ class Sandbox:
         with _bytes_of(file, self._settings.file_bytes) as (source, size):
             if size == 0:
                 raise Unreadable("ファイルが空です")
-            return self._parse(source, _name(file))
+            return _believe(self._answer(source, _name(file)))
 
-    def _parse(self, source: int, name: str) -> tuple[Document, str]:
+    def picture(self, file: RawFile, page: int) -> bytes:
+        """Page `page` of the file, from 1, as PNG. Raises what `parse` raises."""
+        with _bytes_of(file, self._settings.file_bytes) as (source, _):
+            return png(_believe_pixels(self._answer(source, _name(file), page)))
+
+    def _answer(self, source: int, name: str, page: int = 0) -> bytes:
         died = 0
         for _ in range(4):
             try:
-                reply = self._run(source, name)
+                reply = self._run(source, name, page)
             except _Lost:
                 continue
             if isinstance(reply, bytes):
-                return _believe(reply)
+                return reply
             died += 1
             if died == 2 or not reply.again:
                 raise Unreadable(reply.reason)
         raise Transient("the parsers' process keeps ending; the file waits for the next run")
 
-    def _run(self, source: int, name: str) -> bytes | _Died:
+    def _run(self, source: int, name: str, page: int = 0) -> bytes | _Died:
         """One child's answer, or how it died. Raises _Lost."""
+        seconds = self._settings.parse_seconds
+        seconds = min(seconds, _PICTURE_S) if page else seconds
         job = {
             "name": name,
+            "page": page,
             "memory_bytes": self._settings.parse_memory,
-            "cpu_s": self._settings.parse_seconds,
+            "cpu_s": seconds,
         }
         # opened anew: read-only, with a position of its own
         given = os.open(f"/proc/self/fd/{source}", os.O_RDONLY)
@@ -166,7 +177,7 @@ class Sandbox:
                 message, pidfds, _, _ = socket.recv_fds(status, 64, 1)
             if not message or not pidfds:
                 raise _Lost
-            return self._await(output, status)
+            return self._await(output, status, seconds, "ページの表示" if page else "解析")
         finally:
             for pidfd in pidfds:
                 with suppress(ProcessLookupError):
@@ -178,10 +189,9 @@ class Sandbox:
             status.close()
             status_w.close()
 
-    def _await(self, output: int, status: socket.socket) -> bytes | _Died:
-        seconds = self._settings.parse_seconds
+    def _await(self, output: int, status: socket.socket, seconds: int, doing: str) -> bytes | _Died:
         deadline = time.monotonic() + seconds
-        late = _Died(f"解析が {seconds} 秒で終わりませんでした", again=False)
+        late = _Died(f"{doing}が {seconds} 秒で終わりませんでした", again=False)
         answer = bytearray()
         ready = select.poll()
         ready.register(output, select.POLLIN)
@@ -205,7 +215,7 @@ class Sandbox:
         if code == -signal.SIGXCPU:
             return late
         name = signal.Signals(-code).name if code < 0 else f"終了コード {code}"
-        return _Died(f"解析プログラムが 2 回異常終了しました ({name})", again=True)
+        return _Died(f"{doing}プログラムが 2 回異常終了しました ({name})", again=True)
 
     def _prove(self) -> None:
         """One empty parse before the first file: the walls stand, or nothing starts."""
@@ -346,11 +356,7 @@ def _name(file: RawFile) -> str:
 def _believe(answer: bytes) -> tuple[Document, str]:
     """The document in a child's answer; whatever does not fit the type is the file's fault."""
     try:
-        reply = json.loads(answer)
-        if "error" in reply:
-            raise _ERRORS[reply["error"]](_clean(str(reply["reason"]))[:500])
-        if "unconfined" in reply:
-            raise Transient(f"the parser was not confined: {reply['unconfined']}")
+        reply = _reply(answer)
         text = _clean(_text(reply["text"]))
         title = reply["title"] and _clean(_text(reply["title"]))[:300]
         problems = tuple(_clean(_text(p))[:500] for p in reply["problems"][:100])
@@ -363,6 +369,28 @@ def _believe(answer: bytes) -> tuple[Document, str]:
         return document, _text(reply["media_type"])[:100]
     except (KeyError, TypeError, ValueError, IndexError, AttributeError, RecursionError):
         raise Unreadable("解析結果が正しくありません") from None
+
+
+def _believe_pixels(answer: bytes) -> Pixels:
+    try:
+        reply = _reply(answer)
+        width, height = reply["width"], reply["height"]
+        pixels = Pixels(width, height, base64.b64decode(reply["rgb"], validate=True))
+        if type(width) is int and type(height) is int and pixels.fits():
+            return pixels
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
+        pass
+    raise Unreadable("ページの画像が正しくありません")
+
+
+def _reply(answer: bytes) -> dict[str, Any]:
+    """Raises the error it tells of."""
+    reply: dict[str, Any] = json.loads(answer)
+    if "error" in reply:
+        raise _ERRORS[reply["error"]](_clean(str(reply["reason"]))[:500])
+    if "unconfined" in reply:
+        raise Transient(f"the parser was not confined: {reply['unconfined']}")
+    return reply
 
 
 def _mark(row: Any, length: int) -> Mark:

@@ -234,6 +234,8 @@ PARSERS: dict[str, Callable[[BinaryIO], Document]] = {
     )
 }  # fmt: skip
 
+PICTURES = {name: lambda stream, page, f=f: f(stream) for name, f in PARSERS.items()}
+
 
 def identify(stream: BinaryIO, name: str) -> str:
     """The first line names the parser."""
