@@ -22,7 +22,7 @@ from appliance.inference.rerank import RemoteReader
 from appliance.ports import Connector, Embedder, Generator, Index, Reader
 from appliance.settings import Settings
 from appliance.store import database, sources
-from appliance.system import Appliance, Workshop, uploads
+from appliance.system import Appliance, Workshop, desk, uploads
 from appliance.types import Site
 
 if TYPE_CHECKING:  # `kura work` never loads them
@@ -62,6 +62,7 @@ def web(
     """For `kura web`. What is given is taken; tests give fakes. The follower is not yet started."""
     from appliance.ask.answer import Answerer
     from appliance.identity.passwords import Door
+    from appliance.ingest.originals import Originals
     from appliance.search.follow import Follower
     from appliance.search.retrieve import Retriever
     from appliance.search.scope import ScopeMap
@@ -101,6 +102,7 @@ def web(
         retriever=retriever,
         answerer=Answerer(retriever, generator, settings, caution),
         door=Door.of(settings),
+        originals=Originals(desk(settings)),
         connectors=kinds,
         model_answers=answers,
         model_metrics=measured,

@@ -16,6 +16,7 @@ from appliance.types import ALONE, Site
 if TYPE_CHECKING:  # `kura work` has a Workshop and must not load an index to name one
     from appliance.ask.answer import Answerer
     from appliance.identity.passwords import Door
+    from appliance.ingest.originals import Originals
     from appliance.search.follow import Follower
     from appliance.search.retrieve import Retriever
     from appliance.search.scope import ScopeMap
@@ -46,6 +47,7 @@ class Appliance:
     retriever: Retriever
     answerer: Answerer
     door: Door
+    originals: Originals
     connectors: Mapping[str, type[Connector]] = field(default_factory=dict)
     model_answers: Callable[[], bool] = lambda: True  # quick, and asked often
     model_metrics: Callable[[], str] = lambda: ""  # of `kura infer`, in Prometheus' text format
@@ -53,6 +55,11 @@ class Appliance:
     @property
     def uploads(self) -> Path:
         return uploads(self.settings)
+
+
+def desk(settings: Settings) -> Path:
+    """Socket on which `work` gives `web` originals and pictures of their pages."""
+    return settings.data / "desk.sock"
 
 
 def uploads(settings: Settings) -> Path:

@@ -13,10 +13,11 @@ from functools import partial
 from appliance.errors import ApplianceError
 from appliance.formats.kinds import EDITION
 from appliance.formats.sandbox import Sandbox
-from appliance.ingest import schedule
+from appliance.ingest import again, schedule
+from appliance.ingest.desk import Desk
 from appliance.ingest.sync import Parse
 from appliance.store import about, catalog, editions
-from appliance.system import Workshop
+from appliance.system import Workshop, desk
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +46,18 @@ def run(workshop: Workshop, stop: threading.Event) -> None:
             for kind in LANES
         ]
         lanes.append(threading.Thread(target=_look_back, args=(workshop, stop), name="look-back"))
+        connect = partial(schedule.connector, workshop.connectors, site=workshop.site)
+        giving = Desk(
+            workshop.engine,
+            connect,
+            sandbox.picture,
+            desk(workshop.settings),
+            workshop.settings.file_bytes,
+        )
+        lanes += [
+            threading.Thread(target=_again, args=(workshop, sandbox.parse, stop), name="again"),
+            threading.Thread(target=giving.run, args=(stop,), name="desk"),
+        ]
         for lane in lanes:
             lane.start()
         for lane in lanes:
@@ -71,6 +84,20 @@ def _look_back(workshop: Workshop, stop: threading.Event) -> None:
                 return
     except ApplianceError as error:
         log.warning("older documents are looked at when this starts again: %s", error)
+
+
+def _again(workshop: Workshop, parse: Parse, stop: threading.Event) -> None:
+    """What a person wants read again does not wait for a source's turn."""
+    connect = partial(schedule.connector, workshop.connectors, site=workshop.site)
+    made = (workshop.engine, connect, workshop.embedder, parse, workshop.settings, stop)
+    while not stop.is_set():
+        try:
+            if again.look(*made):
+                continue
+        except ApplianceError as error:
+            log.warning("%s", error)
+            stop.wait(AWAY_S)
+        stop.wait(POLL_S)
 
 
 def _tidy(workshop: Workshop) -> None:

@@ -94,6 +94,12 @@ def delete(folder: Path, owner: str, id: str) -> Item:
     return item
 
 
+def owner(folder: Path, id: str) -> str | None:
+    """Whose upload it is; None where there is none of that id."""
+    item = _item(folder / id) if _ID.fullmatch(id) else None
+    return item.owner if item else None
+
+
 def clean_name(name: str) -> str:
     """A name to show: one line, NFC, no path, nothing that turns the text around, 255 bytes."""
     name = unicodedata.normalize("NFC", _CONTROL.sub("", name))

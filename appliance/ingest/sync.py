@@ -89,6 +89,7 @@ class _Sync:
     known: dict[str, Stored] = field(default_factory=dict)
     mentioned: set[str] = field(default_factory=set)
     counts: Counter[str] = field(default_factory=Counter)
+    forced: bool = False  # taken in though it may be unchanged
     relist: bool = False  # something was said about a file we do not know
     problem: str | None = None
 
@@ -127,6 +128,22 @@ def sync(
     except Stopped:
         return Report("stopped", run.counts)
     return Report("complete", run.counts, run.problem)
+
+
+def take_again(
+    engine: Engine,
+    source: Source,
+    file: RawFile,
+    embedder: Embedder,
+    parse: Parse,
+    settings: Settings,
+    over: threading.Event,
+) -> None:
+    """One document read anew though nothing changed. Its own failure is a row, never an error."""
+    run = _Sync(engine, source, embedder, parse, settings, over, lambda counts: None, forced=True)
+    if known := catalog.find(engine, source.id, file.uri):
+        run.known[file.uri] = known
+        _take(run, _storable(run, file))
 
 
 def _follow(run: _Sync, connector: Connector) -> None:
@@ -228,9 +245,10 @@ def _take_content(run: _Sync, file: RawFile, known: Stored | None) -> bool:
     if file.size_bytes is not None and file.size_bytes > limit:
         raise _too_large(limit)
     with tempfile.TemporaryFile() as copy:  # without a name: nothing is left of it, ever
-        size, digest = _fetch(file, copy, limit)
-        held = but(file, open=partial(_reopen, copy), size_bytes=size)
-        if known and known.status == "ready" and not _stale(run, known) and known.digest == digest:
+        size, digest = fetch(file, copy, limit)
+        held = but(file, open=partial(reopen, copy), size_bytes=size)
+        fresh = known and known.status == "ready" and not run.forced and not _stale(run, known)
+        if known and fresh and known.digest == digest:
             catalog.renew(run.engine, run.source.id, held, digest=digest)
             return False
         document, media_type = run.parse(held)
@@ -247,7 +265,8 @@ def _take_content(run: _Sync, file: RawFile, known: Stored | None) -> bool:
     if handling == "mask":
         document = _masked(document, file.uri)
     chunks = split(document, *run.sizes)
-    vectors = _embed(run, file, document, chunks)
+    title = (known and known.corrected) or file.title
+    vectors = _embed(run, title, document, chunks)
     catalog.replace(
         run.engine,
         run.source.id,
@@ -262,6 +281,8 @@ def _take_content(run: _Sync, file: RawFile, known: Stored | None) -> bool:
         problem=None if chunks else NO_TEXT,
         personal_data=handling,
         counts=counts,
+        embedded_as=title,
+        new=not run.forced,
     )
     return True
 
@@ -273,7 +294,7 @@ def _masked(document: Document, uri: str) -> Document:
     return document
 
 
-def _fetch(file: RawFile, copy: BinaryIO, limit: int) -> tuple[int, str]:
+def fetch(file: RawFile, copy: BinaryIO, limit: int) -> tuple[int, str]:
     """The file's bytes, once: what is hashed is what is parsed. Returns size and digest."""
     size, digest = 0, hashlib.sha256()
     with file.open() as stream:
@@ -287,35 +308,40 @@ def _fetch(file: RawFile, copy: BinaryIO, limit: int) -> tuple[int, str]:
     return size, digest.hexdigest()
 
 
-def _reopen(copy: BinaryIO) -> BinaryIO:
+def reopen(copy: BinaryIO) -> BinaryIO:
     return open(f"/proc/self/fd/{copy.fileno()}", "rb")  # noqa: PTH123  not a path
 
 
-def _embed(run: _Sync, file: RawFile, document: Document, chunks: list[Chunk]) -> Vectors:
+def _embed(run: _Sync, title: str, document: Document, chunks: list[Chunk]) -> Vectors:
     texts = [
-        catalog.entry_text(file.title, document.title, c.heading, document.text[c.start : c.end])
+        catalog.entry_text(title, document.title, c.heading, document.text[c.start : c.end])
         for c in chunks
     ]
+    return embed(texts, run.embedder, run.over)
+
+
+def embed(texts: list[str], embedder: Embedder, over: threading.Event) -> Vectors:
+    """Vectors of passages. Raises Stopped once `over` is set and they take long."""
     began = time.monotonic()
-    vectors = np.empty((len(texts), run.embedder.dim), np.float32)
+    vectors = np.empty((len(texts), embedder.dim), np.float32)
     for start in range(0, len(texts), EMBED_AT_ONCE):
-        if run.over.is_set() and time.monotonic() - began > STOP_PATIENCE_S:
+        if over.is_set() and time.monotonic() - began > STOP_PATIENCE_S:
             raise Stopped  # nothing of the file is stored yet: the next run begins it again
         block = texts[start : start + EMBED_AT_ONCE]
-        vectors[start : start + len(block)] = _patiently(run, block)
+        vectors[start : start + len(block)] = _patiently(block, embedder, over)
     return vectors
 
 
-def _patiently(run: _Sync, texts: list[str]) -> Vectors:
+def _patiently(texts: list[str], embedder: Embedder, over: threading.Event) -> Vectors:
     """Vectors, waiting while the models are busy or restarting: questions go first."""
     began = time.monotonic()
     while True:
         try:
-            return run.embedder.embed(texts, "passage")
+            return embedder.embed(texts, "passage")
         except (ModelBusy, ModelUnreachable) as error:
             if time.monotonic() - began + error.retry_after_s > MODEL_PATIENCE_S:
                 raise
-            if run.over.wait(error.retry_after_s):
+            if over.wait(error.retry_after_s):
                 raise Stopped from None
 
 
@@ -332,7 +358,7 @@ def _storable(run: _Sync, file: RawFile) -> RawFile:
 def _due(run: _Sync, known: Stored) -> bool:
     """True if an unchanged file must be taken in again."""
     again = known.next_attempt_at is not None and known.next_attempt_at <= datetime.now(UTC)
-    return again or _stale(run, known)
+    return run.forced or again or _stale(run, known)
 
 
 def _stale(run: _Sync, known: Stored) -> bool:

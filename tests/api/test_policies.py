@@ -47,7 +47,7 @@ def call(http: TestClient, method: str, path: str, **more: Any) -> Any:
     """With plausible ids and no body: policy is decided before anything is read."""
     for name in ("conversation_id", "answer_id", "document_id", "upload_id", "user_id", "name"):
         path = path.replace(f"{{{name}}}", "x")
-    path = path.replace("{source_id}", "1").replace("{key_id}", "1")
+    path = path.replace("{source_id}", "1").replace("{number}", "1").replace("{key_id}", "1")
     return http.request(method, path, **more)
 
 
@@ -159,6 +159,7 @@ def foreign(machine: Appliance, sato: Person) -> dict[str, str]:
 BODIES: dict[str, Any] = {
     "PATCH /api/v1/conversations/{conversation_id}": {"title": "盗んだ"},
     "PUT /api/v1/answers/{answer_id}/rating": {"value": -1},
+    "PUT /api/v1/documents/{document_id}/correction": {"title": "盗んだ"},
 }
 OWNED = [r for r in GUARDED if "{" in r[1] and "/admin" not in r[1]]
 
@@ -170,6 +171,7 @@ def test_foreign_things_look_absent(ito: Person, foreign: dict[str, str]) -> Non
         for name, value in foreign.items():
             theirs = theirs.replace(f"{{{name}}}", value)
             absent = absent.replace(f"{{{name}}}", "0" * 32)
+        theirs, absent = (p.replace("{number}", "1") for p in (theirs, absent))
         assert "{" not in theirs
         body = BODIES.get(f"{method} {path}")
         said = [ito.http.request(method, url, json=body) for url in (theirs, absent)]
