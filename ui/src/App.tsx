@@ -4,7 +4,9 @@ import type { User } from "./api/types";
 import { AdminPage } from "./admin/AdminPage";
 import { AskPage } from "./ask/AskPage";
 import { stop } from "./ask/asking";
+import { DocumentPage } from "./documents/DocumentPage";
 import { UploadsPage } from "./documents/UploadsPage";
+import { readDocumentPath } from "./documents/paths";
 import { ChangePassword } from "./people/ChangePassword";
 import { Setup } from "./people/Setup";
 import { SignIn } from "./people/SignIn";
@@ -128,6 +130,8 @@ function Page({ path, administrator }: { path: string; administrator: boolean })
   if (path === "/" || conversation) {
     return <AskPage conversationId={conversation?.["id"] ?? null} />;
   }
+  const document = readDocumentPath(path);
+  if (document) return <DocumentPage key={document.id} {...document} />;
   if (path === "/documents") return <UploadsPage />;
   const room = match("/admin/:room", path);
   if (room?.["room"] && administrator) return <AdminPage room={room["room"]} />;

@@ -2,11 +2,13 @@ import { useEffect, useState } from "react";
 import { api, unwrap } from "../api/client";
 import type { Listed } from "../api/types";
 import { StatusBadge } from "../documents/UploadsPage";
+import { documentPath } from "../documents/paths";
 import { day, minute } from "../shared/dates";
 import { SelectField, TextField } from "../shared/Field";
 import { useLanguage } from "../shared/language";
 import { Await, Badge, Empty, Stamp } from "../shared/Notice";
 import { personalWords } from "../shared/personal";
+import { Link } from "../shared/router";
 import { useLoad } from "../shared/useLoad";
 
 const PAGE_SIZE = 50;
@@ -131,7 +133,10 @@ function Row({ listed }: { listed: Listed }) {
   return (
     <tr>
       <th scope="row">
-        <span className="rowTitle">{listed.title}</span> <Stamp confidentiality={listed.confidentiality} />
+        <Link href={documentPath(listed.id)} className="rowTitle">
+          {listed.title}
+        </Link>{" "}
+        <Stamp confidentiality={listed.confidentiality} />
         <span className="rowSub path">{listed.uri}</span>
         {listed.problem && <p className="rowProblem">{listed.problem}</p>}
         {listed.problem && listed.searchable && <p className="rowSub">{say("oldText")}</p>}

@@ -280,6 +280,170 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/documents/{document_id}/about": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * About
+         * @description All that is known of it beside its text; who manages it sees more than who reads it.
+         */
+        get: operations["dossier_about"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/documents/{document_id}/text": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Text
+         * @description One page (or slide), the one that holds a character, or `length` characters from `start` on.
+         */
+        get: operations["dossier_text"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/documents/{document_id}/sections": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Sections
+         * @description Its headings, and what else a person can open: cells, attachments.
+         */
+        get: operations["dossier_sections"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/documents/{document_id}/chunks": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Chunks
+         * @description Its chunks, what search finds it by, with their text.
+         */
+        get: operations["dossier_chunks"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/documents/{document_id}/pages/{number}/image": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Image
+         * @description One page as PNG, 1,200 pixels wide. Drawn by `kura work`, from the original as it is now.
+         */
+        get: operations["dossier_image"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/documents/{document_id}/original": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Original
+         * @description The file as its source has it now, to be saved: never shown by the browser.
+         */
+        get: operations["dossier_original"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/documents/{document_id}/retake": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Retake
+         * @description Read it again now, even if it has not changed. `waiting` says until when.
+         */
+        post: operations["dossier_retake"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/documents/{document_id}/correction": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /**
+         * Correct
+         * @description Title and day of coming into force, by hand: they hold until taken back.
+         */
+        put: operations["dossier_correct"];
+        post?: never;
+        /**
+         * Restore
+         * @description Title and day are again what its source and its text say.
+         */
+        delete: operations["dossier_restore"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/admin/status": {
         parameters: {
             query?: never;
@@ -683,6 +847,111 @@ export interface paths {
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
+        /** About */
+        About: {
+            /** Id */
+            id: string;
+            /** Title */
+            title: string;
+            /**
+             * Given Title
+             * @description What its source calls it, where a person corrected the title.
+             */
+            given_title: string | null;
+            /** Source */
+            source: string;
+            /** Uri */
+            uri: string;
+            /** Media Type */
+            media_type: string | null;
+            /** Size Bytes */
+            size_bytes: number | null;
+            /**
+             * Modified At
+             * Format: date-time
+             */
+            modified_at: string;
+            /**
+             * Added At
+             * Format: date-time
+             */
+            added_at: string;
+            /**
+             * Updated At
+             * Format: date-time
+             */
+            updated_at: string;
+            /**
+             * Status
+             * @enum {string}
+             */
+            status: "ready" | "problem";
+            /** Problem */
+            problem: string | null;
+            /**
+             * Notes
+             * @description What was lost or doubtful; for whoever manages it.
+             */
+            notes: string[];
+            /** Searchable */
+            searchable: boolean;
+            /**
+             * Readable
+             * @description Whether you may read its text.
+             */
+            readable: boolean;
+            /**
+             * Manageable
+             * @description Whether you may correct it and have it read again.
+             */
+            manageable: boolean;
+            /**
+             * Pictured
+             * @description Whether its pages can be shown as pictures.
+             */
+            pictured: boolean;
+            /**
+             * Waiting
+             * @description It is going to be read again.
+             */
+            waiting: boolean;
+            /**
+             * Length
+             * @description Of its text, in characters.
+             */
+            length: number;
+            /** Chunks */
+            chunks: number;
+            /** Page Count */
+            page_count: number;
+            /**
+             * Doubtful
+             * @description Pages that are not fine, the first 200.
+             */
+            doubtful: components["schemas"]["PageState"][];
+            /**
+             * In Force
+             * @description Since when it is in force.
+             */
+            in_force: string | null;
+            /** In Force Corrected */
+            in_force_corrected: boolean;
+            /**
+             * Versions
+             * @description Itself and its other versions, newest first.
+             */
+            versions: components["schemas"]["Edition"][];
+            /**
+             * Access
+             * @description Who may read: every layer must admit. For whoever manages it.
+             */
+            access: components["schemas"]["Layer"][] | null;
+            /**
+             * History
+             * @description Newest first.
+             */
+            history: components["schemas"]["Event"][];
+        };
         /** Account */
         Account: {
             /**
@@ -1034,6 +1303,22 @@ export interface components {
             /** Messages */
             messages: components["schemas"]["Message"][];
         };
+        /**
+         * Correction
+         * @description What a person knows better. null: as its source and its text say.
+         */
+        Correction: {
+            /**
+             * Title
+             * @example 出張旅費規程
+             */
+            title?: string | null;
+            /**
+             * In Force
+             * @description Since when it is in force.
+             */
+            in_force?: string | null;
+        };
         /** Document */
         Document: {
             /** Id */
@@ -1097,6 +1382,23 @@ export interface components {
              */
             ok: true;
         };
+        /** Edition */
+        Edition: {
+            /** Document Id */
+            document_id: string;
+            /** Title */
+            title: string;
+            /**
+             * On
+             * @description Since when it is in force.
+             */
+            on: string | null;
+            /**
+             * Standing
+             * @enum {string}
+             */
+            standing: "in_force" | "superseded" | "ahead";
+        };
         /**
          * Error
          * @description Every refusal has this body; `error` is a class of the error tree.
@@ -1126,6 +1428,30 @@ export interface components {
             detail?: string | null;
             /** Retry After S */
             retry_after_s?: number | null;
+        };
+        /** Event */
+        Event: {
+            /**
+             * At
+             * Format: date-time
+             */
+            at: string;
+            /**
+             * Kind
+             * @enum {string}
+             */
+            kind: "added" | "changed" | "reread" | "moved" | "access" | "failed" | "corrected" | "restored";
+            /**
+             * Detail
+             * @description For whoever manages it.
+             */
+            detail: string | null;
+            /**
+             * Actor
+             * @description For whoever manages it.
+             * @example user:ito
+             */
+            actor: string | null;
         };
         /** Extra */
         Extra: {
@@ -1286,6 +1612,18 @@ export interface components {
         Keys: {
             /** Keys */
             keys: components["schemas"]["Key"][];
+        };
+        /** Layer */
+        Layer: {
+            /**
+             * Allow
+             * @example [
+             *       "group:総務部"
+             *     ]
+             */
+            allow: string[];
+            /** Deny */
+            deny: string[];
         };
         /** Listed */
         Listed: {
@@ -1601,6 +1939,30 @@ export interface components {
             /** Page Size */
             page_size: number;
         };
+        /** PageState */
+        PageState: {
+            /**
+             * Number
+             * @description From 1.
+             */
+            number: number;
+            /**
+             * State
+             * @enum {string}
+             */
+            state: "fine" | "rotated" | "empty" | "scanned" | "garbled";
+            /**
+             * Sure
+             * @description 0 to 1, of the state.
+             */
+            sure: number;
+            /**
+             * Read
+             * @description What its text was taken from.
+             * @enum {string}
+             */
+            read: "text" | "ocr" | "none";
+        };
         /** Part */
         Part: {
             /**
@@ -1675,6 +2037,37 @@ export interface components {
              * @example 社外秘
              */
             confidentiality: string | null;
+        };
+        /**
+         * Piece
+         * @description A chunk: what the index holds, and is found by.
+         */
+        Piece: {
+            /** Id */
+            id: number;
+            /** Start */
+            start: number;
+            /** End */
+            end: number;
+            /** Heading */
+            heading: string;
+            /** Label */
+            label: string;
+            /** Page */
+            page: number | null;
+            /** Text */
+            text: string;
+        };
+        /** Pieces */
+        Pieces: {
+            /** Chunks */
+            chunks: components["schemas"]["Piece"][];
+            /** Total */
+            total: number;
+            /** Page */
+            page: number;
+            /** Page Size */
+            page_size: number;
         };
         /**
          * Pointer
@@ -1864,6 +2257,36 @@ export interface components {
              * @default false
              */
             rerank: boolean;
+        };
+        /** Section */
+        Section: {
+            /** Start */
+            start: number;
+            /**
+             * Label
+             * @example 第12条（宿泊費）
+             */
+            label: string;
+            /**
+             * Kind
+             * @enum {string}
+             */
+            kind: "section" | "cell" | "part";
+            /** Level */
+            level: number;
+            /** Page */
+            page: number | null;
+        };
+        /** Sections */
+        Sections: {
+            /** Sections */
+            sections: components["schemas"]["Section"][];
+            /** Total */
+            total: number;
+            /** Page */
+            page: number;
+            /** Page Size */
+            page_size: number;
         };
         /** Setup */
         Setup: {
@@ -2100,6 +2523,25 @@ export interface components {
              */
             revision: string;
         };
+        /**
+         * TextPart
+         * @description The document's [start, end): one page, or so much of a document without pages.
+         */
+        TextPart: {
+            /** Text */
+            text: string;
+            /** Start */
+            start: number;
+            /** End */
+            end: number;
+            /** Length */
+            length: number;
+            /** Page */
+            page: number | null;
+            /** Label */
+            label: string;
+            state: components["schemas"]["PageState"] | null;
+        };
         /** Title */
         Title: {
             /** Title */
@@ -2256,11 +2698,6 @@ export interface components {
             piece: components["schemas"]["Piece"];
             answer: components["schemas"]["Answer"];
             error: components["schemas"]["Error"];
-        };
-        /** Piece */
-        Piece: {
-            /** Text */
-            text: string;
         };
         /** Stage */
         Stage: {
@@ -3043,6 +3480,378 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Document"];
+                };
+            };
+            /** @description Client Error */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Server Error */
+            "5XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    dossier_about: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                document_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["About"];
+                };
+            };
+            /** @description Client Error */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Server Error */
+            "5XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    dossier_text: {
+        parameters: {
+            query?: {
+                page?: number | null;
+                at?: number | null;
+                start?: number;
+                length?: number;
+            };
+            header?: never;
+            path: {
+                document_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TextPart"];
+                };
+            };
+            /** @description Client Error */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Server Error */
+            "5XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    dossier_sections: {
+        parameters: {
+            query?: {
+                page?: number;
+                page_size?: number;
+            };
+            header?: never;
+            path: {
+                document_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Sections"];
+                };
+            };
+            /** @description Client Error */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Server Error */
+            "5XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    dossier_chunks: {
+        parameters: {
+            query?: {
+                page?: number;
+                page_size?: number;
+            };
+            header?: never;
+            path: {
+                document_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Pieces"];
+                };
+            };
+            /** @description Client Error */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Server Error */
+            "5XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    dossier_image: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                document_id: string;
+                number: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Client Error */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Server Error */
+            "5XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    dossier_original: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                document_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Client Error */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Server Error */
+            "5XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    dossier_retake: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                document_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Done"];
+                };
+            };
+            /** @description Client Error */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Server Error */
+            "5XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    dossier_correct: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                document_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Correction"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["About"];
+                };
+            };
+            /** @description Client Error */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Server Error */
+            "5XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    dossier_restore: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                document_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["About"];
                 };
             };
             /** @description Client Error */

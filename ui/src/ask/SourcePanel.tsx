@@ -6,7 +6,9 @@ import { day } from "../shared/dates";
 import { Icon } from "../shared/Icon";
 import { useLanguage } from "../shared/language";
 import { Badge, Problem, Stamp } from "../shared/Notice";
+import { Link } from "../shared/router";
 import type { TextKey } from "../shared/text";
+import { documentPath } from "../documents/paths";
 import type { Place } from "./citations";
 
 /** How much text around the cited place is fetched at first, and with each "read on". */
@@ -153,6 +155,9 @@ export function SourcePanel({ place, onClose }: Props) {
                 {say("sourceToPlace")}
               </button>
             )}
+            <Link href={documentPath(place.documentId, (!shown?.changed && place.span) || place.passage)}>
+              {say("docOpen")}
+            </Link>
           </div>
           <div className="sourceBody" ref={body} tabIndex={0} role="document" aria-label={doc?.title ?? place.title}>
             {!doc || !shown ? (

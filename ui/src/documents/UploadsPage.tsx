@@ -6,8 +6,10 @@ import { Confirm } from "../shared/Dialog";
 import { Icon } from "../shared/Icon";
 import { useLanguage } from "../shared/language";
 import { Await, Badge, Empty } from "../shared/Notice";
+import { Link } from "../shared/router";
 import type { Say } from "../shared/text";
 import { useLoad } from "../shared/useLoad";
+import { documentPath } from "./paths";
 import "./documents.css";
 
 interface Sending {
@@ -178,7 +180,13 @@ export function UploadsPage() {
               {data.uploads.map((upload) => (
                 <li key={upload.id} className="row">
                   <div className="rowMain">
-                    <span className="rowTitle">{upload.name}</span>
+                    {upload.document_id ? (
+                      <Link href={documentPath(upload.document_id)} className="rowTitle">
+                        {upload.name}
+                      </Link>
+                    ) : (
+                      <span className="rowTitle">{upload.name}</span>
+                    )}
                     <span className="rowSub">
                       {[minute(upload.uploaded_at, language), size(upload.size_bytes), sharedWith(upload.allow, say)].join(" · ")}
                     </span>

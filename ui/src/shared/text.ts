@@ -1,8 +1,11 @@
 /** Every sentence of the interface, Japanese and English side by side. `{name}` is filled in by `say`. */
 
+import { DOCUMENT } from "./text.document";
+
 export type Language = "ja" | "en";
 
 const TEXT = {
+  ...DOCUMENT,
   // everywhere
   appName: ["蔵 Kura", "Kura"],
   skipToContent: ["本文へ移動", "Skip to content"],
