@@ -251,6 +251,8 @@ def documents(
             Summary(d.id, d.title, source, d.uri, d.media_type, d.modified_at, _metadata(said))
             for d, source, said in rows
         ), total
+
+
 @dataclass(frozen=True, slots=True)
 class Part:
     """[start, end) of a document's text, and the page it is."""
