@@ -42,7 +42,7 @@ POINTS: dict[str, tuple[Any, str]] = {
     "leased": (sources, "lease"),
     "run started": (sources, "start_run"),
     "catalogue compared": (ingest, "_due"),
-    "fetched": (ingest, "_fetch"),
+    "fetched": (ingest, "fetch"),
     "parsed": (Reader, "parse"),
     "split": (ingest, "split"),
     "embedded": (HashEmbedder, "embed"),
