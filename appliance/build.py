@@ -21,7 +21,7 @@ from appliance.inference.client import InferClient, RemoteEmbedder, RemoteGenera
 from appliance.inference.rerank import RemoteReader
 from appliance.ports import Connector, Embedder, Generator, Index, Reader
 from appliance.settings import Settings
-from appliance.store import database, sources
+from appliance.store import database, secrets, sources
 from appliance.system import Appliance, Workshop, desk, uploads
 from appliance.types import Site
 
@@ -48,6 +48,7 @@ def work(
     engine = engine or store(settings)
     kinds = connectors()
     _uploads_source(settings, engine, kinds)
+    sources.seal(engine, secrets.keyring(settings.secrets_key))
     return Workshop(settings, engine, embedder or remote_embedder(settings), kinds, site(settings))
 
 
@@ -103,6 +104,7 @@ def web(
         answerer=Answerer(retriever, generator, settings, caution),
         door=Door.of(settings),
         originals=Originals(desk(settings)),
+        keyring=secrets.keyring(settings.secrets_key),
         connectors=kinds,
         model_answers=answers,
         model_metrics=measured,
@@ -115,7 +117,7 @@ def site(settings: Settings) -> Site:
 
     near = frozenset(name.strip() for name in settings.near_hosts.split(",") if name.strip())
     ca_file = None if settings.ca_file == Path() else settings.ca_file
-    return Site(ca_file, near, egress.reach)
+    return Site(ca_file, near, egress.reach, secrets.keyring(settings.secrets_key).open)
 
 
 def connectors() -> Mapping[str, type[Connector]]:

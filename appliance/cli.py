@@ -601,7 +601,7 @@ def source_add(
 
     from appliance import build
     from appliance.errors import SourceMisconfigured
-    from appliance.store import sources
+    from appliance.store import secrets, sources
 
     if (made := build.connectors().get(kind)) is None:
         raise SourceMisconfigured(f"種類 {kind} のコネクタはありません。")
@@ -611,8 +611,9 @@ def source_add(
         first = error.errors(include_input=False)[0]
         place = ".".join(map(str, first["loc"])) or "settings"
         raise SourceMisconfigured(f"{place}: {first['msg']}") from None
-    with _store() as (_, engine):
-        added = sources.create(engine, name, kind, checked.model_dump(mode="json"))
+    with _store() as (settings, engine):
+        ring = secrets.keyring(settings.secrets_key)
+        added = sources.create(engine, name, kind, ring.seal(checked.model_dump(mode="json")))
         _record(engine, "source.create", {"source": added.id, "name": name})
 
 

@@ -81,6 +81,10 @@ class Settings:
     ca_file: Path = setting(
         Path(), "Certificates (PEM) of the company's own authority, for the sources' servers."
     )
+    secrets_key: Path = setting(
+        Path(),
+        "File of the key that seals the sources' passwords; empty means `secrets.key` in data.",
+    )
     near_hosts: str = setting(
         "", "Sources on this machine or its own link: host:port of each, separated by commas."
     )
@@ -99,6 +103,7 @@ class Settings:
             "models": self.data / "models",
             "infer_socket": self.data / "infer.sock",
             "log": self.data / "kura.log",
+            "secrets_key": self.data / "secrets.key",
             "ui": Path(__file__).resolve().parent.parent / "ui" / "dist",
         }
         for name, path in derived.items():

@@ -11,6 +11,7 @@ from sqlalchemy import Engine
 
 from appliance.ports import Connector, Embedder, Generator, Index
 from appliance.settings import Settings
+from appliance.store.secrets import Keyring
 from appliance.types import ALONE, Site
 
 if TYPE_CHECKING:  # `kura work` has a Workshop and must not load an index to name one
@@ -48,6 +49,7 @@ class Appliance:
     answerer: Answerer
     door: Door
     originals: Originals
+    keyring: Keyring
     connectors: Mapping[str, type[Connector]] = field(default_factory=dict)
     model_answers: Callable[[], bool] = lambda: True  # quick, and asked often
     model_metrics: Callable[[], str] = lambda: ""  # of `kura infer`, in Prometheus' text format

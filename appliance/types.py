@@ -6,11 +6,11 @@ text, half-open.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from pathlib import Path
-from typing import BinaryIO, Literal, NewType
+from typing import Any, BinaryIO, Literal, NewType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,6 +61,7 @@ class Site:
     ca_file: Path | None = None  # certificates of the company's own authority, PEM
     near: frozenset[str] = frozenset()  # "host:port" on this machine or its link that may be asked
     reach: Callable[[str], None] = lambda host: None  # tells the egress guard who will be asked
+    unseal: Callable[[Mapping[str, Any]], dict[str, Any]] = dict  # settings as they were given
 
 
 ALONE = Site()  # nothing of its own authority, nothing near

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any
@@ -14,12 +13,12 @@ from appliance.api.deps import AdminCaller, ApplianceDep
 from appliance.api.shapes import Done, Shape
 from appliance.errors import BadRequest, Conflict, SourceMisconfigured
 from appliance.store import about, audit, catalog, sources
+from appliance.store.secrets import SECRET
 from appliance.system import Appliance
 from appliance.text.personal import Handling
 
 router = APIRouter(tags=["admin: sources"], prefix="/admin")
 
-SECRET = re.compile("password|secret|token|credential|key$", re.IGNORECASE)
 HIDDEN = "********"
 OWN = "uploads"  # the one source nobody makes or takes away
 
@@ -155,7 +154,7 @@ def create(body: NewSource, machine: ApplianceDep, caller: AdminCaller) -> Sourc
         machine.engine,
         body.name,
         body.kind,
-        settings,
+        machine.keyring.seal(settings),
         body.interval_s,
         tuning=tuning,
         personal_data=body.personal_data,
@@ -185,11 +184,13 @@ def change(
     if before.kind == OWN and given.keys() - {"name", "interval_s", "tuning", "personal_data"}:
         raise Conflict("アップロードの保存先は Kura が管理しています。")
     if given.get("settings") is not None:
+        meant = machine.keyring.open(before.settings)
         merged = {
-            name: before.settings.get(name) if value == HIDDEN and SECRET.search(name) else value
+            name: meant.get(name) if value == HIDDEN and SECRET.search(name) else value
             for name, value in given["settings"].items()
         }
-        given["settings"] = _checked(machine, before.kind, merged)
+        checked = _checked(machine, before.kind, merged)
+        given["settings"] = machine.keyring.seal(checked, before.settings)
     if body.tuning:
         given["tuning"] = _tuning(machine, body.tuning)
     if "interval_s" in given:

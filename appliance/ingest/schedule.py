@@ -71,7 +71,7 @@ def connector(
     if (kind := connectors.get(source.kind)) is None:
         raise SourceMisconfigured(f"種類 {source.kind} のコネクタはありません。")
     try:
-        settings = kind.Settings.model_validate(dict(source.settings))
+        settings = kind.Settings.model_validate(site.unseal(source.settings))
     except ValidationError as error:
         first = error.errors(include_input=False)[0]  # what was put in may be a secret
         place = ".".join(map(str, first["loc"])) or "settings"

@@ -20,6 +20,7 @@ from appliance.errors import NotVisible
 from appliance.store import catalog
 from appliance.store.catalog import clean
 from appliance.store.database import reading, writing
+from appliance.store.secrets import Keyring
 from appliance.store.tables import DocumentRow, RunRow, SourceRow, now
 from appliance.text import personal
 from appliance.text.personal import Handling
@@ -187,6 +188,15 @@ def withhold(engine: Engine, source: Source) -> None:
                 return
         with writing(engine) as s:
             catalog.withhold_some(s, source.id, kinds, FORGET_AT_ONCE)
+
+
+def seal(engine: Engine, keyring: Keyring) -> None:
+    """What an older release stored as it was given is sealed from now on."""
+    with writing(engine) as s:
+        for row in s.exec(select(SourceRow).with_for_update()).all():
+            if (sealed := keyring.seal(row.settings)) != row.settings:
+                row.settings = sealed
+                s.add(row)
 
 
 def dense_weights(engine: Engine) -> dict[int, float]:

@@ -40,7 +40,8 @@ def look(machine: Appliance, share: Share) -> Callable[[], Report]:
     def now() -> Report:
         source = sources.by_name(machine.engine, "営業の棚")
         assert source is not None
-        site = Site(near=frozenset({f"127.0.0.1:{share.port}"}))
+        near = frozenset({f"127.0.0.1:{share.port}"})
+        site = Site(near=near, unseal=machine.keyring.open)
         connector = schedule.connector(machine.connectors, source, site)
         report = sync(machine.engine, source, connector, machine.embedder, parse, machine.settings)
         machine.follower.catch_up()
@@ -55,7 +56,12 @@ def seen(who: Person, question: str) -> set[str]:
 
 
 def test_created_changed_renamed_deleted_revoked(
-    share: Share, look: Callable[[], Report], admin: Person, ito: Person, sato: Person
+    machine: Appliance,
+    share: Share,
+    look: Callable[[], Report],
+    admin: Person,
+    ito: Person,
+    sato: Person,
 ) -> None:
     settings = {
         "url": f"http://127.0.0.1:{share.port}/共有/",
@@ -69,7 +75,13 @@ def test_created_changed_renamed_deleted_revoked(
     assert "himitsu" not in made.text
     url = f"/api/v1/admin/sources/{made.json()['id']}"
 
+    stored = sources.by_name(machine.engine, "営業の棚")
+    assert stored and "himitsu" not in str(stored.settings)
     assert dict(look().counts) == {"added": 1}
+    with_cursor = sources.get(machine.engine, stored.id)
+    assert admin.http.patch(url, json={"settings": made.json()["settings"]}).status_code == 200
+    same = sources.get(machine.engine, stored.id)
+    assert (same.settings, same.cursor) == (with_cursor.settings, with_cursor.cursor)
     assert seen(ito, "青山商事の値引き") == {"営業/青山商事.txt"}
     assert seen(sato, "青山商事の値引き") == set()
     answer = ito.ask("青山商事への値引きはどこまで").json()
