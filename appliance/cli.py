@@ -367,10 +367,10 @@ def reindex(as_json: AsJson = False) -> None:
 def status(as_json: AsJson = False) -> None:
     """動いているか、何が入っているか。"""
     from appliance import up
-    from appliance.store import catalog, sources
+    from appliance.store import catalog, scans, sources
 
     with _store() as (settings, engine):
-        counts = catalog.counts(engine)
+        counts, pages = catalog.counts(engine), scans.counts(engine)
         web = up.web_status(settings)
         state = {
             "web": web or "stopped",
@@ -379,6 +379,13 @@ def status(as_json: AsJson = False) -> None:
             "documents": counts.documents,
             "problems": counts.problems,
             "chunks": counts.chunks,
+            "pages": {
+                "on": settings.ocr,
+                "waiting": pages.waiting,
+                "done": pages.done,
+                "failed": pages.failed,
+                "per_minute": pages.per_minute,
+            },
             "sources": [_source_shown(s) for s in sources.all(engine)],
         }
     if as_json:
@@ -386,6 +393,12 @@ def status(as_json: AsJson = False) -> None:
     else:
         _print(f"web: {state['web']}  infer: {state['infer']}  {state['address']}")
         _print(f"文書 {counts.documents}（問題あり {counts.problems}）、索引の単位 {counts.chunks}")
+        if pages.waiting or pages.done or pages.failed:
+            _print(
+                f"文字の読み取り (OCR): 待ち {pages.waiting} ページ、済み {pages.done}、"
+                f"読めず {pages.failed}、毎分 {pages.per_minute}"
+                + ("" if settings.ocr else "（設定で切られています）")
+            )
     if web not in ("ready", "degraded"):
         sys.exit(1)
 

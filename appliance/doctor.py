@@ -30,6 +30,7 @@ def examine(settings: Settings) -> list[Check]:
         ("監査記録", chain),
         ("モデル", models),
         ("サンドボックス", sandbox),
+        ("文字の読み取り (OCR)", ocr),
         ("取り込み元", sources),
         ("索引", index),
     )
@@ -103,6 +104,16 @@ def sandbox(settings: Settings) -> str:
 
     with Sandbox(settings):  # proves its walls before it takes a file
         return "パーサーは閉じ込められています"
+
+
+def ocr(settings: Settings) -> str:
+    if not settings.ocr:
+        return "設定で切られています"
+    from appliance.ocr import engine
+
+    if why := engine.problem():
+        raise Bad(why)
+    return "モデルは正しいものです"
 
 
 def sources(settings: Settings) -> str:

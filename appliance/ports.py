@@ -1,4 +1,4 @@
-"""The verbs: five seams where the real thing is slow, large or far away.
+"""The verbs: seams where the real thing is slow, large or far away.
 
 What each implementation must do is written as a test in `appliance/testing/contracts.py`.
 """
@@ -6,6 +6,7 @@ What each implementation must do is written as a test in `appliance/testing/cont
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import ClassVar, Protocol, runtime_checkable
 
 from pydantic import BaseModel
@@ -20,6 +21,7 @@ from appliance.types import (
     Query,
     RawFile,
     Reading,
+    ReadPage,
     Role,
     Scope,
     Site,
@@ -84,6 +86,17 @@ class Reader(Reranker, Protocol):
         """One reading a text; its relevance is what `scores` gives.
 
         Raises ModelBusy, ModelUnreachable.
+        """
+
+
+class PageReader(Protocol):
+    """Reads the picture of a page."""
+
+    def read(self, file: Path, number: int) -> ReadPage:
+        """The page of that number, from 1, of a PDF or an image.
+
+        Raises Unreadable or TooLarge where the page is to blame (it took too long, it killed the
+        engine), Transient where the machine is.
         """
 
 

@@ -76,6 +76,18 @@ class Settings:
     file_bytes: int = setting(100_000_000, "Largest file that is read.", "bytes")
     parse_seconds: int = setting(60, "Longest time one file may take to parse.", "seconds")
     parse_memory: int = setting(1_073_741_824, "Most memory one parser may take.", "bytes")
+    ocr: bool = setting(True, "Read pages that are pictures (OCR), in the background.")
+    ocr_threads: int = setting(
+        1, "Pages read at the same time, each on one core and after all other work.", "pages"
+    )
+    ocr_seconds: int = setting(
+        120, "Most time of a core that one page may take to read.", "seconds"
+    )
+    ocr_memory: int = setting(2_147_483_648, "Most memory the reading of a page may take.", "bytes")
+    ocr_pixels: int = setting(200_000_000, "Largest picture that is read.", "pixels")
+    ocr_sure: float = setting(
+        0.8, "Confidence under which a line that was read counts as doubtful, 0 to 1."
+    )
     follow_seconds: float = setting(0.5, "How often indexes look for changes.", "seconds")
     snapshot_seconds: float = setting(60.0, "How often changed indexes are saved.", "seconds")
     ca_file: Path = setting(

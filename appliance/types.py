@@ -82,6 +82,7 @@ class RawFile:
     modified_at: datetime
     media_type: str | None = None  # a hint; the content decides
     size_bytes: int | None = None
+    read: Readings | None = None  # of its pages that are pictures; None: nobody reads any
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +182,28 @@ class Properties:
 
 
 UNSAID = Properties()
+
+
+@dataclass(frozen=True, slots=True)
+class ReadLine:
+    """A line that was read from a picture."""
+
+    text: str
+    sure: float  # 0 to 1, the mean of its letters
+    box: Box
+
+
+@dataclass(frozen=True, slots=True)
+class ReadPage:
+    """What was read from the picture of a page, in the order a person reads it."""
+
+    lines: tuple[ReadLine, ...] = ()
+    turned: int = 0  # degrees against the clock that set it upright
+    vertical: bool = False  # 縦書き
+    doubtful: bool = False  # some of it was read with little confidence
+
+
+Readings = Mapping[int, ReadPage]  # by page, from 1
 
 
 @dataclass(frozen=True, slots=True)

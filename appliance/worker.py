@@ -13,9 +13,11 @@ from functools import partial
 from appliance.errors import ApplianceError
 from appliance.formats.kinds import EDITION
 from appliance.formats.sandbox import Sandbox
-from appliance.ingest import again, schedule
+from appliance.ingest import again, kept, pages, schedule
 from appliance.ingest.desk import Desk
+from appliance.ingest.pages import Room
 from appliance.ingest.sync import Parse
+from appliance.ocr.reader import ConfinedReader
 from appliance.store import about, catalog, editions
 from appliance.system import Workshop, desk
 
@@ -36,7 +38,7 @@ def run(workshop: Workshop, stop: threading.Event) -> None:
         log.info("%d documents of an older release: looked for their versions", looked_at)
     if again := catalog.retry_with(workshop.engine, EDITION):
         log.info("%d documents could not be read: this release tries again", again)
-    with Sandbox(workshop.settings) as sandbox:
+    with Sandbox(workshop.settings) as sandbox, ConfinedReader(workshop.settings) as reader:
         lanes = [
             threading.Thread(
                 target=_lane,
@@ -58,10 +60,38 @@ def run(workshop: Workshop, stop: threading.Event) -> None:
             threading.Thread(target=_again, args=(workshop, sandbox.parse, stop), name="again"),
             threading.Thread(target=giving.run, args=(stop,), name="desk"),
         ]
+        if workshop.settings.ocr:
+            room = Room(
+                workshop.engine, reader, sandbox.parse, workshop.embedder, workshop.settings
+            )
+            lanes += [
+                threading.Thread(target=_reading, args=(room, stop), name=f"pages-{n}")
+                for n in range(max(1, workshop.settings.ocr_threads))
+            ]
         for lane in lanes:
             lane.start()
+        stop.wait()
+        reader.close()  # a page at hand is read again by the next worker
         for lane in lanes:
             lane.join()
+
+
+def _reading(room: Room, stop: threading.Event) -> None:
+    while not stop.is_set():
+        if not read_pages(room, stop):
+            stop.wait(POLL_S)
+
+
+def read_pages(room: Room, stop: threading.Event) -> bool:
+    """Read pages of one document. False if none waits, or the machine is to blame."""
+    try:
+        return pages.turn(room, owner(), stop)
+    except ApplianceError as error:
+        log.warning("pages are not read: %s", error)
+    except Exception:
+        log.exception("the reading of pages goes on after an error of its own")
+    stop.wait(AWAY_S)
+    return False
 
 
 def _lane(workshop: Workshop, parse: Parse, stop: threading.Event, kind: str | None) -> None:
@@ -103,6 +133,7 @@ def _again(workshop: Workshop, parse: Parse, stop: threading.Event) -> None:
 def _tidy(workshop: Workshop) -> None:
     try:
         catalog.trim_log(workshop.engine)
+        kept.tidy(workshop.engine, workshop.settings)
     except ApplianceError as error:
         log.warning("the change log could not be trimmed: %s", error)
 

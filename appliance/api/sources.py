@@ -12,7 +12,7 @@ from pydantic import Field, ValidationError
 from appliance.api.deps import AdminCaller, ApplianceDep
 from appliance.api.shapes import Done, Shape
 from appliance.errors import BadRequest, Conflict, SourceMisconfigured
-from appliance.store import about, audit, catalog, sources
+from appliance.store import about, audit, catalog, scans, sources
 from appliance.store.secrets import SECRET
 from appliance.system import Appliance
 from appliance.text.personal import Handling
@@ -69,6 +69,8 @@ class Source(Shape):
     problem: str | None
     documents: int
     problems: int
+    pages_waiting: int = Field(description="Are pictures, and are still to be read (OCR).")
+    pages_failed: int
     last_run: Run | None
     tuning: Tuning
     personal_data: PersonalData
@@ -140,8 +142,9 @@ def connectors(machine: ApplianceDep, caller: AdminCaller) -> Connectors:
 def listing(machine: ApplianceDep, caller: AdminCaller) -> Sources:
     counts = catalog.counts(machine.engine)
     held = about.personal_by_source(machine.engine)
+    pages = scans.counts(machine.engine)
     found = sources.all(machine.engine)
-    return Sources(sources=[_shown(machine, s, counts, held) for s in found])
+    return Sources(sources=[_shown(machine, s, counts, held, pages) for s in found])
 
 
 @router.post("/sources", status_code=201)
@@ -269,10 +272,13 @@ def _shown(
     source: sources.Source,
     counts: catalog.Counts | None = None,
     held: Mapping[int, dict[str, int]] | None = None,
+    pages: scans.Counts | None = None,
 ) -> Source:
     counts = counts or catalog.counts(machine.engine)
     held = about.personal_by_source(machine.engine) if held is None else held
     documents, problems = counts.by_source.get(source.id, (0, 0))
+    pages = pages or scans.counts(machine.engine)
+    waiting, _, failed = pages.by_source.get(source.id, (0, 0, 0))
     return Source(
         id=source.id,
         name=source.name,
@@ -284,6 +290,8 @@ def _shown(
         problem=source.problem,
         documents=documents,
         problems=problems,
+        pages_waiting=waiting,
+        pages_failed=failed,
         last_run=Run.model_validate(source.last_run) if source.last_run else None,
         tuning=Tuning.model_validate(source.tuning),
         personal_data=source.personal_data,

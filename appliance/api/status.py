@@ -11,7 +11,8 @@ import appliance as package
 from appliance.api.deps import AdminCaller, ApplianceDep
 from appliance.api.shapes import Shape
 from appliance.sovereignty import egress
-from appliance.store import audit, catalog
+from appliance.store import audit, catalog, scans
+from appliance.system import Appliance
 
 router = APIRouter(tags=["admin: status"], prefix="/admin")
 
@@ -21,6 +22,16 @@ class Index(Shape):
     chunks: int
     sequence: int
     behind: int
+
+
+class Pages(Shape):
+    """Pages that are pictures, and are read in the background (OCR)."""
+
+    on: bool = Field(description="Whether pages are read at all.")
+    waiting: int
+    done: int
+    failed: int = Field(description="Were given up; their documents say why.")
+    per_minute: float = Field(description="Ended in the last five minutes, by the minute.")
 
 
 class Status(Shape):
@@ -34,6 +45,7 @@ class Status(Shape):
     ready_documents: int
     problems: int
     chunks: int
+    pages: Pages
     indexes: list[Index]
     free_bytes: int
     blocked_connections: int
@@ -61,6 +73,7 @@ def status(machine: ApplianceDep, caller: AdminCaller) -> Status:
         ready_documents=counts.ready,
         problems=counts.problems,
         chunks=counts.chunks,
+        pages=_pages(machine),
         indexes=[
             Index(
                 name=type(index).__name__,
@@ -72,6 +85,17 @@ def status(machine: ApplianceDep, caller: AdminCaller) -> Status:
         ],
         free_bytes=shutil.disk_usage(machine.settings.data).free,
         blocked_connections=egress.blocked(),
+    )
+
+
+def _pages(machine: Appliance) -> Pages:
+    found = scans.counts(machine.engine)
+    return Pages(
+        on=machine.settings.ocr,
+        waiting=found.waiting,
+        done=found.done,
+        failed=found.failed,
+        per_minute=found.per_minute,
     )
 
 

@@ -10,6 +10,7 @@ from appliance.formats import (
     book,
     data,
     ichitaro,
+    images,
     mail,
     markdown,
     old_slides,
@@ -33,6 +34,7 @@ from appliance.formats.kinds import (
     ENCRYPTED,
     EPUB,
     GZIP,
+    JPEG,
     JSON,
     JTD,
     MBOX,
@@ -43,10 +45,12 @@ from appliance.formats.kinds import (
     ODT,
     OLE,
     PDF,
+    PNG,
     PPT,
     PPTX,
     RTF,
     TAR,
+    TIFF,
     XDW,
     XLS,
     XLSX,
@@ -84,6 +88,9 @@ PARSERS: dict[str, Callable[[BinaryIO], Document]] = {
     ZIP: archive.parse_zip,
     TAR: archive.parse_tar,
     GZIP: archive.parse_gzip,
+    PNG: images.parse,
+    JPEG: images.parse,
+    TIFF: images.parse,
     ENCRYPTED: refused.encrypted,
     JTD: ichitaro.parse,
     XDW: refused.docuworks,
@@ -92,4 +99,7 @@ PARSERS: dict[str, Callable[[BinaryIO], Document]] = {
 
 PICTURES: dict[str, Callable[[BinaryIO, int], Pixels]] = {PDF: picture.of_pdf}
 
-__all__ = ["PARSERS", "PICTURES", "detect", "identify"]
+# whose parsers also take what was read of their pages
+PAGED = frozenset({PDF, PNG, JPEG, TIFF})
+
+__all__ = ["PAGED", "PARSERS", "PICTURES", "detect", "identify"]

@@ -18,28 +18,30 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO, NoReturn
+from typing import Any, BinaryIO, NoReturn, cast
 
-from appliance.errors import PasswordNeeded, TooLarge, Unreadable
+from appliance.errors import ApplianceError, PasswordNeeded, TooLarge, Unreadable
 from appliance.formats import confine
 from appliance.formats.picture import Pixels
+from appliance.text import readings
 from appliance.types import Document, Properties
 
 Pictures = Mapping[str, Callable[[BinaryIO, int], Pixels]]
-Parsers = Mapping[str, Callable[[BinaryIO], Document]]
 Identify = Callable[[BinaryIO, str], str]
+Work = Callable[[dict[str, Any], BinaryIO, bytes], dict[str, Any]]  # job, file, what goes with it
 _LAZY = ("encodings", "email", "xml")  # packages that import their modules when first needed
 _REQUEST = 65_536
 
 
 def main(control_fd: int, module: str) -> None:
-    """Serve until the other side hangs up. `module` has PARSERS and `identify`."""
+    """Serve until the other side hangs up. `module` has `prepare`, or PARSERS and `identify`."""
     for asked in (signal.SIGINT, signal.SIGTERM):  # meant for the worker: it hangs up when done
         signal.signal(asked, signal.SIG_IGN)
     control = socket.socket(fileno=control_fd)
     try:
-        formats = importlib.import_module(module)
+        work = _work(importlib.import_module(module))
         _import_all()
         time.tzset()
         os.chdir("/")
@@ -47,16 +49,24 @@ def main(control_fd: int, module: str) -> None:
         threads = len(list(Path("/proc/self/task").iterdir()))
         if threads != 1:
             raise confine.Unconfined(f"the parsers' process has {threads} threads")
-    except (confine.Unconfined, ImportError) as error:
+    except (confine.Unconfined, ImportError, ApplianceError) as error:
         control.send(json.dumps({"error": str(error)}).encode())
         return
     control.send(json.dumps({"ready": os.getpid()}).encode())
-    _serve(control, formats.PARSERS, formats.identify, getattr(formats, "PICTURES", {}))
+    _serve(control, work)
 
 
-def _serve(
-    control: socket.socket, parsers: Parsers, identify: Identify, pictures: Pictures
-) -> None:
+def _work(module: Any) -> Work:
+    if hasattr(module, "prepare"):
+        return cast("Work", module.prepare())
+    paged: frozenset[str] = getattr(module, "PAGED", frozenset())
+    pictures: Pictures = getattr(module, "PICTURES", {})
+    parse = partial(_parse, parsers=module.PARSERS, identify=module.identify, paged=paged)
+    draw = partial(_picture, identify=module.identify, pictures=pictures)
+    return lambda job, stream, given: (draw if job.get("page") else parse)(job, stream, given)
+
+
+def _serve(control: socket.socket, work: Work) -> None:
     wake_r, wake_w = os.pipe()
     os.set_blocking(wake_w, False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
@@ -71,10 +81,10 @@ def _serve(
             os.read(wake_r, 4096)
             _reap(running)
         if control in ready:
-            message, fds, _, _ = socket.recv_fds(control, _REQUEST, 3)
+            message, fds, _, _ = socket.recv_fds(control, _REQUEST, 4)
             if not message:
                 break
-            _start(json.loads(message), fds, running, parsers, identify, pictures)
+            _start(json.loads(message), fds, running, work)
     for pid in running:
         os.kill(pid, signal.SIGKILL)
 
@@ -83,21 +93,19 @@ def _start(
     job: dict[str, Any],
     fds: list[int],
     running: dict[int, socket.socket],
-    parsers: Parsers,
-    identify: Identify,
-    pictures: Pictures,
+    work: Work,
 ) -> None:
-    source, output, status_fd = fds
+    source, output, given, status_fd = fds
     pid = os.fork()
     if pid == 0:
-        _child(job, source, output, parsers, identify, pictures)
+        _child(job, source, output, given, work)
     status = socket.socket(fileno=status_fd)
     pidfd = os.pidfd_open(pid)
     try:
         socket.send_fds(status, [b"started"], [pidfd])
     except OSError:  # nobody waits for it any more
         os.kill(pid, signal.SIGKILL)
-    for fd in (source, output, pidfd):
+    for fd in (source, output, given, pidfd):
         os.close(fd)
     running[pid] = status
 
@@ -113,26 +121,21 @@ def _reap(running: dict[int, socket.socket]) -> None:
         listener.close()
 
 
-def _child(
-    job: dict[str, Any],
-    source: int,
-    output: int,
-    parsers: Parsers,
-    identify: Identify,
-    pictures: Pictures,
-) -> NoReturn:
+def _child(job: dict[str, Any], source: int, output: int, given: int, work: Work) -> NoReturn:
     try:
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         parent = os.getppid()
-        source, output = _only(source, output)
+        source, output, given = _only(source, output, given)
+        with os.fdopen(given, "rb") as beside:
+            more = beside.read()
+        if job["idle"]:
+            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
         confine.confine(job["memory_bytes"], job["cpu_s"])
         if os.getppid() != parent:
             os._exit(1)
-        if job.get("page"):
-            reply = _picture(source, job["name"], job["page"], identify, pictures)
-        else:
-            reply = _parse(source, job["name"], parsers, identify)
+        with os.fdopen(source, "rb", closefd=False) as stream:
+            reply = work(job, stream, more)
     except confine.Unconfined as error:
         reply = {"unconfined": str(error)}
     except MemoryError:
@@ -145,28 +148,38 @@ def _child(
         os._exit(0)
 
 
-def _only(source: int, output: int) -> tuple[int, int]:
-    """Close everything else; the two that stay become 3 and 4, the standard three go nowhere."""
-    high = os.dup2(source, 1000), os.dup2(output, 1001)
+def _only(source: int, output: int, given: int) -> tuple[int, int, int]:
+    """Close everything else; what stays becomes 3, 4 and 5, the standard three go nowhere."""
+    high = os.dup2(source, 1000), os.dup2(output, 1001), os.dup2(given, 1002)
     null = os.open(os.devnull, os.O_RDWR)
     for n in (0, 1, 2):
         os.dup2(null, n)
     os.dup2(high[0], 3)
     os.dup2(high[1], 4)
-    os.closerange(5, os.sysconf("SC_OPEN_MAX"))
-    return 3, 4
+    os.dup2(high[2], 5)
+    os.closerange(6, os.sysconf("SC_OPEN_MAX"))
+    return 3, 4, 5
 
 
-def _parse(source: int, name: str, parsers: Parsers, identify: Identify) -> dict[str, Any]:
-    media_type = ""
+def _parse(
+    job: dict[str, Any],
+    stream: BinaryIO,
+    given: bytes,
+    parsers: Mapping[str, Callable[..., Document]],
+    identify: Identify,
+    paged: frozenset[str],
+) -> dict[str, Any]:
+    media_type, name = "", job["name"]
     try:
-        with os.fdopen(source, "rb", closefd=False) as stream:
-            media_type = identify(stream, name)
-            stream.seek(0)
-            if media_type not in parsers:
-                raise Unreadable(f"この形式には対応していません ({media_type})")
+        media_type = identify(stream, name)
+        stream.seek(0)
+        if media_type not in parsers:
+            raise Unreadable(f"この形式には対応していません ({media_type})")
+        if media_type in paged:
+            document = parsers[media_type](stream, readings.unpack(given) if given else None)
+        else:
             document = parsers[media_type](stream)
-        if not document.text.strip():
+        if not document.text.strip() and not document.pages:
             raise Unreadable("テキストがありません")
     except (Unreadable, TooLarge) as error:
         kind = next(k for k in (PasswordNeeded, TooLarge, Unreadable) if isinstance(error, k))
@@ -192,15 +205,14 @@ def _properties(own: Properties) -> list[Any]:
 
 
 def _picture(
-    source: int, name: str, page: int, identify: Identify, pictures: Pictures
+    job: dict[str, Any], stream: BinaryIO, given: bytes, identify: Identify, pictures: Pictures
 ) -> dict[str, Any]:
     try:
-        with os.fdopen(source, "rb", closefd=False) as stream:
-            media_type = identify(stream, name)
-            stream.seek(0)
-            if media_type not in pictures:
-                raise Unreadable(f"この形式のページは表示できません ({media_type})")
-            drawn = pictures[media_type](stream, page)
+        media_type = identify(stream, job["name"])
+        stream.seek(0)
+        if media_type not in pictures:
+            raise Unreadable(f"この形式のページは表示できません ({media_type})")
+        drawn = pictures[media_type](stream, job["page"])
     except (Unreadable, TooLarge) as error:
         kind = next(k for k in (PasswordNeeded, TooLarge, Unreadable) if isinstance(error, k))
         return {"error": kind.__name__, "reason": str(error)}

@@ -11,7 +11,7 @@ from typing import BinaryIO
 from appliance.errors import Unreadable
 from appliance.formats.compound import Compound
 
-EDITION = "6"  # another one tries every file again that could not be read: raise it with a format
+EDITION = "7"  # another one tries every file again that could not be read: raise it with a format
 HEAD_BYTES = 65_536
 _OOXML = "application/vnd.openxmlformats-officedocument."
 DOCX, XLSX, PPTX = (
@@ -38,6 +38,7 @@ XLS, OLE, ENCRYPTED = (
 )
 PDF, ZIP, TAR = "application/pdf", "application/zip", "application/x-tar"
 GZIP = "application/gzip"
+PNG, JPEG, TIFF = "image/png", "image/jpeg", "image/tiff"
 _SAID_BYTES = 100
 _MEMBERS = ((b"word/", DOCX), (b"xl/", XLSX), (b"ppt/", PPTX))
 _NAMED = re.compile(
@@ -48,11 +49,11 @@ _STREAMS = {
     "PowerPoint Document": PPT, "__properties_version1.0": MSG, "DocumentText": JTD,
 }  # fmt: skip
 _MAGIC = (
-    (b"\x89PNG\r\n\x1a\n", "image/png"),
-    (b"\xff\xd8\xff", "image/jpeg"),
+    (b"\x89PNG\r\n\x1a\n", PNG),
+    (b"\xff\xd8\xff", JPEG),
     (b"GIF8", "image/gif"),
-    (b"II*\x00", "image/tiff"),
-    (b"MM\x00*", "image/tiff"),
+    (b"II*\x00", TIFF),
+    (b"MM\x00*", TIFF),
     (b"{\\rtf", RTF),
     (b"7z\xbc\xaf\x27\x1c", "application/x-7z-compressed"),
     (b"Rar!", "application/vnd.rar"),

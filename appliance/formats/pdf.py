@@ -31,7 +31,8 @@ from appliance.formats.package import properties
 from appliance.formats.pdf_layout import Layout
 from appliance.formats.pdf_page import Ink
 from appliance.formats.pdf_pieces import Line
-from appliance.types import Document, Mark, Page, Properties
+from appliance.text import readings
+from appliance.types import Document, Mark, Page, Properties, Readings, ReadPage
 
 _PASSWORD = 4  # FPDF_ERR_PASSWORD
 _BOOKMARKS = 5_000
@@ -51,7 +52,8 @@ class _Sheet:
     broken: bool = False
 
 
-def parse(stream: BinaryIO) -> Document:
+def parse(stream: BinaryIO, read: Readings | None = None) -> Document:
+    # without readings none will come: what is a picture is lost, and said so
     try:
         pdf = pypdfium2.PdfDocument(stream.read())
     except pypdfium2.PdfiumError as error:
@@ -75,8 +77,15 @@ def parse(stream: BinaryIO) -> Document:
     ]
     if all(sheet.broken for sheet in sheets):
         raise Unreadable("PDF が壊れています (読めるページがありません)")
-    _refuse_unread(states, lines)
-    problems = [*_problems(states, sheets), *attachments.problems]
+    pictures = {p.number for p in states if readings.is_picture(p)}
+    had = {n: page for n, page in (read or {}).items() if n in pictures}
+    found = [_read(had[n]) if n in had else s.lines for n, s in enumerate(sheets, 1)]
+    if had:
+        states = [replace(p, read="ocr") if p.number in had else p for p in states]
+        lines = pdf_lines.without_running_heads(found)
+    if read is None or not pictures:
+        _refuse_unread(states, lines)
+    problems = [*_problems(states, sheets, read), *readings.notes(had), *attachments.problems]
     pages = [
         [
             *([] if state.read == "none" else page),
@@ -85,13 +94,18 @@ def parse(stream: BinaryIO) -> Document:
         for state, page, s in zip(states, lines, sheets, strict=True)
     ]
     text, starts = pdf_lines.flow(pages)
-    marks = [Mark(at, f"p. {n}", "page", n) for n, at in enumerate(starts, 1) if at < len(text)]
+    names = [readings.label(n, had[n]) if n in had else f"p. {n}" for n in range(1, len(pages) + 1)]
+    marks = [
+        Mark(at, name, "page", n)
+        for n, (at, name) in enumerate(zip(starts, names, strict=True), 1)
+        if at < len(text)
+    ]
     outline = _outline(pdf_outline, text, starts)
     headings = {text.rfind("\n", 0, m.start) + 1 for m in outline}
     marks += [*outline, *structure.sections(text, headings)]
     marks.sort(key=lambda m: m.start)
     text, marks = _with(text, marks, attachments)
-    own = _properties(said, sheets, lines)
+    own = _properties(said, found, lines)
     return Document(text, tuple(marks), title, tuple(problems), tuple(states), own)
 
 
@@ -110,6 +124,10 @@ def _sheet(pdf: pypdfium2.PdfDocument, n: int) -> _Sheet:
     return _Sheet(lines, said, sight.ink(), layout)
 
 
+def _read(page: ReadPage) -> list[Line]:
+    return [Line(pdf_lines.clean(line.text)) for line in page.lines]
+
+
 def _refuse_unread(states: Sequence[Page], lines: Sequence[Sequence[Line]]) -> None:
     """Raises where no page has text worth the name."""
     found = {state.state for state in states}
@@ -125,19 +143,21 @@ def _refuse_unread(states: Sequence[Page], lines: Sequence[Sequence[Line]]) -> N
         raise Unreadable("文字が化けています (フォントに文字の情報がありません。OCR が必要です)")
 
 
-def _problems(states: Sequence[Page], sheets: Sequence[_Sheet]) -> Iterator[str]:
-    """What an administrator should know of the pages."""
+def _problems(
+    states: Sequence[Page], sheets: Sequence[_Sheet], read: Readings | None
+) -> Iterator[str]:
+    """What an administrator should know of the pages. With readings, who waits is known elsewhere."""
 
     def which(state: str, read: str) -> list[int]:
         return [p.number for p in states if p.state == state and p.read == read]
 
     if broken := [n for n, sheet in enumerate(sheets, 1) if sheet.broken]:
         yield f"p. {_ranges(broken)} を読めません (ページが壊れています)"
-    if garbled := which("garbled", "none"):
+    if read is None and (garbled := which("garbled", "none")):
         yield f"p. {_ranges(garbled)} の文字が化けているため読んでいません"
-    if pictures := which("scanned", "none"):
+    if read is None and (pictures := which("scanned", "none")):
         yield f"p. {_ranges(pictures)} にテキストがありません (画像のみ)"
-    if nearly := which("scanned", "text"):
+    if read is None and (nearly := which("scanned", "text")):
         yield f"p. {_ranges(nearly)} はほとんど画像です (文字はわずかです)"
     if sum(sheet.layout.unseen for sheet in sheets) >= UNSEEN_CHARS:
         yield UNSEEN
@@ -173,14 +193,14 @@ def _said(pdf: pypdfium2.PdfDocument) -> dict[str, str]:
 
 
 def _properties(
-    said: Mapping[str, str], sheets: Sequence[_Sheet], kept: Sequence[Sequence[Line]]
+    said: Mapping[str, str], found: Sequence[Sequence[Line]], kept: Sequence[Sequence[Line]]
 ) -> Properties:
     """Who made it and when, and the running heads of its first pages."""
     made = re.sub(r"^D:(\d{4})(\d\d)(\d\d).*", r"\1-\2-\3", str(said.get("CreationDate") or ""))
     heads: list[str] = []
-    for sheet, page in zip(sheets[:_HEADS], kept, strict=False):
+    for lines, page in zip(found[:_HEADS], kept, strict=False):
         text = set(map(id, page))
-        heads += [line.text for line in sheet.lines if id(line) not in text]
+        heads += [line.text for line in lines if id(line) not in text]
     return properties(str(said.get("Author") or ""), made, heads)
 
 

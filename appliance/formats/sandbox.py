@@ -19,7 +19,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import date
@@ -38,11 +38,12 @@ from appliance.errors import (
 )
 from appliance.formats.picture import Pixels, png
 from appliance.settings import Settings
+from appliance.text import readings
 from appliance.types import Document, Mark, Page, Properties, RawFile
 
 _ROOT = Path(__file__).resolve().parents[2]
 _BLOCK = 1 << 20
-_START_S = 60.0
+_START_S = 180.0  # of a busy machine
 _ANSWER_S = 10.0  # for the zygote to fork, or to say how a child ended
 _KINDS = frozenset(get_args(get_type_hints(Mark)["kind"]))
 _STATES, _READ = (frozenset(get_args(get_type_hints(Page)[name])) for name in ("state", "read"))
@@ -65,6 +66,16 @@ class _Died:
     again: bool  # worth a second try
 
 
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """What a child is asked to do with a file."""
+
+    job: Mapping[str, Any]
+    given: bytes = b""  # goes with it
+    seconds: int | None = None  # of a core; None: what this sandbox allows
+    doing: str = "解析"
+
+
 class Sandbox:
     """Parses files, one child each, from any number of threads.
 
@@ -78,8 +89,16 @@ class Sandbox:
         output_bytes: int = 256_000_000,
         module: str = "appliance.formats",
         path: Sequence[Path] = (),
+        seconds: int | None = None,
+        patience: int = 1,
+        memory_bytes: int | None = None,
+        idle: bool = False,
     ) -> None:
         self._settings = settings
+        self._seconds = seconds or settings.parse_seconds  # of a core
+        self._patience = patience  # times as many by the clock
+        self._idle = idle  # children are last in line for the cores
+        self._memory_bytes = memory_bytes or settings.parse_memory
         self._output_bytes = output_bytes
         self._module = module
         self._path = [str(p) for p in (_ROOT, *path)]
@@ -127,47 +146,59 @@ class Sandbox:
         with _bytes_of(file, self._settings.file_bytes) as (source, size):
             if size == 0:
                 raise Unreadable("ファイルが空です")
-            return _believe(self._answer(source, _name(file)))
+            given = b"" if file.read is None else readings.pack(file.read)
+            return _believe(self.ask(source, {"name": _name(file)}, given, deaths=2))
 
     def picture(self, file: RawFile, page: int) -> bytes:
         """Page `page` of the file, from 1, as PNG. Raises what `parse` raises."""
+        task = _Task({"name": _name(file), "page": page}, b"", _PICTURE_S, "ページの表示")
         with _bytes_of(file, self._settings.file_bytes) as (source, _):
-            return png(_believe_pixels(self._answer(source, _name(file), page)))
+            return png(_believe_pixels(self._answer(source, task, deaths=2)))
 
-    def _answer(self, source: int, name: str, page: int = 0) -> bytes:
+    def ask(
+        self, source: int, job: Mapping[str, Any], given: bytes = b"", deaths: int = 1
+    ) -> bytes:
+        """What a child says of an open file, unchecked. Tries again until it died so many times.
+
+        Raises Unreadable where it died or was late, Transient.
+        """
+        return self._answer(source, _Task(job, given), deaths)
+
+    def _answer(self, source: int, task: _Task, deaths: int) -> bytes:
         died = 0
-        for _ in range(4):
+        for lost in range(5):
             try:
-                reply = self._run(source, name, page)
+                reply = self._run(source, task)
             except _Lost:
+                time.sleep(0.1 * 2**lost)  # a process that was killed takes a moment to be gone
                 continue
             if isinstance(reply, bytes):
                 return reply
             died += 1
-            if died == 2 or not reply.again:
-                raise Unreadable(reply.reason)
+            if died == deaths or not reply.again:
+                raise Unreadable(reply.reason.format(times=f" {died} 回" if died > 1 else ""))
         raise Transient("the parsers' process keeps ending; the file waits for the next run")
 
-    def _run(self, source: int, name: str, page: int = 0) -> bytes | _Died:
+    def _run(self, source: int, task: _Task) -> bytes | _Died:
         """One child's answer, or how it died. Raises _Lost."""
-        seconds = self._settings.parse_seconds
-        seconds = min(seconds, _PICTURE_S) if page else seconds
-        job = {
-            "name": name,
-            "page": page,
-            "memory_bytes": self._settings.parse_memory,
-            "cpu_s": seconds,
-        }
+        seconds = min(self._seconds, task.seconds or self._seconds)
+        limits = {"memory_bytes": self._memory_bytes, "cpu_s": seconds, "idle": self._idle}
+        job = {**task.job, **limits}
         # opened anew: read-only, with a position of its own
         given = os.open(f"/proc/self/fd/{source}", os.O_RDONLY)
+        beside = os.memfd_create("kura-given", os.MFD_CLOEXEC)
         output, output_w = os.pipe()
         status, status_w = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         pidfds: list[int] = []
         try:
+            view = memoryview(task.given)
+            while view:
+                view = view[os.write(beside, view) :]
+            os.lseek(beside, 0, os.SEEK_SET)
             with self._lock:
                 control = self._alive()
                 with _lost_if_broken():
-                    fds = [given, output_w, status_w.fileno()]
+                    fds = [given, output_w, beside, status_w.fileno()]
                     socket.send_fds(control, [json.dumps(job).encode()], fds)
             os.close(output_w)
             status_w.close()
@@ -177,20 +208,20 @@ class Sandbox:
                 message, pidfds, _, _ = socket.recv_fds(status, 64, 1)
             if not message or not pidfds:
                 raise _Lost
-            return self._await(output, status, seconds, "ページの表示" if page else "解析")
+            return self._await(output, status, seconds, task.doing)
         finally:
             for pidfd in pidfds:
                 with suppress(ProcessLookupError):
                     signal.pidfd_send_signal(pidfd, signal.SIGKILL)
                 os.close(pidfd)
-            for fd in (given, output, output_w):
+            for fd in (given, beside, output, output_w):
                 if fd >= 0:
                     os.close(fd)
             status.close()
             status_w.close()
 
     def _await(self, output: int, status: socket.socket, seconds: int, doing: str) -> bytes | _Died:
-        deadline = time.monotonic() + seconds
+        deadline = time.monotonic() + seconds * self._patience
         late = _Died(f"{doing}が {seconds} 秒で終わりませんでした", again=False)
         answer = bytearray()
         ready = select.poll()
@@ -215,7 +246,7 @@ class Sandbox:
         if code == -signal.SIGXCPU:
             return late
         name = signal.Signals(-code).name if code < 0 else f"終了コード {code}"
-        return _Died(f"{doing}プログラムが 2 回異常終了しました ({name})", again=True)
+        return _Died(f"{doing}プログラムが{{times}}異常終了しました ({name})", again=True)
 
     def _prove(self) -> None:
         """One empty parse before the first file: the walls stand, or nothing starts."""
@@ -224,7 +255,7 @@ class Sandbox:
             os.write(source, b"kura")
             for _ in range(3):
                 with suppress(_Lost):
-                    reply = self._run(source, "proof.txt")
+                    reply = self._run(source, _Task({"name": "proof.txt"}))
                     break
             else:
                 raise SettingsError("parsers cannot be confined on this machine: no child started")
@@ -256,6 +287,7 @@ class Sandbox:
         argv = [sys.executable, "-I", "-c", boot, str(theirs.fileno()), self._module, *self._path]
         # one thread only: a fork of many threads is not safe
         quiet = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "LANG": "C.UTF-8"}
+        quiet["ORT_DISABLE_TELEMETRY"] = "1"  # the version we pin has none
         self._control = ours
         try:
             self._zygote = subprocess.Popen(

@@ -10,7 +10,6 @@ import hashlib
 import logging
 import tempfile
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -19,7 +18,6 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import BinaryIO
 
-import numpy as np
 from sqlalchemy import Engine
 
 from appliance.errors import (
@@ -31,41 +29,35 @@ from appliance.errors import (
     TooLarge,
     Transient,
 )
+from appliance.ingest import kept
+from appliance.ingest.handling import handled, quiet
+from appliance.ingest.pages import unread, waits
+from appliance.ingest.vectors import Stopped, of_chunks
 from appliance.ports import Connector, Embedder
 from appliance.settings import Settings
-from appliance.store import catalog, sources
+from appliance.store import catalog, scans, sources
 from appliance.store.catalog import Stored, clean
 from appliance.store.sources import Outcome, Source
-from appliance.text import personal, suspicious
 from appliance.text.split import split
 from appliance.types import (
     AccessChanged,
     Checkpoint,
-    Chunk,
     Document,
     Failed,
     Moved,
     RawFile,
+    Readings,
     Remove,
     Upsert,
-    Vectors,
 )
 
 log = logging.getLogger(__name__)
 
 Parse = Callable[[RawFile], tuple[Document, str]]  # the document and its media type
 
-EMBED_AT_ONCE = 32  # texts
-MODEL_PATIENCE_S = 120.0  # how long to wait for the embedder before giving the source up for now
-STOP_PATIENCE_S = 10.0  # how long a stop waits for the file at hand
 FEW = 20  # documents; fewer than this may vanish at once without a doubt
 
-IN_URI = "ファイルの名前か場所に個人情報と思われる文字があります。名前と場所は伏せられません。"
 NO_TEXT = "文字を取り出せませんでした。画像だけの資料か、空のファイルの可能性があります。"
-
-
-class Stopped(Exception):
-    """The worker is asked to stop, or the lease is lost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +96,7 @@ class _Sync:
 
     def quiet(self, text: str) -> str:
         """A name or a reason as this source lets it be shown."""
-        return text if self.source.personal_data == "show" else personal.masked(text)
+        return quiet(text, self.source.personal_data)
 
 
 def sync(
@@ -241,7 +233,7 @@ def _take(run: _Sync, file: RawFile) -> str:
 
 def _take_content(run: _Sync, file: RawFile, known: Stored | None) -> bool:
     """False if the bytes turned out to be those we have."""
-    limit = run.settings.file_bytes
+    limit, handling = run.settings.file_bytes, run.source.personal_data
     if file.size_bytes is not None and file.size_bytes > limit:
         raise _too_large(limit)
     with tempfile.TemporaryFile() as copy:  # without a name: nothing is left of it, ever
@@ -251,22 +243,24 @@ def _take_content(run: _Sync, file: RawFile, known: Stored | None) -> bool:
         if known and fresh and known.digest == digest:
             catalog.renew(run.engine, run.source.id, held, digest=digest)
             return False
+        if run.settings.ocr:
+            held = but(held, read=_read(run, known, digest))
         document, media_type = run.parse(held)
-    problems = (*document.problems, *suspicious.notes(document.text))
-    # what is embedded is what is stored
-    document = but(document, text=clean(document.text), problems=problems)
-    handling = run.source.personal_data
-    counts = personal.counted(document.text, document.title or "", file.uri)
-    if handling == "quarantine" and counts.keys() & personal.SERIOUS:
+        waiting = unread(document) if run.settings.ocr else ()
+        document, counts, withheld = handled(document, file.uri, handling)
+        if waiting and not withheld:
+            kept.keep(run.settings, digest, copy)
+    if withheld:
         catalog.withhold(
             run.engine, run.source.id, held, counts, media_type=media_type, digest=digest
         )
+        for gone in filter(None, {digest, known.digest if known else None}):
+            kept.drop(run.engine, run.settings, gone)
         return True
-    if handling == "mask":
-        document = _masked(document, file.uri)
     chunks = split(document, *run.sizes)
     title = (known and known.corrected) or file.title
-    vectors = _embed(run, title, document, chunks)
+    vectors = of_chunks(title, document, chunks, run.embedder, run.over)
+    problem = waits(waiting) if waiting else None if chunks else NO_TEXT
     catalog.replace(
         run.engine,
         run.source.id,
@@ -278,20 +272,21 @@ def _take_content(run: _Sync, file: RawFile, known: Stored | None) -> bool:
         sizes=_sizes(run),
         media_type=media_type,
         digest=digest,
-        problem=None if chunks else NO_TEXT,
+        problem=problem,
         personal_data=handling,
         counts=counts,
         embedded_as=title,
         new=not run.forced,
+        waiting=waiting,
     )
     return True
 
 
-def _masked(document: Document, uri: str) -> Document:
-    document = personal.without(document)
-    if personal.find(uri):  # it names the file, and must stay
-        document = but(document, problems=(*document.problems, IN_URI))
-    return document
+def _read(run: _Sync, known: Stored | None, digest: str) -> Readings:
+    """What was read of the pages of these very bytes, when they were last taken in."""
+    if known is None:
+        return {}
+    return scans.pages(run.engine, known.document_id, digest, run.settings.ocr_sure)
 
 
 def fetch(file: RawFile, copy: BinaryIO, limit: int) -> tuple[int, str]:
@@ -310,39 +305,6 @@ def fetch(file: RawFile, copy: BinaryIO, limit: int) -> tuple[int, str]:
 
 def reopen(copy: BinaryIO) -> BinaryIO:
     return open(f"/proc/self/fd/{copy.fileno()}", "rb")  # noqa: PTH123  not a path
-
-
-def _embed(run: _Sync, title: str, document: Document, chunks: list[Chunk]) -> Vectors:
-    texts = [
-        catalog.entry_text(title, document.title, c.heading, document.text[c.start : c.end])
-        for c in chunks
-    ]
-    return embed(texts, run.embedder, run.over)
-
-
-def embed(texts: list[str], embedder: Embedder, over: threading.Event) -> Vectors:
-    """Vectors of passages. Raises Stopped once `over` is set and they take long."""
-    began = time.monotonic()
-    vectors = np.empty((len(texts), embedder.dim), np.float32)
-    for start in range(0, len(texts), EMBED_AT_ONCE):
-        if over.is_set() and time.monotonic() - began > STOP_PATIENCE_S:
-            raise Stopped  # nothing of the file is stored yet: the next run begins it again
-        block = texts[start : start + EMBED_AT_ONCE]
-        vectors[start : start + len(block)] = _patiently(block, embedder, over)
-    return vectors
-
-
-def _patiently(texts: list[str], embedder: Embedder, over: threading.Event) -> Vectors:
-    """Vectors, waiting while the models are busy or restarting: questions go first."""
-    began = time.monotonic()
-    while True:
-        try:
-            return embedder.embed(texts, "passage")
-        except (ModelBusy, ModelUnreachable) as error:
-            if time.monotonic() - began + error.retry_after_s > MODEL_PATIENCE_S:
-                raise
-            if over.wait(error.retry_after_s):
-                raise Stopped from None
 
 
 def _storable(run: _Sync, file: RawFile) -> RawFile:

@@ -20,10 +20,11 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import Session, col, select
 
 from appliance.errors import Conflict, NotVisible
-from appliance.store import about, editions, history
+from appliance.store import about, editions, history, scans
 from appliance.store import access as accesses
 from appliance.store.access import blocks
 from appliance.store.database import CHANGE_LOCK, lock, reading, writing
+from appliance.store.scans import Scan
 from appliance.store.tables import (
     AccessRow,
     BodyRow,
@@ -33,6 +34,8 @@ from appliance.store.tables import (
     EditionRow,
     MetadataRow,
     PersonalRow,
+    ScanPageRow,
+    ScanRow,
     SiteRow,
     SourceRow,
     now,
@@ -63,7 +66,9 @@ READ_AGAIN = "「個人情報の扱い」が変わったため、読み直して
 BATCH_CHUNKS = 5000  # about what one batch of changes may hold in memory
 
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")  # no database keeps these
-_BESIDE = (BodyRow, EditionRow, MetadataRow, PersonalRow)  # what goes with a document
+# what goes with a document, and of it what goes where its row is to stay
+_TOLD = (BodyRow, EditionRow, MetadataRow, ScanPageRow, ScanRow)
+_BESIDE = (*_TOLD, PersonalRow)
 _STORED: dict[str, Any] = {
     "document_id": col(DocumentRow.id),
     "title": func.coalesce(DocumentRow.given_title, DocumentRow.title),
@@ -157,16 +162,17 @@ def replace(
     counts: Mapping[str, int] | None = None,
     embedded_as: str | None = None,
     new: bool = True,
+    waiting: Collection[int] = (),
 ) -> str:
     """The file's text, chunks and vectors in place of what there was. Returns the document's id.
 
     `digest` names the bytes the text came from, `sizes` how it was cut, `personal_data` how the
-    `counts` of it that were found were handled, `embedded_as` the title in its vectors. A `problem`
-    is shown beside what was stored: "no text found". Raises Conflict if the source is gone, or
-    wants personal data handled otherwise, or the document where it may not be `new`.
+    `counts` of it that were found were handled, `embedded_as` the title in its vectors, `waiting`
+    the pages of those bytes that are still to be read. A `problem` is shown beside what was stored:
+    "no text found". Raises Conflict if the source is gone, or wants personal data handled
+    otherwise, or the document where it may not be `new`.
     """
     _check_vectors(chunks, vectors)
-    text = clean(document.text)
     with writing(engine) as s:
         _require_handling(s, source_id, personal_data)
         known = _row(s, source_id, file.uri, lock=True)
@@ -174,44 +180,57 @@ def replace(
             raise Conflict("資料がなくなっています。")
         row = known or _new_row(s, source_id, file)
         event: history.Kind = (
-            "failed" if problem
+            "failed" if problem and not waiting
             else "added" if known is None or known.digest is None
             else "reread" if known.digest == digest
             else "changed"
         )  # fmt: skip
-        gone = _drop_chunks(s, row.id)
         row.version = file.version
         _name(row, file.title)
-        row.own_title = clean(document.title) if document.title else None
         row.access_id = _access_id(s, file.access)
-        row.status = "problem" if problem else "ready"
-        row.problem = problem
-        row.notes = [clean(note) for note in document.problems]
         row.attempts, row.next_attempt_at = 0, None
         row.again = row.again_at = None
-        if embedded_as is not None and row.title != clean(embedded_as):
-            row.again, row.again_at = "title", now()  # a person gave it another one meanwhile
+        if embedded_as is not None:
+            _embedded_as(row, embedded_as)
         row.media_type = media_type or file.media_type
         row.size_bytes = file.size_bytes
         row.digest = digest
-        row.embedder, row.sizes, row.personal_data = embedder, sizes, personal_data
         row.modified_at = file.modified_at
-        row.updated_at = now()
         s.add(row)
         s.flush()
-        about.count(s, row.id, counts or {})
-        about.keep(s, row.id, row.title, document)
-        body = s.get(BodyRow, row.id) or BodyRow(document_id=row.id, text="", marks=[])
-        body.text = text
-        body.marks = [accesses.mark_to_json(mark) for mark in document.marks]
-        body.pages = [[p.number, p.state, p.sure, p.read] for p in document.pages]
-        s.add(body)
-        s.flush()
-        _add_chunks(s, row.id, document.marks, chunks, vectors)
-        editions.keep(s, row.id, row.title, text)
+        scans.want(s, row.id, digest, waiting)
         history.note(s, row.id, event, problem or "")
-        _log(s, row.id, gone)
+        stored = (document, chunks, vectors, embedder, sizes, problem, personal_data, counts or {})
+        _put(s, row, *stored)
         return row.id
+
+
+def reread(
+    engine: Engine,
+    scan: Scan,
+    document: Document,
+    chunks: Sequence[Chunk],
+    vectors: Vectors,
+    embedder: str,
+    *,
+    sizes: str | None = None,
+    problem: str | None = None,
+    counts: Mapping[str, int] | None = None,
+) -> None:
+    """The same bytes with what was read of their pages, under the name and access of now.
+
+    Raises Conflict if the bytes are no longer those, somebody else has come to read them, or
+    personal data is to be handled otherwise.
+    """
+    _check_vectors(chunks, vectors)
+    with writing(engine) as s:
+        row = _scanned(s, scan)
+        scans.close(s, scan)
+        _embedded_as(row, scan.title)
+        history.note(s, row.id, "failed" if problem else "reread", problem or "")
+        handling = scan.personal_data
+        stored = (document, chunks, vectors, embedder, sizes, problem, handling, counts or {})
+        _put(s, row, *stored)
 
 
 def withhold(
@@ -239,6 +258,17 @@ def withhold(
         _empty(s, row, QUARANTINED.format(personal.told(counts)))
         about.count(s, row.id, counts)
         return row.id
+
+
+def withhold_read(engine: Engine, scan: Scan, counts: Mapping[str, int]) -> None:
+    """Likewise where its pages told of it: nothing that was read of them stays.
+
+    Raises Conflict like `reread`.
+    """
+    with writing(engine) as s:
+        row = _scanned(s, scan)
+        _empty(s, row, QUARANTINED.format(personal.told(counts)))
+        about.count(s, row.id, counts)
 
 
 def showing(s: Session, source_id: int, kinds: Collection[str]) -> bool:
@@ -692,6 +722,59 @@ def entry_text(title: str, own_title: str | None, heading: str, text: str) -> st
 # --- below: helpers within one transaction ----------------------------------------
 
 
+def _put(
+    s: Session,
+    row: DocumentRow,
+    document: Document,
+    chunks: Sequence[Chunk],
+    vectors: Vectors,
+    embedder: str,
+    sizes: str | None,
+    problem: str | None,
+    personal_data: Handling,
+    counts: Mapping[str, int],
+) -> None:
+    """A text in place of the one there was."""
+    text = clean(document.text)
+    gone = _drop_chunks(s, row.id)
+    row.own_title = clean(document.title) if document.title else None
+    row.status, row.problem = "problem" if problem else "ready", problem
+    row.notes = [clean(note) for note in document.problems]
+    row.embedder, row.sizes, row.personal_data = embedder, sizes, personal_data
+    row.updated_at = now()
+    s.add(row)
+    s.flush()
+    about.count(s, row.id, counts)
+    about.keep(s, row.id, row.title, document)
+    if personal_data == "mask" and counts:
+        scans.unlearn(s, row.id)
+    body = s.get(BodyRow, row.id) or BodyRow(document_id=row.id, text="", marks=[])
+    body.text = text
+    body.marks = [accesses.mark_to_json(mark) for mark in document.marks]
+    body.pages = [[p.number, p.state, p.sure, p.read] for p in document.pages]
+    s.add(body)
+    s.flush()
+    _add_chunks(s, row.id, document.marks, chunks, vectors)
+    editions.keep(s, row.id, row.title, text)
+    _log(s, row.id, gone)
+
+
+def _embedded_as(row: DocumentRow, title: str) -> None:
+    if row.title != clean(title):  # a person gave it another one meanwhile
+        row.again, row.again_at = row.again or "title", row.again_at or now()
+
+
+def _scanned(s: Session, scan: Scan) -> DocumentRow:
+    """The document whose pages are ours to read, until this transaction ends."""
+    _require_handling(s, scan.source_id, scan.personal_data)
+    query = select(DocumentRow).where(DocumentRow.id == scan.document_id).with_for_update()
+    row = s.exec(query).first()
+    scans.still(s, scan)
+    if row is None:
+        raise Conflict("資料がなくなっています。")
+    return row
+
+
 def _is(source_id: int, uri: str) -> tuple[Any, Any]:
     return (
         col(DocumentRow.source_id) == source_id,
@@ -731,7 +814,7 @@ def _showing(source_id: int, kinds: Collection[str]) -> Any:
 def _empty(s: Session, row: DocumentRow, problem: str, again_at: datetime | None = None) -> None:
     """None of its text is left; the row says why."""
     gone = _drop_chunks(s, row.id)
-    for table in (BodyRow, EditionRow, MetadataRow):
+    for table in _TOLD:
         s.connection().execute(delete(table).where(col(table.document_id) == row.id))
     row.status, row.problem, row.notes = "problem", problem, []
     row.own_title = row.embedder = row.sizes = None

@@ -199,6 +199,36 @@ class PersonalRow(SQLModel, table=True):
     count: int
 
 
+class ScanRow(SQLModel, table=True):
+    """A document with pages that are pictures. Its bytes lie in the data folder while it is open."""
+
+    __tablename__ = "scan"
+
+    document_id: str = Field(
+        primary_key=True, foreign_key="document.id", ondelete="CASCADE", max_length=32
+    )
+    digest: str = Field(index=True, max_length=64)  # of the bytes: other bytes, other pages
+    open: bool = Field(default=True, index=True)  # pages wait, or their text does
+    turn_at: datetime = Field(default_factory=now, sa_type=Utc)
+    lease_owner: str | None = None
+    lease_until: datetime | None = Field(default=None, sa_type=Utc)
+
+
+class ScanPageRow(SQLModel, table=True):
+    __tablename__ = "scan_page"
+
+    document_id: str = Field(
+        primary_key=True, foreign_key="document.id", ondelete="CASCADE", max_length=32
+    )
+    number: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})  # from 1
+    state: str = Field(default="waiting", index=True)  # waiting, done or failed
+    begun: int = 0  # how often: a worker that dies of a page ends that too
+    failures: int = 0
+    reason: str | None = Field(default=None, sa_type=Text)
+    read: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))
+    ended_at: datetime | None = Field(default=None, sa_type=Utc, index=True)
+
+
 class ChunkRow(SQLModel, table=True):
     __tablename__ = "chunk"
     __table_args__ = NEVER_REUSED

@@ -9,13 +9,22 @@ import unicodedata
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from pyroaring import BitMap64
 
-from appliance.errors import NotVisible
-from appliance.ports import Connector, Embedder, Generator, Index, Reader, Reranker
+from appliance.errors import NotVisible, Unreadable
+from appliance.ports import (
+    Connector,
+    Embedder,
+    Generator,
+    Index,
+    PageReader,
+    Reader,
+    Reranker,
+)
 from appliance.testing.fakes import HashEmbedder
 from appliance.types import (
     NOBODY,
@@ -261,6 +270,28 @@ class ReaderContract(RerankerContract):
 
     def test_nothing_read_nothing_found(self, reranker: Reader) -> None:
         assert reranker.read(self.QUESTION, []) == []
+
+
+class PageReaderContract:
+    """Subclasses give `reader`, and `file`: whose first page says 「出張旅費規程」 and whose second is blank."""
+
+    def test_a_page_is_read_line_by_line(self, reader: PageReader, file: Path) -> None:
+        lines = reader.read(file, 1).lines
+        assert "出張旅費規程" in [line.text for line in lines]
+        for line in lines:
+            assert 0 < line.sure <= 1
+            assert 0 <= line.box.left < line.box.right
+            assert 0 <= line.box.top < line.box.bottom
+
+    def test_a_blank_page_has_no_lines(self, reader: PageReader, file: Path) -> None:
+        assert reader.read(file, 2).lines == ()
+
+    def test_the_same_page_reads_the_same(self, reader: PageReader, file: Path) -> None:
+        assert reader.read(file, 1) == reader.read(file, 1)
+
+    def test_a_page_that_is_not_there_is_unreadable(self, reader: PageReader, file: Path) -> None:
+        with pytest.raises(Unreadable):
+            reader.read(file, 99)
 
 
 class GeneratorContract:

@@ -9,18 +9,20 @@ from __future__ import annotations
 import hashlib
 import io
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 from pydantic import BaseModel
 
-from appliance.errors import NotVisible
+from appliance.errors import NotVisible, Unreadable
 from appliance.types import (
     EVERYONE,
     Access,
+    Box,
     Change,
     Checkpoint,
     ChunkIds,
@@ -33,6 +35,8 @@ from appliance.types import (
     Query,
     RawFile,
     Reading,
+    ReadLine,
+    ReadPage,
     Role,
     Scope,
     Upsert,
@@ -141,6 +145,30 @@ class OverlapReader(OverlapReranker):
         scored = self.scores(question, [text[a:b] for a, b in parts])
         rows = sorted(zip(scored, parts, strict=True), key=lambda row: -row[0])
         return [Words(a, b, self.sure - 2 * n) for n, (s, (a, b)) in enumerate(rows) if s and a < b]
+
+
+class ScriptedPages:
+    """A `PageReader`: says of each page what it was told to, or raises it; `asked` remembers."""
+
+    def __init__(self, pages: Mapping[int, str | Exception], sure: float = 0.99) -> None:
+        self.pages = dict(pages)
+        self.sure = sure
+        self.asked: list[tuple[str, int]] = []  # name of the file, number
+        self.before: Callable[[int], None] = lambda number: None  # called as a page is asked for
+
+    def read(self, file: Path, number: int) -> ReadPage:
+        self.asked.append((file.name, number))
+        self.before(number)
+        said = self.pages.get(number, Unreadable(f"p. {number} はありません"))
+        if isinstance(said, Exception):
+            raise said
+        lines = [
+            ReadLine(
+                text, self.sure, Box(50.0, 50.0 + 20 * n, 50.0 + 10 * len(text), 65.0 + 20 * n)
+            )
+            for n, text in enumerate(said.splitlines())
+        ]
+        return ReadPage(tuple(lines))
 
 
 class MemoryConnector:

@@ -17,6 +17,7 @@ from appliance.errors import (
     SourceUnreachable,
 )
 from appliance.ingest import sync as module
+from appliance.ingest import vectors
 from appliance.store import catalog, sources
 from appliance.store.tables import now
 from appliance.testing.fakes import PUBLIC, HashEmbedder, MemoryConnector
@@ -261,7 +262,7 @@ def test_models_that_stay_away_are_nobody_files_fault(machine, monkeypatch) -> N
         def embed(self, texts, role):
             raise ModelUnreachable("応答がありません", retry_after_s=0.01)
 
-    monkeypatch.setattr(module, "MODEL_PATIENCE_S", 0.05)
+    monkeypatch.setattr(vectors, "MODEL_PATIENCE_S", 0.05)
     machine.embedder = Away()
     with pytest.raises(ModelUnreachable):
         machine.sync(MemoryConnector({"a.txt": "本文"}))

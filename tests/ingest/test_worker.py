@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -18,6 +20,7 @@ from appliance import worker
 from appliance.errors import NotReady, SourceUnreachable, Unreadable
 from appliance.formats import kinds
 from appliance.ingest import schedule
+from appliance.ocr.reader import ConfinedReader
 from appliance.settings import Settings
 from appliance.store import catalog, sources
 from appliance.store.tables import now
@@ -144,6 +147,21 @@ def test_files_and_uploads_come_in_through_the_sandbox_and_follow_their_changes(
     (share / "壊れた.pdf").unlink()
     eventually(lambda: uris(workshop.engine, folder.id) == {"新旅費規程.txt"})
     assert catalog.counts(workshop.engine).problems == 0
+
+
+def test_a_scanned_page_in_a_folder_is_found_by_its_words(
+    workshop: Workshop, start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "ConfinedReader", partial(ConfinedReader, idle=False))
+    share = tmp_path / "share"
+    share.mkdir()
+    shutil.copy(CORPUS.parent / "ocr" / "pages" / "二ページ.tif", share / "規程.tif")
+    sources.create(workshop.engine, "共有", "folder", {"root": str(share), "allow": ["everyone"]})
+    running = start()
+    eventually(lambda: catalog.counts(workshop.engine).ready == 1, 120)
+    (entry,) = catalog.changes(workshop.engine, 0).added
+    assert "出張旅費規程" in entry.text
+    running.end(10)
 
 
 def test_a_release_that_reads_more_tries_again_what_could_not_be_read(

@@ -44,12 +44,14 @@ export function StatusRoom() {
               <Count label={say("countReady")} value={now.ready_documents} />
               <Count label={say("countProblems")} value={now.problems} bad={now.problems > 0} />
               <Count label={say("countChunks")} value={now.chunks} />
+              {now.pages.waiting > 0 && <Count label={say("countPagesWaiting")} value={now.pages.waiting} />}
             </ul>
             <h2>{say("detail")}</h2>
             <dl className="facts">
               <Fact name={say("version")} value={now.version} />
               <Fact name={say("generator")} value={now.generator} />
               <Fact name={say("embedder")} value={now.embedder} />
+              <Fact name={say("pages")} value={pagesSaid(now, say)} />
               <Fact name={say("freeSpace")} value={size(now.free_bytes)} />
               <Fact name={say("blocked")} value={String(now.blocked_connections)} />
             </dl>
@@ -105,6 +107,11 @@ function Overall({ status, say }: { status: Status; say: Say }) {
       {say("statusReady2")}
     </Badge>
   );
+}
+
+function pagesSaid({ pages }: Status, say: Say): string {
+  if (!pages.on) return say("pagesOff");
+  return say("pagesNow", { done: pages.done, failed: pages.failed, rate: pages.per_minute });
 }
 
 function indexName(name: string, say: Say): string {

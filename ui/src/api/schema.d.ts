@@ -1963,6 +1963,31 @@ export interface components {
              */
             read: "text" | "ocr" | "none";
         };
+        /**
+         * Pages
+         * @description Pages that are pictures, and are read in the background (OCR).
+         */
+        Pages: {
+            /**
+             * On
+             * @description Whether pages are read at all.
+             */
+            on: boolean;
+            /** Waiting */
+            waiting: number;
+            /** Done */
+            done: number;
+            /**
+             * Failed
+             * @description Were given up; their documents say why.
+             */
+            failed: number;
+            /**
+             * Per Minute
+             * @description Ended in the last five minutes, by the minute.
+             */
+            per_minute: number;
+        };
         /** Part */
         Part: {
             /**
@@ -2379,6 +2404,13 @@ export interface components {
             documents: number;
             /** Problems */
             problems: number;
+            /**
+             * Pages Waiting
+             * @description Are pictures, and are still to be read (OCR).
+             */
+            pages_waiting: number;
+            /** Pages Failed */
+            pages_failed: number;
             last_run: components["schemas"]["Run"] | null;
             tuning: components["schemas"]["Tuning"];
             /**
@@ -2482,6 +2514,7 @@ export interface components {
             problems: number;
             /** Chunks */
             chunks: number;
+            pages: components["schemas"]["Pages"];
             /** Indexes */
             indexes: components["schemas"]["Index"][];
             /** Free Bytes */

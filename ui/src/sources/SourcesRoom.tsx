@@ -76,6 +76,7 @@ export function SourcesRoom() {
                       source.kind === "uploads" ? say("kindUploads") : String(source.settings["root"] ?? source.kind),
                       say("sourceDocuments", { count: source.documents }),
                       ...(source.problems ? [say("sourceProblems", { count: source.problems })] : []),
+                      ...(source.pages_waiting ? [say("sourcePagesWaiting", { count: source.pages_waiting })] : []),
                     ].join(" · ")}
                   </p>
                   <Personal source={source} say={say} />

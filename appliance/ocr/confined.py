@@ -1,0 +1,42 @@
+"""The work of the process that reads pages: one page, one fork, behind the parsers' walls.
+
+Started by `reader.py` through `formats/sandbox.py`. The engine is loaded once, before the walls
+go up; a fork shares it, so that a hostile page can spoil no other page's text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, BinaryIO
+
+from appliance.errors import TooLarge, Unreadable
+from appliance.ocr import layout, picture
+from appliance.ocr.engine import Engine
+from appliance.text import readings
+from appliance.types import Box, ReadLine, ReadPage
+
+
+def prepare() -> Callable[[dict[str, Any], BinaryIO, bytes], dict[str, Any]]:
+    """Load the engine. Raises DigestMismatch, SettingsError."""
+    engine = Engine()
+
+    def work(job: dict[str, Any], stream: BinaryIO, given: bytes) -> dict[str, Any]:
+        try:
+            return readings.to_json(page(engine, stream, job["page"], job["pixels"]))
+        except (Unreadable, TooLarge) as error:
+            return {"error": type(error).__name__, "reason": str(error)}
+
+    return work
+
+
+def page(engine: Engine, stream: BinaryIO, number: int, most_pixels: int) -> ReadPage:
+    """One page, read. Boxes are in points of a PDF's page, or in pixels of an image."""
+    shown, scale = picture.page(stream, number, most_pixels)
+    found = layout.read(engine, shown)
+    lines = tuple(
+        ReadLine(
+            li.text, li.sure, Box(*(n / scale for n in (li.left, li.top, li.right, li.bottom)))
+        )
+        for li in found.lines
+    )
+    return ReadPage(lines, found.turned * 90, found.vertical)
