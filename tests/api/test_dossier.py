@@ -70,7 +70,7 @@ def share(machine: Appliance, tmp_path: Path) -> Path:
 def working(machine: Appliance, share: Path) -> Iterator[dict[str, str]]:
     """`kura work`, when it has taken the share in: uri → id."""
     stop = threading.Event()
-    settings = replace(machine.settings, parse_seconds=4)
+    settings = replace(machine.settings, parse_seconds=4, ocr=False)
     workshop = build.work(settings, engine=machine.engine, embedder=machine.embedder)
     thread = threading.Thread(target=worker.run, args=(workshop, stop), daemon=True)
     thread.start()
