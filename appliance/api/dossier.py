@@ -33,6 +33,10 @@ router = APIRouter(tags=["documents"], prefix="/documents/{document_id}")
 STEP = 8_000  # characters of a document without pages given at once
 DOUBTFUL = 200  # pages told of
 BY_HAND_CHARS = 300
+MASKED = (
+    "個人情報を伏せる取り込み元の資料のため、原本とページの画像は表示しません。"
+    "取り込み元で開いてください。"
+)
 
 Number = Annotated[int, Path(ge=1, le=10_000_000)]
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]+")
@@ -86,6 +90,9 @@ class About(Shape):
     readable: bool = Field(description="Whether you may read its text.")
     manageable: bool = Field(description="Whether you may correct it and have it read again.")
     pictured: bool = Field(description="Whether its pages can be shown as pictures.")
+    downloadable: bool = Field(
+        description="Whether its original is given out: not where its source masks what it holds."
+    )
     waiting: bool = Field(description="It is going to be read again.")
     length: int = Field(description="Of its text, in characters.")
     chunks: int
@@ -222,20 +229,26 @@ def image(
 ) -> Response:
     """One page as PNG, 1,200 pixels wide. Drawn by `kura work`, from the original as it is now."""
     known = _readable(machine, caller, document_id)
+    if known.masked:
+        raise Unreadable(MASKED)
     if not _pictured(known):
         raise Unreadable("この形式のページは画像では表示できません。")
     drawn = machine.originals.picture(document_id, known.digest, number)
-    _readable(machine, caller, document_id)  # it took a moment
+    if _readable(machine, caller, document_id).masked:  # it took a moment
+        raise Unreadable(MASKED)
     return Response(drawn, media_type="image/png")
 
 
 @router.get("/original", response_class=Response)
 def original(document_id: Id, machine: ApplianceDep, caller: DocumentsCaller) -> Response:
     """The file as its source has it now, to be saved: never shown by the browser."""
-    _readable(machine, caller, document_id)
+    if _readable(machine, caller, document_id).masked:
+        raise Unreadable(MASKED)
     file = machine.originals.open(document_id)
     try:
         known = _readable(machine, caller, document_id)  # it took a moment
+        if known.masked:
+            raise Unreadable(MASKED)
         name = _file_name(known)
         audit.record(
             machine.engine,
@@ -355,7 +368,8 @@ def _about(machine: Appliance, caller: Caller, rights: _Rights, known: Dossier) 
         searchable=one.searchable,
         readable=rights.reads,
         manageable=manages,
-        pictured=_pictured(known),
+        pictured=_pictured(known) and not known.masked,
+        downloadable=not known.masked,
         waiting=known.again == "file",
         length=known.length,
         chunks=known.chunks,

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
+from typing import Any
 
 from sqlalchemy import Engine, func
-from sqlmodel import col, select
+from sqlmodel import Session, col, select
 
 from appliance.errors import NotVisible
 from appliance.store import access, history
 from appliance.store.catalog import Listed, listing_of
 from appliance.store.database import reading
-from appliance.store.tables import AccessRow, BodyRow, ChunkRow, DocumentRow, EditionRow
-from appliance.text import places
+from appliance.store.tables import (
+    AccessRow,
+    BodyRow,
+    ChunkRow,
+    DocumentRow,
+    EditionRow,
+    SourceRow,
+)
+from appliance.text import personal, places
 from appliance.types import Access, Page
 
 
@@ -31,6 +40,7 @@ class Dossier:
     page_count: int  # pages, or slides
     access: Access
     history: tuple[history.Event, ...]
+    masked: bool  # its original may show what its source does not let be shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +82,20 @@ def of(engine: Engine, document_id: str) -> Dossier:
             max(len(pages), leaves[-1].page or 0 if leaves else 0),
             access.parse(reads.digest, reads.layers),
             history.of(s, document_id),
+            _masked(s, row, listed, pages),
         )
+
+
+def _masked(s: Session, row: DocumentRow, listed: Listed, pages: Sequence[Sequence[Any]]) -> bool:
+    """Also while it waits to be read, as a whole or a page of it: nobody knows what it holds."""
+    source = s.get(SourceRow, row.source_id)
+    if source is None or source.personal_data == "show":
+        return False
+    unread = any(state in ("scanned", "garbled") and read != "ocr" for _, state, _, read in pages)
+    hidden = personal.SERIOUS if source.personal_data == "quarantine" else listed.personal.keys()
+    return (
+        row.personal_data != source.personal_data or unread or bool(hidden & listed.personal.keys())
+    )
 
 
 def place(engine: Engine, document_id: str) -> Place:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from appliance.ingest.sync import sync
-from appliance.store import sources
+from appliance.store import catalog, sources
 from appliance.system import Appliance
 from appliance.testing.fakes import MemoryConnector
 from appliance.types import Access, Document, RawFile
@@ -91,6 +91,28 @@ def test_what_is_hidden_is_in_no_byte_of_the_data_folder(two: Appliance, ito: Pe
     assert "旅費規程".encode() in held
     for hidden in (NUMBER, CARD, CARD.replace(" ", "")):
         assert hidden.encode() not in held
+
+
+def test_the_original_and_its_pages_show_no_more_than_the_text(two: Appliance, ito: Person) -> None:
+    """With nobody at the desk, who is not refused is told that: 503."""
+
+    def asked(uri: str, what: str) -> int:
+        (id,) = [d.document_id for s in sources.all(two.engine)
+                 for d in catalog.stored(two.engine, s.id) if d.uri == uri]  # fmt: skip
+        about = ito.http.get(f"/api/v1/documents/{id}/about").json()
+        answer = ito.http.get(f"/api/v1/documents/{id}/{what}")
+        assert about["downloadable"] is (answer.status_code == 503)
+        assert ("個人情報" in answer.text) is (answer.status_code == 422)
+        return answer.status_code
+
+    for what in ("original", "pages/1/image"):
+        assert asked("申告書.txt", what) == 422, "masked"
+        assert asked("カード.txt", what) == 422, "in quarantine"
+    assert asked("旅費規程.txt", "original") == 503
+    take_in(two, "人事", {"電話.txt": ("宿泊費の係 電話 03-1234-5678", PUBLIC)})
+    assert asked("電話.txt", "original") == 503, "its text shows the number as well"
+    sources.update(two.engine, sources.by_name(two.engine, "人事").id, personal_data="mask")  # type: ignore[union-attr]
+    assert asked("電話.txt", "original") == 422, "not read again yet"
 
 
 def test_the_administrator_sees_what_and_how_much_and_lets_it_go(

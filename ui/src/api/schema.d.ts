@@ -911,6 +911,11 @@ export interface components {
              */
             pictured: boolean;
             /**
+             * Downloadable
+             * @description Whether its original is given out: not where its source masks what it holds.
+             */
+            downloadable: boolean;
+            /**
              * Waiting
              * @description It is going to be read again.
              */

@@ -117,7 +117,7 @@ function Known({ known, page, words, reload }: { known: About; page: number | nu
           <Standing known={known} />
         </div>
         <div className="documentActs">
-          {known.readable && (
+          {known.readable && known.downloadable && (
             <a className="button small" href={`/api/v1/documents/${encodeURIComponent(known.id)}/original`} download>
               <Icon name="down" />
               {say("docDownload")}
