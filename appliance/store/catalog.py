@@ -804,9 +804,11 @@ def _row(s: Session, source_id: int, uri: str, lock: bool = False) -> DocumentRo
 
 def _showing(source_id: int, kinds: Collection[str]) -> Any:
     holding = select(PersonalRow.document_id).where(col(PersonalRow.kind).in_(kinds))
+    # a quarantine shows what is not serious
+    shown_by = ["show"] if personal.SERIOUS.issuperset(kinds) else ["show", "quarantine"]
     return select(DocumentRow).where(
         col(DocumentRow.source_id) == source_id,
-        col(DocumentRow.personal_data) == "show",
+        col(DocumentRow.personal_data).in_(shown_by),
         col(DocumentRow.id).in_(holding),
     )
 

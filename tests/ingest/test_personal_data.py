@@ -121,6 +121,18 @@ def test_a_stricter_handling_holds_at_once_and_takes_in_again(machine, handling:
     assert not in_the_database(machine.engine, NUMBER)
 
 
+def test_what_a_quarantine_let_be_shown_is_hidden_at_once_by_a_mask(machine) -> None:
+    files = {"名簿.txt": ("営業所の連絡先 090-1234-5678", PUBLIC), **FILES}
+    handle(machine, "quarantine")
+    machine.sync(MemoryConnector(files))
+    assert set(machine.texts()) == {"名簿.txt", "旅費規程.txt"}
+    handle(machine, "mask")
+    assert set(machine.texts()) == {"旅費規程.txt"}
+    machine.sync(MemoryConnector(files))
+    assert machine.texts().keys() == files.keys()
+    assert not any("1234" in text for text in machine.texts().values())
+
+
 def test_a_file_read_under_the_old_handling_is_not_stored_under_the_new(machine) -> None:
     plain = machine.parse
 
