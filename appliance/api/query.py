@@ -24,7 +24,7 @@ router = APIRouter(tags=["query"])
 
 Day = Annotated[date, Field(ge=date(1900, 1, 1), le=date(2999, 12, 31))]
 Family = Literal[
-    "pdf", "word", "excel", "powerpoint", "web", "book", "markdown", "csv", "data", "archive", "text", "mail"
+    "pdf", "word", "excel", "powerpoint", "web", "book", "markdown", "csv", "data", "archive", "image", "text", "mail"
 ]  # fmt: skip
 
 

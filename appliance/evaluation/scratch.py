@@ -103,6 +103,7 @@ def site(
             data=folder,
             database_url=f"sqlite:///{folder / 'kura.db'}",
             log=folder / "kura.log",
+            secrets_key=folder / "secrets.key",
         )
         machine = make(own)
         try:

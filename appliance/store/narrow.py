@@ -40,6 +40,7 @@ FAMILIES = {
     "csv": ("text/csv",),
     "data": ("application/json", "application/xml", "application/x-ipynb+json"),
     "archive": ("application/zip", "application/x-tar", "application/gzip"),
+    "image": ("image/png", "image/jpeg", "image/tiff"),
     "text": ("text/plain",),
     "mail": ("message/rfc822", "application/mbox", "application/vnd.ms-outlook"),
 }

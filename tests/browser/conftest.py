@@ -187,9 +187,10 @@ def origin(machine: Appliance) -> Iterator[str]:
 
 @pytest.fixture
 def working(machine: Appliance) -> Iterator[None]:
-    """`kura work` beside it, with its sandbox."""
+    """`kura work` beside it, with its sandbox. Pages that are pictures stay so."""
     stop = threading.Event()
-    workshop = build.work(machine.settings, engine=machine.engine, embedder=machine.embedder)
+    settings = replace(machine.settings, ocr=False)
+    workshop = build.work(settings, engine=machine.engine, embedder=machine.embedder)
     thread = threading.Thread(target=worker.run, args=(workshop, stop), daemon=True)
     thread.start()
     yield

@@ -1496,7 +1496,7 @@ export interface components {
              * Types
              * @default []
              */
-            types: ("pdf" | "word" | "excel" | "powerpoint" | "web" | "book" | "markdown" | "csv" | "data" | "archive" | "text" | "mail")[];
+            types: ("pdf" | "word" | "excel" | "powerpoint" | "web" | "book" | "markdown" | "csv" | "data" | "archive" | "image" | "text" | "mail")[];
             /**
              * Modified From
              * @description Changed on that day, or later.
@@ -1521,7 +1521,7 @@ export interface components {
              */
             sources: string[];
             /** Types */
-            types: ("pdf" | "word" | "excel" | "powerpoint" | "web" | "book" | "markdown" | "csv" | "data" | "archive" | "text" | "mail")[];
+            types: ("pdf" | "word" | "excel" | "powerpoint" | "web" | "book" | "markdown" | "csv" | "data" | "archive" | "image" | "text" | "mail")[];
         };
         /** Found */
         Found: {

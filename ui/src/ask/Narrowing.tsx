@@ -18,6 +18,7 @@ const FAMILY: Readonly<Record<Family, TextKey>> = {
   powerpoint: "familyPowerpoint",
   web: "familyWeb",
   book: "familyBook",
+  image: "familyImage",
   markdown: "familyMarkdown",
   csv: "familyCsv",
   data: "familyData",

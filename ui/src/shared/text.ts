@@ -242,6 +242,7 @@ const TEXT = {
   familyPowerpoint: ["PowerPoint", "PowerPoint"],
   familyWeb: ["Webページ", "Web page"],
   familyBook: ["電子書籍", "Book"],
+  familyImage: ["画像", "Picture"],
   familyMarkdown: ["Markdown", "Markdown"],
   familyCsv: ["CSV", "CSV"],
   familyData: ["データ（JSON・XMLなど）", "Data (JSON, XML, …)"],
