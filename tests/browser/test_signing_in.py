@@ -36,6 +36,7 @@ def test_after_the_session_ends_one_is_back_where_one_was(desk: Desk, machine: A
     desk.ask()
     address = page.url
     assert "/c/" in address
+    page.wait_for_load_state("networkidle")  # the list of conversations is asked for as well
     sessions.end_all(machine.engine, "ito")
     desk.ask("日当はいくらですか", wait=False)
     expect(page.get_by_text("サインインの期限が切れました")).to_be_visible()
