@@ -51,6 +51,9 @@ read, and is wrong. JSON and XML it hands on too, which a model may well underst
 Not beside it: unstructured 0.27 fetches a language model from GitHub for its first file, and reads
 nothing on a machine without a way out; its extra for PDF brings torch with CUDA, some gigabytes.
 docling fetches its models as well.
+
+Pages that are pictures, or whose letters are garbled, are not the parsers' to read: they count as not
+read here. What the reading of pages (OCR) makes of such pages is in [ocr.md](ocr.md).
 """
 
 
