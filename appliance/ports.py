@@ -55,6 +55,13 @@ class Networked(Protocol):
     site: Site
 
 
+@runtime_checkable
+class Listing(Protocol):
+    """A connector whose every run tells of all there is: its cursor holds what it saves, not where it was."""
+
+    lists_all: ClassVar[bool]
+
+
 class Embedder(Protocol):
     """Text to vectors. The same text in the same role gives the same row, whatever the batch.
 

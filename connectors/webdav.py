@@ -117,6 +117,7 @@ class WebDavConnector:
 
     kind: ClassVar[str] = "webdav"
     Settings: ClassVar[type[BaseModel]] = WebDavSettings
+    lists_all: ClassVar[bool] = True
 
     def __init__(self, settings: WebDavSettings, site: Site = ALONE) -> None:
         self._settings, self.site = settings, site

@@ -33,8 +33,9 @@ from appliance.ingest import kept
 from appliance.ingest.handling import handled, quiet
 from appliance.ingest.pages import unread, waits
 from appliance.ingest.vectors import Stopped, of_chunks
-from appliance.ports import Connector, Embedder
+from appliance.ports import Connector, Embedder, Listing
 from appliance.settings import Settings
+from appliance.store import access as accesses
 from appliance.store import catalog, scans, sources
 from appliance.store.catalog import Stored, clean
 from appliance.store.sources import Outcome, Source
@@ -42,6 +43,7 @@ from appliance.text.split import split
 from appliance.types import (
     AccessChanged,
     Checkpoint,
+    Cursor,
     Document,
     Failed,
     Moved,
@@ -83,6 +85,7 @@ class _Sync:
     counts: Counter[str] = field(default_factory=Counter)
     forced: bool = False  # taken in though it may be unchanged
     relist: bool = False  # something was said about a file we do not know
+    cursor: Cursor | None = None  # as it is stored
     problem: str | None = None
 
     @property
@@ -142,8 +145,9 @@ def _follow(run: _Sync, connector: Connector) -> None:
     connector.check()
     sources.withhold(run.engine, run.source)
     run.known = {one.uri: one for one in catalog.stored(run.engine, run.source.id)}
-    # What must be read again may lie before the cursor.
-    anew = any(_due(run, one) for one in run.known.values())
+    run.cursor = run.source.cursor
+    # What must be read again may lie before the cursor, unless every run tells of all there is.
+    anew = any(_due(run, one) for one in run.known.values()) and not isinstance(connector, Listing)
     for change in connector.changes(None if anew else run.source.cursor):
         if run.over.is_set():
             raise Stopped
@@ -167,6 +171,8 @@ def _follow(run: _Sync, connector: Connector) -> None:
                 run.mentioned.add(uri)
                 run.relist |= uri not in run.known
                 run.counts["renewed"] += catalog.set_access(run.engine, run.source.id, uri, access)
+                if one := run.known.get(uri):
+                    run.known[uri] = one._replace(access_digest=accesses.digest_of(access))
             case Moved(old_uri, uri, title, access):
                 title = run.quiet(title)
                 run.mentioned.add(uri)
@@ -174,7 +180,8 @@ def _follow(run: _Sync, connector: Connector) -> None:
                 run.relist |= not moved
                 run.counts["renewed"] += moved
                 if old := run.known.pop(old_uri, None):
-                    run.known[uri] = old._replace(uri=uri, title=title)
+                    digest = accesses.digest_of(access)
+                    run.known[uri] = old._replace(uri=uri, title=title, access_digest=digest)
             case Remove(uri):
                 run.known.pop(uri, None)
                 run.counts["removed"] += catalog.forget(run.engine, run.source.id, uri)
@@ -182,8 +189,15 @@ def _follow(run: _Sync, connector: Connector) -> None:
                 if complete:
                     _drop_missing(run)
                 if not run.problem:
-                    sources.save_cursor(run.engine, run.source.id, None if run.relist else cursor)
+                    _save_cursor(run, None if run.relist else cursor)
         run.progress(run.counts)
+
+
+def _save_cursor(run: _Sync, cursor: Cursor | None) -> None:
+    """A cursor may be megabytes: a run in which nothing happened writes none."""
+    if run.cursor != cursor:
+        sources.save_cursor(run.engine, run.source.id, cursor)
+        run.cursor = cursor
 
 
 # --- one file ---------------------------------------------------------------------

@@ -101,6 +101,20 @@ def test_changes_without_bytes(machine, script) -> None:
     assert machine.embedded == embedded
 
 
+def test_a_right_that_is_told_before_its_file_is_renewed_once(machine, script) -> None:
+    machine.sync(script(Upsert(file("a", "一番")), Upsert(file("b", "二番"))))
+    report = machine.sync(
+        script(
+            AccessChanged("a", FOR_ITO),
+            Moved("b", "c", "c", FOR_ITO),
+            Upsert(file("a", "一番", access=FOR_ITO)),
+            Upsert(file("c", "二番", access=FOR_ITO)),
+        )
+    )
+    assert report.counts == {"renewed": 2, "unchanged": 2}
+    assert machine.texts("user:ito") == {"a": "一番", "c": "二番"}
+
+
 def test_one_source_never_touches_anothers_documents(machine) -> None:
     machine.sync(MemoryConnector({"a.txt": "一つ目の取り込み元"}))
     other = replace(machine, source_id=sources.create(machine.engine, "別", "memory", {}).id)
@@ -183,6 +197,31 @@ def test_a_due_retry_is_found_again_behind_the_cursor(machine, script) -> None:
     sources.run_now(machine.engine, machine.source_id, retry=True)
     machine.sync(connector)
     assert connector.asked == ["5", None]
+
+
+def test_a_source_that_tells_of_all_in_every_run_is_not_asked_anew_for_a_retry(
+    machine, script
+) -> None:
+    """Its cursor knows what moved, and what need not be asked again."""
+    machine.sync(script(Upsert(file("a", "%BROKEN")), Checkpoint(Cursor("5"))))
+    sources.run_now(machine.engine, machine.source_id, retry=True)
+    connector = script(Moved("a", "b", "b", PUBLIC), Upsert(file("b", "本文")))
+    connector.lists_all = True
+    assert machine.sync(connector).counts["updated"] == 1
+    assert connector.asked == ["5"]
+    assert machine.problems() == {} and machine.texts() == {"b": "本文"}
+
+
+def test_a_cursor_is_written_when_it_is_another(machine, script, monkeypatch) -> None:
+    written: list[Cursor | None] = []
+    save = sources.save_cursor
+    monkeypatch.setattr(
+        sources, "save_cursor", lambda e, i, value: (written.append(value), save(e, i, value))
+    )
+    for cursors in (("5",), ("5",), ("6", "5"), ("5",)):
+        machine.sync(script(*(Checkpoint(Cursor(c)) for c in cursors)))
+    assert written == ["5", "6", "5"]
+    assert sources.cursor(machine.engine, machine.source_id) == "5"
 
 
 def test_what_the_source_cannot_give_is_shown_and_hidden_if_nobody_knows_who_may_read(
