@@ -44,7 +44,10 @@ def to(stream: TextIO = sys.stderr, level: int = logging.INFO) -> None:
     handler.setFormatter(Lines())
     logging.basicConfig(level=level, handlers=[handler], force=True)
     logging.captureWarnings(True)
-    for chatty in ("httpx2", "httpx", "httpcore", "httpcore2", "alembic", "faiss.loader"):
+    for chatty in (
+        *("httpx2", "httpx", "httpcore", "httpcore2", "alembic", "faiss.loader"),
+        *("smbprotocol", "spnego"),
+    ):
         logging.getLogger(chatty).setLevel(logging.WARNING)
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from connectors.example import ExampleConnector
 from connectors.folder import FolderConnector
+from connectors.smb import SmbConnector
 from connectors.uploads import UploadsConnector
 from connectors.webdav import WebDavConnector
 
-CONNECTORS = (FolderConnector, WebDavConnector, UploadsConnector, ExampleConnector)
+CONNECTORS = (FolderConnector, SmbConnector, WebDavConnector, UploadsConnector, ExampleConnector)

@@ -91,7 +91,7 @@ class Http:
         self._allowed = {_endpoint(url) for url in self.origins}
         for _, host, _ in self._allowed:
             self.site.reach(host)
-        self._pace = _Pace(self.per_second, self.sleep)
+        self._pace = Pace(self.per_second, self.sleep)
         transport = httpx2.HTTPTransport(verify=_trust(self.site), trust_env=False)
         pinned = httpcore2.ConnectionPool(
             ssl_context=_trust(self.site),
@@ -254,11 +254,24 @@ def special(address: str) -> bool:
     )
 
 
+def addresses(host: str, port: int, near: Collection[str]) -> list[str]:
+    """What a name means now, to be connected to without asking again. Raises OSError, UnicodeError.
+
+    Raises SourceDenied where that is this machine or its link, and `near` does not name it.
+    """
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    numbers = list(dict.fromkeys(str(info[4][0]) for info in found))
+    named = f"{host}:{port}".lower() in {name.lower() for name in near}
+    if not named and any(map(special, numbers)):
+        raise _Special(host, port)
+    return numbers
+
+
 class _Pinned(httpcore2.NetworkBackend):
     """Connects to the address that was judged: there is no second look-up to be answered otherwise."""
 
     def __init__(self, near: Collection[str]) -> None:
-        self._near = {name.lower() for name in near}
+        self._near = near
         self._plain = httpcore2.SyncBackend()
 
     def connect_tcp(
@@ -270,19 +283,16 @@ class _Pinned(httpcore2.NetworkBackend):
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore2.NetworkStream:
         try:
-            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            found = addresses(host, port, self._near)
         except (OSError, UnicodeError):
             raise httpcore2.ConnectError(f"name {host}") from None
-        addresses = list(dict.fromkeys(str(info[4][0]) for info in found))
-        if f"{host.lower()}:{port}" not in self._near and any(map(special, addresses)):
-            raise _Special(host, port)
-        for number, address in enumerate(addresses, 1):
+        for number, address in enumerate(found, 1):
             try:
                 return self._plain.connect_tcp(
                     address, port, timeout, local_address, socket_options
                 )
             except (httpcore2.ConnectError, httpcore2.ConnectTimeout):
-                if number == len(addresses):
+                if number == len(found):
                     raise
         raise httpcore2.ConnectError(f"name {host}")
 
@@ -392,7 +402,7 @@ def _trust(site: Site) -> ssl.SSLContext:
     return context
 
 
-class _Pace:
+class Pace:
     """At most so many requests a second, over all threads."""
 
     def __init__(self, per_second: float, sleep: Callable[[float], None]) -> None:

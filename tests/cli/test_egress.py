@@ -134,6 +134,36 @@ refused(tcp)
     assert first == "refused" and second.startswith("reached")
 
 
+def test_a_file_server_is_reached_once_it_is_a_source_and_never_answered_with_ntlmv1(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("LM_COMPAT_LEVEL", "0")
+    code = """
+import os, socket as s
+from appliance import build
+from connectors.smb import SmbConnector, SmbSettings
+def tcp():
+    with socket.socket() as s:
+        s.settimeout(0.2)
+        s.connect(("192.0.2.8", 445))
+refused(tcp)
+own = SmbSettings(server="192.0.2.8", share="x", user="ito", password="x")
+server = SmbConnector(own, build.site(Settings()))._server
+server.timeout_s = 0.2
+try:
+    server.entries("")
+except Exception as error:
+    print(type(error).__name__)
+refused(tcp)
+from spnego import client
+context = client("ito", "x", protocol="ntlm")
+print(context._nt_v2, context._nt_v1, context._lm)
+"""
+    first, asked, second, versions = said(code)
+    assert first == "refused" and second.startswith("reached")
+    assert asked == "SourceUnreachable" and versions == "True False False"
+
+
 def test_only_the_web_listens_and_only_where_it_should() -> None:
     code = 'refused(lambda: socket.socket().bind(("0.0.0.0", 0)))'
     assert said(code, listens=True) == ["refused"]  # web_host is loopback
