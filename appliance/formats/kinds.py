@@ -84,8 +84,6 @@ _SURE_HEADER = re.compile(
 
 def detect(head: bytes, name: str = "") -> str:
     """The media type of a file that begins with `head` (64 KiB are plenty)."""
-    if b"%PDF-" in head[:1024]:
-        return PDF
     if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
         return _named(head) or next((kind for member, kind in _MEMBERS if member in head), ZIP)
     if head.startswith(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"):
@@ -95,6 +93,8 @@ def detect(head: bytes, name: str = "") -> str:
     for magic, kind in _MAGIC:
         if head.startswith(magic):
             return kind
+    if b"%PDF-" in head[:1024]:  # not of an archive, whose first file is one
+        return PDF
     return _text_kind(_narrow(head), PurePosixPath(name.lower()).suffix)
 
 

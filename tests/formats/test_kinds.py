@@ -30,6 +30,8 @@ MAIL = b"From: a@x\r\nTo: b@x\r\nMIME-Version: 1.0\r\n\r\nbody"
         (b"hello", "", "text/plain"),
         (b"\x89PNG\r\n\x1a\n", "a.txt", "image/png"),
         (b"PK\x03\x04....other", "a.docx", "application/zip"),
+        (b"PK\x03\x04....a.pdf%PDF-1.7\n", "a.zip", "application/zip"),
+        (b"a.pdf".ljust(257, b"\0") + b"ustar".ljust(255, b"\0") + b"%PDF-1.7\n", "", kinds.TAR),
     ],
 )
 def test_by_content(head: bytes, name: str, kind: str) -> None:
