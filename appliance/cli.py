@@ -198,11 +198,16 @@ def ask(
     _print(answer["answer"])
     for citation in answer["citations"]:
         mark = "" if citation["supported"] else "（根拠を確かめられません）"
-        _print(f"[{citation['marker']}] {citation['title']} {citation['label']}{mark}")
+        _print(f"[{citation['marker']}] {_titled(citation)} {citation['label']}{mark}")
         if citation["quote"]:
             _print(f"    「{citation['quote']}」")
     _show_pointers("近い記述（確かではありません）:", answer["near"])
     _show_pointers("資料によって数が違います:", answer["conflicts"])
+
+
+def _titled(found: dict[str, Any]) -> str:
+    """A document by its title; a file inside another by where it lies."""
+    return str(found["within"] or found["title"])
 
 
 def _show_pointers(heading: str, pointers: list[dict[str, Any]]) -> None:
@@ -210,7 +215,7 @@ def _show_pointers(heading: str, pointers: list[dict[str, Any]]) -> None:
         _print(heading)
     for one in pointers:
         changed = f"（{one['modified_at'][:10]} 更新）" if one["modified_at"] else ""
-        _print(f"  {one['title']} {one['label']}{changed}")
+        _print(f"  {_titled(one)} {one['label']}{changed}")
         _print(f"    「{one['quote']}」")
 
 
@@ -245,7 +250,7 @@ def search(
     if not found["passages"]:
         _print("見つかりません。語句や絞り込みを変えてください。候補は --why で見られます。")
     for passage in found["passages"]:
-        _print(f"{passage['n']}. {passage['title']} {passage['label']}（{passage['source']}）")
+        _print(f"{passage['n']}. {_titled(passage)} {passage['label']}（{passage['source']}）")
         _print("   " + " ".join(passage["text"].split())[:200])
 
 
@@ -269,7 +274,7 @@ def _show_candidates(found: dict[str, Any]) -> None:
         read = "   - " if p["relevance"] is None else f"{p['relevance']:5.3f}"
         why = f"  ✕ {_WHY[one['dropped']]}" if one["dropped"] else ""
         scores = f"{one['fused']:6.2f} {one['dense']:6.3f} {one['keyword']:6.2f} {read}"
-        _print(f"{p['n']:3} {scores}  {p['title']} {p['label']}{why}")
+        _print(f"{p['n']:3} {scores}  {_titled(p)} {p['label']}{why}")
 
 
 @app.command("eval")
@@ -378,6 +383,8 @@ def status(as_json: AsJson = False) -> None:
             "address": settings.origin,
             "documents": counts.documents,
             "problems": counts.problems,
+            "inside": counts.inside,
+            "inside_problems": counts.inside_problems,
             "chunks": counts.chunks,
             "pages": {
                 "on": settings.ocr,
@@ -392,7 +399,11 @@ def status(as_json: AsJson = False) -> None:
         _print_json(state)
     else:
         _print(f"web: {state['web']}  infer: {state['infer']}  {state['address']}")
-        _print(f"文書 {counts.documents}（問題あり {counts.problems}）、索引の単位 {counts.chunks}")
+        _print(
+            f"文書 {counts.documents}（問題あり {counts.problems}）、"
+            f"書庫や添付の中のファイル {counts.inside}（問題あり {counts.inside_problems}）、"
+            f"索引の単位 {counts.chunks}"
+        )
         if pages.waiting or pages.done or pages.failed:
             _print(
                 f"文字の読み取り (OCR): 待ち {pages.waiting} ページ、済み {pages.done}、"

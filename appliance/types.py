@@ -83,6 +83,7 @@ class RawFile:
     media_type: str | None = None  # a hint; the content decides
     size_bytes: int | None = None
     read: Readings | None = None  # of its pages that are pictures; None: nobody reads any
+    read_inside: Mapping[str, Readings] = field(default_factory=dict)  # likewise, by their digests
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,6 +217,7 @@ class Document:
     problems: tuple[str, ...] = ()  # what was lost or doubtful, for the administrator
     pages: tuple[Page, ...] = ()  # of a file that has pages, in order
     properties: Properties = UNSAID
+    children: tuple[Child, ...] = ()  # files inside it, and inside those: one flat list
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,6 +241,23 @@ class Metadata:
     created: Said | None = None
     revised: Said | None = None
     in_force: Said | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """A file inside another (member of an archive, attachment), or why it could not be read."""
+
+    path: str  # inside the outermost file, unique in it: "手引き/手引き.doc", "内.zip › 規程.docx"
+    document: Document | None = None  # without children: they stand beside it
+    problem: str | None = None  # where there is no document
+    media_type: str | None = None
+    size_bytes: int | None = None
+    modified_at: datetime | None = None  # where what holds it says so
+    # which file of the outermost it is, from 1, and so on inside; () where it is no file there
+    at: tuple[int, ...] = ()
+    digest: str | None = None  # of its bytes as its parser saw them, where it may have pictures
+    # its bytes, as long as the outermost file is open; raises Unreadable
+    read: Callable[[], bytes] | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -360,6 +379,7 @@ class Passage:
     relevance: float | None = None  # 0 to 1, where a reranker has read the hit
     words: tuple[Words, ...] = ()  # of the document's text: what it would answer with, best first
     confidentiality: str | None = None  # 秘密区分 of the document, where it says so
+    within: str | None = None  # of a file inside another: that one's title, and the path in it
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 POLL_S = 0.5
 TIDY_S = 3600.0
 AWAY_S = 5.0  # wait when the database does not answer
+CUT_S = 20  # a person is waiting
 LANES = (None, "uploads")  # a large folder must not keep somebody's upload waiting
 
 
@@ -53,6 +54,7 @@ def run(workshop: Workshop, stop: threading.Event) -> None:
             workshop.engine,
             connect,
             sandbox.picture,
+            partial(sandbox.cut, seconds=CUT_S),
             desk(workshop.settings),
             workshop.settings.file_bytes,
         )

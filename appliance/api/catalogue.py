@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query
 from pydantic import Field
 
 from appliance.api.deps import AdminCaller, ApplianceDep
-from appliance.api.shapes import Shape
+from appliance.api.shapes import WITHIN, Shape
 from appliance.store import catalog
 
 router = APIRouter(tags=["admin: documents"], prefix="/admin/documents")
@@ -31,6 +31,10 @@ class Listed(Shape):
     size_bytes: int | None
     modified_at: datetime
     updated_at: datetime
+    parent_id: str | None
+    within: str | None = WITHIN
+    children: int = Field(description="Files inside it.")
+    children_problems: int
     confidentiality: str | None = Field(description="秘密区分", examples=["社外秘"])
     personal: dict[str, int] = Field(
         description="Personal data that was found: how many of each kind, never the values.",
@@ -52,6 +56,7 @@ def listing(
     source: int | None = None,
     status: Literal["ready", "problem"] | None = None,
     q: Annotated[str, Query(max_length=200, description="Part of a title or place.")] = "",
+    parent: Annotated[str | None, Query(max_length=64, description="What is inside it.")] = None,
     page: Annotated[int, Query(ge=1, le=1_000_000)] = 1,
     page_size: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> Page:
@@ -60,6 +65,7 @@ def listing(
         source_id=source,
         status=status,
         text=q or None,
+        parent_id=parent,
         page=page,
         size=page_size,
     )

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query
 from pydantic import Field
 
 from appliance.api.deps import ApplianceDep, DocumentsCaller
-from appliance.api.shapes import Id, Shape, Span
+from appliance.api.shapes import WITHIN, Id, Shape, Span
 from appliance.store import access
 
 router = APIRouter(tags=["documents"], prefix="/documents")
@@ -58,6 +58,9 @@ class Document(Shape):
     length: int
     marks: list[Mark]
     metadata: Metadata
+    parent_id: str | None = Field(description="Of a file inside another: that document.")
+    within: str | None = WITHIN
+    children: int = Field(description="How many files are inside it.")
 
 
 class DocumentSummary(Shape):
@@ -68,6 +71,7 @@ class DocumentSummary(Shape):
     media_type: str | None
     modified_at: datetime
     metadata: Metadata
+    within: str | None = WITHIN
 
 
 class DocumentSummaries(Shape):
@@ -97,6 +101,24 @@ def listing(
     )
 
 
+class Inside(Shape):
+    id: str
+    title: str
+    within: str
+    status: Literal["ready", "problem"]
+    problem: str | None
+    media_type: str | None
+    size_bytes: int | None
+    modified_at: datetime
+
+
+class Children(Shape):
+    children: list[Inside]
+    total: int
+    page: int
+    page_size: int
+
+
 @router.get("/{document_id}")
 def document(
     document_id: Id,
@@ -122,4 +144,25 @@ def document(
         length=length,
         marks=[Mark.model_validate(mark) for mark in view.marks],
         metadata=Metadata.model_validate(view.metadata),
+        parent_id=view.parent_id,
+        within=view.within,
+        children=view.children,
+    )
+
+
+@router.get("/{document_id}/children")
+def children(
+    document_id: Id,
+    machine: ApplianceDep,
+    caller: DocumentsCaller,
+    page: Annotated[int, Query(ge=1, le=1_000_000)] = 1,
+    page_size: Annotated[int, Query(ge=1, le=200)] = 50,
+) -> Children:
+    """The files inside: members of an archive, what is attached to a mail; by their paths."""
+    found, total = access.inside(machine.engine, caller.viewer, document_id, page, page_size)
+    return Children(
+        children=[Inside.model_validate(one) for one in found],
+        total=total,
+        page=page,
+        page_size=page_size,
     )

@@ -20,10 +20,10 @@ from pydantic import Field
 
 from appliance.api import shelf
 from appliance.api.deps import ApplianceDep, DocumentsCaller
-from appliance.api.shapes import Done, Id, Shape
+from appliance.api.shapes import WITHIN, Done, Id, Shape
 from appliance.errors import BadRequest, Conflict, NotAllowed, NotVisible, Unreadable
 from appliance.identity.callers import Caller
-from appliance.ingest.originals import PICTURED, Original
+from appliance.ingest.originals import INSIDE, PICTURED, Original
 from appliance.store import access, again, audit, catalog, dossier, editions, sources
 from appliance.store.dossier import Dossier
 from appliance.system import Appliance
@@ -78,6 +78,10 @@ class About(Shape):
     )
     source: str
     uri: str
+    parent_id: str | None = Field(description="Of a file inside another: that document.")
+    within: str | None = WITHIN
+    children: int = Field(description="How many files are inside it.")
+    children_problems: int = Field(description="Those of them that could not be read.")
     media_type: str | None
     size_bytes: int | None
     modified_at: datetime
@@ -91,7 +95,8 @@ class About(Shape):
     manageable: bool = Field(description="Whether you may correct it and have it read again.")
     pictured: bool = Field(description="Whether its pages can be shown as pictures.")
     downloadable: bool = Field(
-        description="Whether its original is given out: not where its source masks what it holds."
+        description="Whether its original is given out: not where its source masks what it holds,"
+        " nor of what is inside another file and no file there."
     )
     waiting: bool = Field(description="It is going to be read again.")
     length: int = Field(description="Of its text, in characters.")
@@ -228,27 +233,23 @@ def image(
     document_id: Id, number: Number, machine: ApplianceDep, caller: DocumentsCaller
 ) -> Response:
     """One page as PNG, 1,200 pixels wide. Drawn by `kura work`, from the original as it is now."""
-    known = _readable(machine, caller, document_id)
-    if known.masked:
-        raise Unreadable(MASKED)
+    known = _open(machine, caller, document_id)
     if not _pictured(known):
         raise Unreadable("この形式のページは画像では表示できません。")
-    drawn = machine.originals.picture(document_id, known.digest, number)
-    if _readable(machine, caller, document_id).masked:  # it took a moment
-        raise Unreadable(MASKED)
+    # of a file inside another it names what was made of it, not its bytes
+    digest = known.digest if known.listed.parent_id is None else None
+    drawn = machine.originals.picture(document_id, digest, number)
+    _open(machine, caller, document_id)  # it took a moment
     return Response(drawn, media_type="image/png")
 
 
 @router.get("/original", response_class=Response)
 def original(document_id: Id, machine: ApplianceDep, caller: DocumentsCaller) -> Response:
     """The file as its source has it now, to be saved: never shown by the browser."""
-    if _readable(machine, caller, document_id).masked:
-        raise Unreadable(MASKED)
+    _open(machine, caller, document_id)
     file = machine.originals.open(document_id)
     try:
-        known = _readable(machine, caller, document_id)  # it took a moment
-        if known.masked:
-            raise Unreadable(MASKED)
+        known = _open(machine, caller, document_id)  # it took a moment
         name = _file_name(known)
         audit.record(
             machine.engine,
@@ -336,10 +337,16 @@ def _managed(machine: Appliance, caller: Caller, document_id: str) -> _Rights:
     return rights
 
 
-def _readable(machine: Appliance, caller: Caller, document_id: str) -> Dossier:
+def _open(machine: Appliance, caller: Caller, document_id: str) -> Dossier:
+    """A document whose original may be seen. Raises Unreadable where it may not."""
     if not access.visible_documents(machine.engine, caller.viewer, [document_id]):
         raise NotVisible(document_id)
-    return dossier.of(machine.engine, document_id)
+    known = dossier.of(machine.engine, document_id)
+    if not known.alone:
+        raise Unreadable(INSIDE)
+    if known.masked:
+        raise Unreadable(MASKED)
+    return known
 
 
 # --- below: shapes -----------------------------------------------------------------
@@ -350,13 +357,17 @@ def _about(machine: Appliance, caller: Caller, rights: _Rights, known: Dossier) 
     seen_by = None if rights.administers else caller.viewer
     versions = editions.family(machine.engine, seen_by, one.id, datetime.now(UTC).date())
     doubtful = [p for p in known.pages if p.state != "fine" or p.read != "text"]
-    manages = rights.manages
+    manages, opens = rights.manages, known.alone and not known.masked
     return About(
         id=one.id,
         title=one.title,
         given_title=known.given_title if manages else None,
         source=one.source,
         uri=one.uri,
+        parent_id=one.parent_id,
+        within=one.within,
+        children=one.children,
+        children_problems=one.children_problems,
         media_type=one.media_type,
         size_bytes=one.size_bytes,
         modified_at=one.modified_at,
@@ -368,8 +379,8 @@ def _about(machine: Appliance, caller: Caller, rights: _Rights, known: Dossier) 
         searchable=one.searchable,
         readable=rights.reads,
         manageable=manages,
-        pictured=_pictured(known) and not known.masked,
-        downloadable=not known.masked,
+        pictured=_pictured(known) and opens,
+        downloadable=opens,
         waiting=known.again == "file",
         length=known.length,
         chunks=known.chunks,
@@ -419,8 +430,8 @@ def _pictured(known: Dossier) -> bool:
 
 def _file_name(known: Dossier) -> str:
     """As its source calls it; an upload's uri is no name."""
-    last = PurePosixPath(known.listed.uri).name
     own = known.given_title if known.given_title is not None else known.listed.title
+    last = PurePosixPath(known.listed.uri).name if known.listed.parent_id is None else ""
     return shelf.clean_name(last if PurePosixPath(last).suffix else own)
 
 

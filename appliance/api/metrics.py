@@ -42,6 +42,9 @@ class _Machine(Collector):
         documents.add_metric(["ready"], counts.ready)
         documents.add_metric(["problem"], counts.problems)
         documents.add_metric(["waiting"], counts.documents - counts.ready - counts.problems)
+        inside = GaugeMetricFamily("kura_files_inside", "Files inside documents", labels=["state"])
+        inside.add_metric(["ready"], counts.inside - counts.inside_problems)
+        inside.add_metric(["problem"], counts.inside_problems)
         behind = GaugeMetricFamily(
             "kura_index_behind", "Changes an index has not taken in yet", labels=["index"]
         )
@@ -50,6 +53,7 @@ class _Machine(Collector):
         return [
             GaugeMetricFamily("kura_model_up", "The model answers", machine.model_answers()),
             documents,
+            inside,
             GaugeMetricFamily("kura_chunks", "Chunks in the catalogue", counts.chunks),
             behind,
             GaugeMetricFamily(

@@ -15,6 +15,12 @@ Id = Annotated[str, Field(max_length=64)]
 Question = Annotated[str, Field(min_length=1, max_length=4000, examples=["出張の宿泊費の上限は?"])]
 
 
+WITHIN = Field(
+    description="Of a file inside another: the other's title, and the path inside.",
+    examples=["蔵の資料.zip › 手引き/蔵の手引き.doc"],
+)
+
+
 class Shape(BaseModel):
     model_config = ConfigDict(extra="forbid", from_attributes=True)
 
@@ -61,6 +67,7 @@ class Passage(Shape):
     source: str = Field(examples=["総務部 共有フォルダ"])
     uri: str = Field(examples=["規程/旅費規程.docx"])
     title: str = Field(examples=["旅費規程.docx"])
+    within: str | None = WITHIN
     label: str = Field(examples=["p. 3 · 第12条"])
     text: str = Field(examples=["宿泊費は一泊一万円を上限とする。"])
     start: int
@@ -81,6 +88,7 @@ class Citation(Shape):
     source: str
     uri: str
     title: str = Field(examples=["旅費規程.docx"])
+    within: str | None = WITHIN
     label: str = Field(examples=["p. 3 · 第12条"])
     quote: str = Field(examples=["宿泊費は一泊一万円を上限とする。"])
     span: Span | None
@@ -106,6 +114,7 @@ class Pointer(Shape):
     source: str
     uri: str
     title: str = Field(examples=["経理FAQ.md"])
+    within: str | None = WITHIN
     label: str = Field(examples=["p. 3 · 第12条"])
     quote: str = Field(description="The sentence.", examples=["宿泊費は一泊八千円までです。"])
     span: Span = Field(description="Of the sentence, in the document's text.")
@@ -148,6 +157,7 @@ class Answer(Shape):
                             "source": "総務部",
                             "uri": "規程/旅費規程.docx",
                             "title": "旅費規程.docx",
+                            "within": None,
                             "label": "p. 3 · 第12条",
                             "quote": "宿泊費は一泊一万円を上限とする。",
                             "span": {"start": 120, "end": 136},

@@ -69,13 +69,15 @@ class Source(Shape):
     problem: str | None
     documents: int
     problems: int
+    inside: int = Field(description="Files inside documents: of archives, attached to mails.")
+    inside_problems: int
     pages_waiting: int = Field(description="Are pictures, and are still to be read (OCR).")
     pages_failed: int
     last_run: Run | None
     tuning: Tuning
     personal_data: PersonalData
     personal: dict[str, int] = Field(
-        description="How many documents hold personal data, by kind.",
+        description="How many documents, and files inside them, hold personal data, by kind.",
         examples=[{"my_number": 2, "phone": 31}],
     )
 
@@ -276,7 +278,7 @@ def _shown(
 ) -> Source:
     counts = counts or catalog.counts(machine.engine)
     held = about.personal_by_source(machine.engine) if held is None else held
-    documents, problems = counts.by_source.get(source.id, (0, 0))
+    found = counts.by_source.get(source.id, catalog.InSource())
     pages = pages or scans.counts(machine.engine)
     waiting, _, failed = pages.by_source.get(source.id, (0, 0, 0))
     return Source(
@@ -288,8 +290,10 @@ def _shown(
         interval_s=source.interval_s,
         due_at=source.due_at,
         problem=source.problem,
-        documents=documents,
-        problems=problems,
+        documents=found.documents,
+        problems=found.problems,
+        inside=found.inside,
+        inside_problems=found.inside_problems,
         pages_waiting=waiting,
         pages_failed=failed,
         last_run=Run.model_validate(source.last_run) if source.last_run else None,

@@ -44,6 +44,8 @@ class Status(Shape):
     documents: int
     ready_documents: int
     problems: int
+    inside: int = Field(description="Files inside documents, not counted among them.")
+    inside_problems: int
     chunks: int
     pages: Pages
     indexes: list[Index]
@@ -72,6 +74,8 @@ def status(machine: ApplianceDep, caller: AdminCaller) -> Status:
         documents=counts.documents,
         ready_documents=counts.ready,
         problems=counts.problems,
+        inside=counts.inside,
+        inside_problems=counts.inside_problems,
         chunks=counts.chunks,
         pages=_pages(machine),
         indexes=[

@@ -31,6 +31,8 @@ class Upload(Shape):
     uploaded_at: datetime
     size_bytes: int
     allow: list[str] = Field(examples=[["user:ito"]])
+    children: int = Field(description="Files inside it.")
+    children_problems: int = Field(description="Those of them that could not be read.")
 
 
 class Uploads(Shape):
@@ -112,6 +114,8 @@ def _upload(item: shelf.Item, known: catalog.Listed | None) -> Upload:
         uploaded_at=item.uploaded_at,
         size_bytes=item.size_bytes,
         allow=list(item.allow),
+        children=known.children if known else 0,
+        children_problems=known.children_problems if known else 0,
     )
 
 

@@ -23,14 +23,16 @@ from pathlib import Path
 from typing import Any, BinaryIO, NoReturn, cast
 
 from appliance.errors import ApplianceError, PasswordNeeded, TooLarge, Unreadable
-from appliance.formats import confine
+from appliance.formats import attached, confine
 from appliance.formats.picture import Pixels
 from appliance.text import readings
-from appliance.types import Document, Properties
+from appliance.types import Child, Document, Properties
 
 Pictures = Mapping[str, Callable[[BinaryIO, int], Pixels]]
 Identify = Callable[[BinaryIO, str], str]
-Work = Callable[[dict[str, Any], BinaryIO, bytes], dict[str, Any]]  # job, file, what goes with it
+Say = Callable[[dict[str, Any]], None]  # something before the last word
+# job, file, what goes with it
+Work = Callable[[dict[str, Any], BinaryIO, bytes, Say], dict[str, Any]]
 _LAZY = ("encodings", "email", "xml")  # packages that import their modules when first needed
 _REQUEST = 65_536
 
@@ -63,7 +65,14 @@ def _work(module: Any) -> Work:
     pictures: Pictures = getattr(module, "PICTURES", {})
     parse = partial(_parse, parsers=module.PARSERS, identify=module.identify, paged=paged)
     draw = partial(_picture, identify=module.identify, pictures=pictures)
-    return lambda job, stream, given: (draw if job.get("page") else parse)(job, stream, given)
+    cut = partial(_cut, parsers=module.PARSERS, identify=module.identify)
+
+    def work(job: dict[str, Any], stream: BinaryIO, given: bytes, say: Say) -> dict[str, Any]:
+        if "page" in job:
+            return draw(job, stream)
+        return cut(job, stream, say) if "cut" in job else parse(job, stream, given, say)
+
+    return work
 
 
 def _serve(control: socket.socket, work: Work) -> None:
@@ -135,7 +144,7 @@ def _child(job: dict[str, Any], source: int, output: int, given: int, work: Work
         if os.getppid() != parent:
             os._exit(1)
         with os.fdopen(source, "rb", closefd=False) as stream:
-            reply = work(job, stream, more)
+            reply = work(job, stream, more, partial(_send, output, last=False))
     except confine.Unconfined as error:
         reply = {"unconfined": str(error)}
     except MemoryError:
@@ -165,21 +174,33 @@ def _parse(
     job: dict[str, Any],
     stream: BinaryIO,
     given: bytes,
+    say: Say,
     parsers: Mapping[str, Callable[..., Document]],
     identify: Identify,
     paged: frozenset[str],
 ) -> dict[str, Any]:
-    media_type, name = "", job["name"]
+    """The last word on the file. What is inside it is said before, each as soon as it is read."""
+    media_type, name, told = "", job["name"], 0
+    start = job.get("start", 0)
+
+    def begin(number: int, path: str) -> None:
+        say({"number": number, "path": path})
+
+    def tell(children: list[Child]) -> None:
+        nonlocal told
+        told += len(children)
+        say({"children": [_child_row(child) for child in children]})
+
     try:
+        own, inner = readings.unpack(given) if given else (None, None)
         media_type = identify(stream, name)
         stream.seek(0)
         if media_type not in parsers:
             raise Unreadable(f"この形式には対応していません ({media_type})")
-        if media_type in paged:
-            document = parsers[media_type](stream, readings.unpack(given) if given else None)
-        else:
-            document = parsers[media_type](stream)
-        if not document.text.strip() and not document.pages:
+        with attached.listening(name, start, begin, tell, inner):
+            more = (own,) if media_type in paged else ()
+            document = parsers[media_type](stream, *more)
+        if not (document.text.strip() or document.pages or told or start):
             raise Unreadable("テキストがありません")
     except (Unreadable, TooLarge) as error:
         kind = next(k for k in (PasswordNeeded, TooLarge, Unreadable) if isinstance(error, k))
@@ -189,8 +210,24 @@ def _parse(
     except Exception as error:  # noqa: BLE001 (a parser may raise anything over hostile bytes)
         what = f"{media_type or name}: {type(error).__name__} {error}"[:300]
         return {"error": "Unreadable", "reason": f"ファイルが壊れているか、解析できません ({what})"}
+    return {"media_type": media_type, **_document_row(document)}
+
+
+def _child_row(child: Child) -> dict[str, Any]:
     return {
-        "media_type": media_type,
+        "path": child.path,
+        "at": child.at,
+        "digest": child.digest,
+        "media_type": child.media_type,
+        "size_bytes": child.size_bytes,
+        "modified_at": child.modified_at and child.modified_at.isoformat(),
+        "problem": child.problem,
+        "document": child.document and _document_row(child.document),
+    }
+
+
+def _document_row(document: Document) -> dict[str, Any]:
+    return {
         "text": document.text,
         "title": document.title,
         "problems": document.problems,
@@ -204,8 +241,28 @@ def _properties(own: Properties) -> list[Any]:
     return [own.author, own.created and own.created.isoformat(), own.edges]
 
 
+def _cut(
+    job: dict[str, Any],
+    stream: BinaryIO,
+    say: Say,
+    parsers: Mapping[str, Callable[..., Document]],
+    identify: Identify,
+) -> dict[str, Any]:
+    """The bytes of some of the files inside, as far as it comes."""
+
+    def give(at: tuple[int, ...], data: bytes) -> None:
+        say({"at": at, "bytes": base64.b64encode(data).decode()})
+
+    with contextlib.suppress(Exception):  # hostile bytes; whoever asked sees what is missing
+        media_type = identify(stream, job["name"])
+        stream.seek(0)
+        with attached.cutting(job["name"], {tuple(at) for at in job["cut"]}, give):
+            parsers[media_type](stream)
+    return {}
+
+
 def _picture(
-    job: dict[str, Any], stream: BinaryIO, given: bytes, identify: Identify, pictures: Pictures
+    job: dict[str, Any], stream: BinaryIO, identify: Identify, pictures: Pictures
 ) -> dict[str, Any]:
     try:
         media_type = identify(stream, job["name"])
@@ -220,9 +277,10 @@ def _picture(
     return {"width": drawn.width, "height": drawn.height, "rgb": rgb}
 
 
-def _send(output: int, reply: dict[str, Any]) -> None:
+def _send(output: int, reply: dict[str, Any], last: bool = True) -> None:
+    """The length in eight bytes, with the highest bit set if more comes, and JSON."""
     data = json.dumps(reply, ensure_ascii=False).encode("utf-8", "replace")
-    view = memoryview(len(data).to_bytes(8, "big") + data)
+    view = memoryview((len(data) | (not last) << 63).to_bytes(8, "big") + data)
     while view:
         view = view[os.write(output, view) :]
 

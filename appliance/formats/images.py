@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import BinaryIO
 
 # the plugins too: a child can import nothing
-from PIL import Image, JpegImagePlugin, PngImagePlugin, TiffImagePlugin
+from PIL import Image, JpegImagePlugin, PngImagePlugin, TiffImagePlugin, UnidentifiedImageError
 
 from appliance.errors import Unreadable
 from appliance.formats.draft import Draft
@@ -25,9 +25,7 @@ Image.MAX_IMAGE_PIXELS = None  # who decodes pixels has a limit of its own, and 
 
 def parse(stream: BinaryIO, read: Readings | None = None) -> Document:
     if read is None:
-        raise Unreadable(
-            "画像です (文字の読み取り (OCR) が使われない設定か、ほかのファイルの中です)"
-        )
+        raise Unreadable("画像です (文字の読み取り (OCR) が使われない設定です)")
     draft = Draft()
     pages, problems = [], []
     with opened(stream) as image:
@@ -54,5 +52,7 @@ def opened(stream: BinaryIO) -> Iterator[Image.Image]:
     try:
         with Image.open(stream, formats=_KINDS) as image:
             yield image
+    except UnidentifiedImageError:  # says where in memory it was
+        raise Unreadable("画像が壊れています") from None
     except (OSError, SyntaxError, ValueError, EOFError) as error:
         raise Unreadable(f"画像が壊れています ({error})") from None

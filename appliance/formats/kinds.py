@@ -11,7 +11,7 @@ from typing import BinaryIO
 from appliance.errors import Unreadable
 from appliance.formats.compound import Compound
 
-EDITION = "7"  # another one tries every file again that could not be read: raise it with a format
+EDITION = "8"  # another one tries every file again that could not be read: raise it with a format
 HEAD_BYTES = 65_536
 _OOXML = "application/vnd.openxmlformats-officedocument."
 DOCX, XLSX, PPTX = (
@@ -39,6 +39,7 @@ XLS, OLE, ENCRYPTED = (
 PDF, ZIP, TAR = "application/pdf", "application/zip", "application/x-tar"
 GZIP = "application/gzip"
 PNG, JPEG, TIFF = "image/png", "image/jpeg", "image/tiff"
+SEVEN, RAR, LZH = "application/x-7z-compressed", "application/vnd.rar", "application/x-lzh"
 _SAID_BYTES = 100
 _MEMBERS = ((b"word/", DOCX), (b"xl/", XLSX), (b"ppt/", PPTX))
 _NAMED = re.compile(
@@ -55,8 +56,8 @@ _MAGIC = (
     (b"II*\x00", TIFF),
     (b"MM\x00*", TIFF),
     (b"{\\rtf", RTF),
-    (b"7z\xbc\xaf\x27\x1c", "application/x-7z-compressed"),
-    (b"Rar!", "application/vnd.rar"),
+    (b"7z\xbc\xaf\x27\x1c", SEVEN),
+    (b"Rar!", RAR),
     (b"\x1f\x8b", GZIP),
     (b"BZh", TAR),
     (b"\xfd7zXZ\x00", TAR),
@@ -88,6 +89,8 @@ def detect(head: bytes, name: str = "") -> str:
         return _named(head) or next((kind for member, kind in _MEMBERS if member in head), ZIP)
     if head.startswith(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"):
         return OLE
+    if head[2:5] in (b"-lh", b"-lz") and head[6:7] == b"-":
+        return LZH
     if head[257:262] == b"ustar":
         return TAR
     for magic, kind in _MAGIC:

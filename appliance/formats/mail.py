@@ -9,14 +9,18 @@ import email.policy
 import email.utils
 import re
 from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
+from datetime import datetime
 from email.message import EmailMessage, Message
-from email.parser import BytesParser
+from email.parser import BytesHeaderParser, BytesParser
+from functools import partial
 from typing import BinaryIO, cast
 
 from appliance.errors import TooLarge, Unreadable
 from appliance.formats import attached, charset, web
 from appliance.formats.draft import Draft, one_line
-from appliance.types import Document
+from appliance.types import Child, Document
 
 _HEADERS = (("From", "差出人"), ("To", "宛先"), ("Cc", "Cc"), ("Date", "日付"), ("Subject", "件名"))
 _PARTS = 200
@@ -32,21 +36,16 @@ def parse(stream: BinaryIO) -> Document:
 
 
 def parse_box(stream: BinaryIO) -> Document:
-    """A folder of mails in one file (.mbox): each mail is a part."""
-    draft = Draft()
+    """A folder of mails in one file (.mbox): each mail is a document of its own."""
+    children: list[Child] = []
     mails = _FROM.split(stream.read())[1:]
-    for number, data in enumerate(mails[:_MAILS], 1):
-        try:
-            one = _parse(data)
-        except (Unreadable, TooLarge) as error:
-            draft.problems.append(f"{number} 通目: {error}")
-            continue
-        draft.blank()
-        draft.mark(f"{number} 通目 {one.title or ''}".strip(), "part")
-        draft.embed(one)
-    if len(mails) > _MAILS:
-        draft.problems.append(f"メールが多すぎるため、{_MAILS:,} 通より後を読んでいません")
-    return draft.document()
+    for data in mails[:_MAILS]:
+        head = BytesHeaderParser(policy=email.policy.default).parsebytes(data[:_HEAD_BYTES])
+        subject = attached.file_name(_header(head, "Subject")) or "件名なし"
+        attached.add_parsed(children, subject, "message/rfc822", partial(_parse, data), _sent(head))
+    more = len(mails) - _MAILS
+    problems = [f"メールが多すぎるため、{_MAILS:,} 通より後を読んでいません"] if more > 0 else []
+    return Document("", problems=tuple(problems), children=tuple(children))
 
 
 def _parse(data: bytes) -> Document:
@@ -55,6 +54,7 @@ def _parse(data: bytes) -> Document:
         raise TooLarge("メールのヘッダーが大きすぎます")
     message = BytesParser(policy=email.policy.default).parsebytes(data)
     draft = Draft()
+    children: list[Child] = []
     subject = None
     for field, shown in _HEADERS:
         if text := _header(message, field):
@@ -67,8 +67,8 @@ def _parse(data: bytes) -> Document:
         draft.blank()
     for part in parts:
         if _is_attached(part):
-            _attachment(draft, part)
-    return draft.document(subject)
+            _attachment(draft, children, part)
+    return replace(draft.document(subject), children=tuple(children))
 
 
 def _header(message: Message, field: str) -> str:
@@ -96,11 +96,20 @@ def _bytes_of_some_charset(raw: str) -> str:
 
 def _day(text: str) -> str:
     """The sender's own clock, as people write it."""
-    try:
-        at = email.utils.parsedate_to_datetime(text)
-    except (ValueError, TypeError, OverflowError):
-        return text
-    return f"{at.year}年{at.month}月{at.day}日 {at:%H:%M}"
+    at = _moment(text)
+    return f"{at.year}年{at.month}月{at.day}日 {at:%H:%M}" if at else text
+
+
+def _moment(text: str) -> datetime | None:
+    with suppress(ValueError, TypeError, OverflowError):
+        return email.utils.parsedate_to_datetime(text)
+    return None
+
+
+def _sent(message: Message) -> datetime | None:
+    raw = next((str(v) for k, v in message.raw_items() if k.lower() == "date"), "")
+    at = _moment(raw)
+    return at if at is None or at.tzinfo else at.replace(tzinfo=attached.JAPAN)
 
 
 def _leaves(message: Message, draft: Draft) -> Iterator[EmailMessage]:
@@ -161,25 +170,30 @@ def _text(part: EmailMessage) -> str:
         return ""
 
 
-def _attachment(draft: Draft, part: EmailMessage) -> None:
-    name = _file_name(part) or (
-        "転送メール.eml" if part.get_content_maintype() == "message" else ""
-    )
-    kind = part.get_content_maintype()
-    if not name and kind in ("image", "application"):
-        return  # a picture in the signature, a signature
-    attached.embed(draft, name, f"添付: {name}", lambda: _document(part, name))
-
-
-def _document(part: EmailMessage, name: str) -> Document:
+def _attachment(draft: Draft, children: list[Child], part: EmailMessage) -> None:
+    name, kind = _file_name(part), part.get_content_maintype()
     if part.get_content_type() == "message/rfc822":
         inner = part.get_payload() if part.is_multipart() else None
         message = inner[0] if isinstance(inner, list) and inner else inner
-        if not isinstance(message, Message):
-            raise Unreadable("転送されたメールが空です")
-        return _parse(message.as_bytes(policy=email.policy.compat32))
+        sent = _sent(message) if isinstance(message, Message) else None
+        parse = partial(_forwarded, message)
+        attached.add_parsed(children, name or "転送メール.eml", "message/rfc822", parse, sent)
+    elif kind == "image" and part["Content-ID"] and not part.is_attachment():
+        if name:  # a picture in the text; without a name, one in the signature
+            draft.problems.append(f"本文の図「{name}」は読んでいません")
+    elif name or kind not in ("image", "application"):  # the latter is a signature
+        attached.add(children, name or "名前のない添付", partial(_data, part))
+
+
+def _forwarded(message: object) -> Document:
+    if not isinstance(message, Message):
+        raise Unreadable("転送されたメールが空です")
+    return _parse(message.as_bytes(policy=email.policy.compat32))
+
+
+def _data(part: EmailMessage) -> bytes:
     data = part.get_payload(decode=True)
-    return attached.document(data if isinstance(data, bytes) else b"", name)
+    return data if isinstance(data, bytes) else b""
 
 
 def _file_name(part: EmailMessage) -> str:

@@ -11,14 +11,17 @@ import io
 import re
 import struct
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta, timezone
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import BinaryIO
 
 from appliance.errors import Unreadable
 from appliance.formats import attached, charset, rtf, web
 from appliance.formats.compound import Compound, longs, shorts
 from appliance.formats.draft import Draft, one_line
-from appliance.types import Document
+from appliance.formats.kinds import MSG
+from appliance.types import Child, Document
 
 _SUBJECT, _HEADERS, _BODY, _HTML, _RTF = 0x0037, 0x007D, 0x1000, 0x1013, 0x1009
 _SENDER, _ADDRESS, _TO, _CC = 0x0C1A, 0x5D01, 0x0E04, 0x0E03
@@ -27,7 +30,6 @@ _NAME, _SHORT_NAME, _DATA = 0x3707, 0x3704, 0x3701
 _ATTACHMENT = re.compile(r"__attach_version1\.0_#[0-9A-Fa-f]{8}")
 _ATTACHMENTS = 200
 _BODY_CHARS = 5_000_000
-_JAPAN = timezone(timedelta(hours=9))  # where the mail itself does not say
 _EPOCH = datetime(1601, 1, 1, tzinfo=UTC)
 
 
@@ -55,9 +57,13 @@ def _write(file: Compound, at: str) -> Document:
             draft.line(f"{shown}: {text}")
     draft.blank()
     draft.embed(_body(file, at))
-    for folder in _attachments(file, at)[:_ATTACHMENTS]:
-        _attach(draft, file, folder)
-    return draft.document(subject)
+    folders = _attachments(file, at)
+    children: list[Child] = []
+    for folder in folders[:_ATTACHMENTS]:
+        _attach(children, file, folder)
+    if len(folders) > _ATTACHMENTS:
+        draft.problems.append(f"添付が多すぎるため、{_ATTACHMENTS} 個より後を読んでいません")
+    return replace(draft.document(subject), children=tuple(children))
 
 
 def _body(file: Compound, at: str) -> Document:
@@ -82,17 +88,15 @@ def _attachments(file: Compound, at: str) -> list[str]:
     return sorted(folders)
 
 
-def _attach(draft: Draft, file: Compound, folder: str) -> None:
+def _attach(children: list[Child], file: Compound, folder: str) -> None:
     at = f"{folder}/"
     inner = f"{at}__substg1.0_{_DATA:04X}000D/"
     said = _text(file, at, _NAME) or _text(file, at, _SHORT_NAME)
     if any(name.startswith(inner) for name in file.names):
         name = attached.file_name(said or _text(file, inner, _SUBJECT) or "転送メール.msg")
-        attached.embed(draft, name, f"添付: {name}", lambda: _write(file, inner))
+        attached.add_parsed(children, name, MSG, partial(_write, file, inner))
     elif said:  # without a name it is a picture in the text
-        name = attached.file_name(said)
-        data = _bytes(file, at, _DATA)
-        attached.embed(draft, name, f"添付: {name}", lambda: attached.document(data, name))
+        attached.add(children, attached.file_name(said), partial(_bytes, file, at, _DATA))
 
 
 # --- properties -------------------------------------------------------------------
@@ -140,7 +144,7 @@ def _times(file: Compound, at: str) -> Iterator[datetime]:
             held[number] = high << 32 | low
     for number in (_SENT, _ARRIVED):
         if 0 < held.get(number, 0) < 1 << 59:
-            yield (_EPOCH + timedelta(microseconds=held[number] // 10)).astimezone(_JAPAN)
+            yield (_EPOCH + timedelta(microseconds=held[number] // 10)).astimezone(attached.JAPAN)
 
 
 # --- compressed RTF ---------------------------------------------------------------

@@ -146,8 +146,8 @@ def properties(author: str | None, created: str | None, edges: Iterable[str] = (
     )
 
 
-def open_zip(stream: BinaryIO) -> zipfile.ZipFile:
-    """A zip whose headers do not promise a bomb."""
+def open_zip(stream: BinaryIO, *, whole: bool = True) -> zipfile.ZipFile:
+    """A zip whose headers do not promise a bomb. Not `whole`: a bad member is its own affair."""
     try:
         archive = zipfile.ZipFile(stream)
         members = archive.infolist()
@@ -157,15 +157,19 @@ def open_zip(stream: BinaryIO) -> zipfile.ZipFile:
         raise TooLarge("展開後の大きさが上限を超えています")
     end = -1
     for member in sorted(members, key=lambda m: m.header_offset):
-        if member.flag_bits & 1:
+        if whole and member.flag_bits & 1:
             raise PasswordNeeded("パスワードが必要です")
         if member.header_offset < end:
             raise Unreadable("ZIP の中身が重なり合っています")
         end = member.header_offset + 30 + member.compress_size
-        big = member.file_size > _RATIO_FROM
-        if big and member.file_size > _RATIO * max(member.compress_size, 1):
+        if whole and is_bomb(member):
             raise TooLarge(f"圧縮率が異常です ({member.filename[:80]})")
     return archive
+
+
+def is_bomb(member: zipfile.ZipInfo) -> bool:
+    big = member.file_size > _RATIO_FROM
+    return big and member.file_size > _RATIO * max(member.compress_size, 1)
 
 
 def name(element: Any) -> str:

@@ -1,8 +1,8 @@
 """PDF: columns, tables and vertical text in reading order; running heads go, each page is judged.
 
 Pages whose letters are garbled are left out: words that nobody wrote are worse than none. Letters
-that nobody sees are left out too, and noted. Comments and what was filled into forms end their page,
-attached files end the document.
+that nobody sees are left out too, and noted. Comments and what was filled into forms end their page;
+attached files are documents of their own.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from appliance.formats import (
     pdf_state,
     structure,
 )
-from appliance.formats.draft import UNSEEN, UNSEEN_CHARS, Draft, moved
+from appliance.formats.draft import UNSEEN, UNSEEN_CHARS
 from appliance.formats.package import properties
 from appliance.formats.pdf_layout import Layout
 from appliance.formats.pdf_page import Ink
 from appliance.formats.pdf_pieces import Line
 from appliance.text import readings
-from appliance.types import Document, Mark, Page, Properties, Readings, ReadPage
+from appliance.types import Child, Document, Mark, Page, Properties, Readings, ReadPage
 
 _PASSWORD = 4  # FPDF_ERR_PASSWORD
 _BOOKMARKS = 5_000
@@ -62,7 +62,9 @@ def parse(stream: BinaryIO, read: Readings | None = None) -> Document:
         raise Unreadable(f"PDF が壊れています ({error})") from None
     try:
         sheets = [_sheet(pdf, n) for n in range(len(pdf))]
-        attachments = _attachments(pdf)
+        children: list[Child] = []
+        notes: list[str] = []
+        attachments = _attach(pdf, children, notes)
         said = _said(pdf)
         title = _title(said)
         pdf_outline = _bookmarks(pdf)
@@ -75,7 +77,7 @@ def parse(stream: BinaryIO, read: Readings | None = None) -> Document:
         else pdf_state.judge(n, sheet.ink, sheet.layout, "\n".join(line.text for line in page))
         for n, (sheet, page) in enumerate(zip(sheets, lines, strict=True), 1)
     ]
-    if all(sheet.broken for sheet in sheets):
+    if not attachments and all(sheet.broken for sheet in sheets):
         raise Unreadable("PDF が壊れています (読めるページがありません)")
     pictures = {p.number for p in states if readings.is_picture(p)}
     had = {n: page for n, page in (read or {}).items() if n in pictures}
@@ -83,9 +85,9 @@ def parse(stream: BinaryIO, read: Readings | None = None) -> Document:
     if had:
         states = [replace(p, read="ocr") if p.number in had else p for p in states]
         lines = pdf_lines.without_running_heads(found)
-    if read is None or not pictures:
+    if not attachments and (read is None or not pictures):
         _refuse_unread(states, lines)
-    problems = [*_problems(states, sheets, read), *readings.notes(had), *attachments.problems]
+    problems = [*_problems(states, sheets, read), *readings.notes(had), *notes]
     pages = [
         [
             *([] if state.read == "none" else page),
@@ -104,9 +106,8 @@ def parse(stream: BinaryIO, read: Readings | None = None) -> Document:
     headings = {text.rfind("\n", 0, m.start) + 1 for m in outline}
     marks += [*outline, *structure.sections(text, headings)]
     marks.sort(key=lambda m: m.start)
-    text, marks = _with(text, marks, attachments)
     own = _properties(said, found, lines)
-    return Document(text, tuple(marks), title, tuple(problems), tuple(states), own)
+    return Document(text, tuple(marks), title, tuple(problems), tuple(states), own, tuple(children))
 
 
 def _sheet(pdf: pypdfium2.PdfDocument, n: int) -> _Sheet:
@@ -163,24 +164,20 @@ def _problems(
         yield UNSEEN
 
 
-def _with(text: str, marks: list[Mark], attachments: Document) -> tuple[str, list[Mark]]:
-    if not attachments.text:
-        return text, marks
-    at = len(text) + 2
-    return f"{text}\n\n{attachments.text}", [*marks, *moved(attachments, at)]
-
-
-def _attachments(pdf: pypdfium2.PdfDocument) -> Document:
-    draft = Draft()
-    for n in range(min(pdf.count_attachments(), _ATTACHMENTS)):
+def _attach(pdf: pypdfium2.PdfDocument, children: list[Child], problems: list[str]) -> int:
+    """How many files are attached."""
+    count = int(pdf.count_attachments())
+    for n in range(min(count, _ATTACHMENTS)):
         try:
             attachment = pdf.get_attachment(n)
             name, data = attached.file_name(attachment.get_name()), bytes(attachment.get_data())
         except (pypdfium2.PdfiumError, ValueError, UnicodeError) as error:
-            draft.problems.append(f"添付 {n + 1} を取り出せません ({error})")
+            problems.append(f"添付 {n + 1} を取り出せません ({error})")
             continue
-        attached.embed(draft, name, f"添付: {name}", partial(attached.document, data, name))
-    return draft.document()
+        attached.add(children, name or f"添付 {n + 1}", partial(bytes, data))
+    if count > _ATTACHMENTS:
+        problems.append(f"添付が多すぎるため、{_ATTACHMENTS} 個より後を読んでいません")
+    return count
 
 
 def _said(pdf: pypdfium2.PdfDocument) -> dict[str, str]:

@@ -15,6 +15,12 @@ def docuworks(stream: BinaryIO) -> NoReturn:
     raise Unreadable("DocuWorks 文書です (DocuWorks で PDF に変換して置いてください)")
 
 
+def other_archive(stream: BinaryIO) -> NoReturn:
+    raise Unreadable(
+        "RAR・LZH の書庫は読めません (中身を取り出し、zip で圧縮し直して置いてください)"
+    )
+
+
 def unknown_office(stream: BinaryIO) -> NoReturn:
     raise Unreadable(
         "読めない種類の OLE 文書です (PDF か .docx・.xlsx・.pptx で保存し直してください)"

@@ -1,16 +1,15 @@
 """Files are parsed where a hostile one can do nothing: no network, no file, no time.
 
-`Sandbox.parse` (and `Sandbox.picture`, for one page of it) hands the bytes to a child that has nothing but them and a pipe to
-answer on, and believes nothing of the answer that it has not checked.
+`Sandbox.parse` (and `Sandbox.picture`, for one page of it) hands the bytes to a child that has
+nothing but them and a pipe to answer on, and believes nothing of the answer that `answers` has not
+checked.
 """
 
 from __future__ import annotations
 
-import base64
 import fcntl
 import json
 import os
-import re
 import select
 import signal
 import socket
@@ -21,37 +20,32 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from datetime import date
-from itertools import pairwise
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path, PurePosixPath
 from types import TracebackType
-from typing import Any, BinaryIO, get_args, get_type_hints
+from typing import Any, BinaryIO
 
 from appliance.errors import (
-    PasswordNeeded,
     SettingsError,
     SourceBusy,
     TooLarge,
     Transient,
     Unreadable,
 )
-from appliance.formats.picture import Pixels, png
+from appliance.formats import answers
+from appliance.formats.picture import png
 from appliance.settings import Settings
 from appliance.text import readings
-from appliance.types import Document, Mark, Page, Properties, RawFile
+from appliance.types import Child, Document, RawFile
 
 _ROOT = Path(__file__).resolve().parents[2]
 _BLOCK = 1 << 20
 _START_S = 180.0  # of a busy machine
 _ANSWER_S = 10.0  # for the zygote to fork, or to say how a child ended
-_KINDS = frozenset(get_args(get_type_hints(Mark)["kind"]))
-_STATES, _READ = (frozenset(get_args(get_type_hints(Page)[name])) for name in ("state", "read"))
-_PAGES, _EDGES = 100_000, 20
+_LONGEST = 10  # times `parse_seconds`: for a file with all that is inside it
 _PICTURE_S = 20  # a person is waiting
-_ERRORS = {"Unreadable": Unreadable, "PasswordNeeded": PasswordNeeded, "TooLarge": TooLarge}
-_UNSAFE = dict.fromkeys((*range(9), 11, 12, *range(14, 32), 127), " ")
-_SURROGATE = re.compile("[\ud800-\udfff]")
+_CUT_BYTES, _CUT_FILES = 64_000_000, 500  # inside a file, that are fetched together
 
 
 class _Lost(Exception):
@@ -64,6 +58,9 @@ class _Died:
 
     reason: str
     again: bool  # worth a second try
+
+    def told(self, times: int) -> str:
+        return self.reason.format(times=f" {times} 回" if times > 1 else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,14 +143,26 @@ class Sandbox:
         with _bytes_of(file, self._settings.file_bytes) as (source, size):
             if size == 0:
                 raise Unreadable("ファイルが空です")
-            given = b"" if file.read is None else readings.pack(file.read)
-            return _believe(self.ask(source, {"name": _name(file)}, given, deaths=2))
+            given = b"" if file.read is None else readings.pack(file.read, file.read_inside)
+            document, media_type = self._parse(source, _name(file), given)
+        return replace(document, children=_Cuts(self, file).readable(document.children)), media_type
+
+    def cut(
+        self, file: RawFile, wanted: Sequence[tuple[int, ...]], seconds: int | None = None
+    ) -> dict[tuple[int, ...], bytes]:
+        """The bytes of these files inside, by `Child.at`: those that can be had in that time.
+
+        Raises TooLarge, SourceBusy, Transient, and what `file.open` raises.
+        """
+        task = _Task({"name": _name(file), "cut": [*wanted]}, b"", seconds, "取り出し")
+        with _bytes_of(file, self._settings.file_bytes) as (source, _):
+            return answers.cut(self._last(source, task)[0], wanted)
 
     def picture(self, file: RawFile, page: int) -> bytes:
         """Page `page` of the file, from 1, as PNG. Raises what `parse` raises."""
         task = _Task({"name": _name(file), "page": page}, b"", _PICTURE_S, "ページの表示")
         with _bytes_of(file, self._settings.file_bytes) as (source, _):
-            return png(_believe_pixels(self._answer(source, task, deaths=2)))
+            return png(answers.pixels(self._answer(source, task, deaths=2)))
 
     def ask(
         self, source: int, job: Mapping[str, Any], given: bytes = b"", deaths: int = 1
@@ -164,23 +173,66 @@ class Sandbox:
         """
         return self._answer(source, _Task(job, given), deaths)
 
+    def _parse(self, source: int, name: str, given: bytes) -> tuple[Document, str]:
+        """A process that ends inside a file inside takes nothing but that one with it.
+
+        Whether it was to blame is known when it was the first one read: until then the next
+        process begins with it. So time and memory are each one's own, too.
+        """
+        children: list[Child] = []
+        late = ""
+        start, suspect, died, size = 0, -1, 0, 0
+        over = time.monotonic() + _LONGEST * self._seconds
+        while True:
+            said, end = self._last(source, _Task({"name": name, "start": start}, given))
+            at = answers.inside(said, start, children)
+            size += sum(map(len, said))
+            if size > self._output_bytes:  # of all processes together
+                raise self._too_much()
+            if len(children) > answers.CHILDREN:
+                del children[answers.CHILDREN :]
+                late = f"ファイルが多すぎるため、{answers.CHILDREN:,} 個より後を読んでいません"
+            if isinstance(end, bytes):
+                document, media_type = answers.file(end)
+                problems = (*document.problems, late) if late else document.problems
+                told = answers.told_apart(children)
+                return replace(document, problems=problems, children=told), media_type
+            if at == (start, None):
+                died += 1
+                if died == 2 or not end.again:
+                    raise Unreadable(end.told(died))
+            elif at.path and (at.number == suspect or (at.number == start and not end.again)):
+                lost = Child(at.path, problem=end.told(2), at=(at.number + 1,))
+                children.append(lost)
+                start = at.number + 1
+            else:
+                start = suspect = at.number
+            if time.monotonic() > over and not late:
+                late = f"時間がかかりすぎるため、{start + 1:,} 番目のファイルから後を読んでいません"
+            if late:
+                start = answers.ALL
+
     def _answer(self, source: int, task: _Task, deaths: int) -> bytes:
         died = 0
+        while True:
+            _, end = self._last(source, task)
+            if isinstance(end, bytes):
+                return end
+            died += 1
+            if died == deaths or not end.again:
+                raise Unreadable(end.told(died))
+
+    def _last(self, source: int, task: _Task) -> tuple[list[bytes], bytes | _Died]:
+        """As `_run`, though the zygote goes away a few times. Raises Transient."""
         for lost in range(5):
             try:
-                reply = self._run(source, task)
+                return self._run(source, task)
             except _Lost:
                 time.sleep(0.1 * 2**lost)  # a process that was killed takes a moment to be gone
-                continue
-            if isinstance(reply, bytes):
-                return reply
-            died += 1
-            if died == deaths or not reply.again:
-                raise Unreadable(reply.reason.format(times=f" {died} 回" if died > 1 else ""))
         raise Transient("the parsers' process keeps ending; the file waits for the next run")
 
-    def _run(self, source: int, task: _Task) -> bytes | _Died:
-        """One child's answer, or how it died. Raises _Lost."""
+    def _run(self, source: int, task: _Task) -> tuple[list[bytes], bytes | _Died]:
+        """What one child said before its last word, and that, or how it died. Raises _Lost."""
         seconds = min(self._seconds, task.seconds or self._seconds)
         limits = {"memory_bytes": self._memory_bytes, "cpu_s": seconds, "idle": self._idle}
         job = {**task.job, **limits}
@@ -220,7 +272,9 @@ class Sandbox:
             status.close()
             status_w.close()
 
-    def _await(self, output: int, status: socket.socket, seconds: int, doing: str) -> bytes | _Died:
+    def _await(
+        self, output: int, status: socket.socket, seconds: int, doing: str
+    ) -> tuple[list[bytes], bytes | _Died]:
         deadline = time.monotonic() + seconds * self._patience
         late = _Died(f"{doing}が {seconds} 秒で終わりませんでした", again=False)
         answer = bytearray()
@@ -229,24 +283,28 @@ class Sandbox:
         while True:
             left = deadline - time.monotonic()
             if left <= 0 or not ready.poll(left * 1000):
-                return late
+                return answers.messages(answer)[0], late
             block = os.read(output, _BLOCK)
             if not block:
                 break
             answer += block
             if len(answer) > self._output_bytes:
-                raise TooLarge(f"取り出した文字が多すぎます (上限 {self._output_bytes:,} バイト)")
-        if len(answer) >= 8 and int.from_bytes(answer[:8], "big") == len(answer) - 8:
-            return bytes(answer[8:])
+                raise self._too_much()
+        said, last = answers.messages(answer)
+        if last is not None:
+            return said, last
         with _lost_if_broken():
             message = status.recv(256)
         if not message:
             raise _Lost
         code = int(json.loads(message)["status"])
         if code == -signal.SIGXCPU:
-            return late
+            return said, late
         name = signal.Signals(-code).name if code < 0 else f"終了コード {code}"
-        return _Died(f"{doing}プログラムが{{times}}異常終了しました ({name})", again=True)
+        return said, _Died(f"{doing}プログラムが{{times}}異常終了しました ({name})", again=True)
+
+    def _too_much(self) -> TooLarge:
+        return TooLarge(f"取り出した文字が多すぎます (上限 {self._output_bytes:,} バイト)")
 
     def _prove(self) -> None:
         """One empty parse before the first file: the walls stand, or nothing starts."""
@@ -255,14 +313,14 @@ class Sandbox:
             os.write(source, b"kura")
             for _ in range(3):
                 with suppress(_Lost):
-                    reply = self._run(source, _Task({"name": "proof.txt"}))
+                    _, reply = self._run(source, _Task({"name": "proof.txt"}))
                     break
             else:
                 raise SettingsError("parsers cannot be confined on this machine: no child started")
         finally:
             os.close(source)
         if isinstance(reply, _Died):
-            raise SettingsError(f"parsers cannot be confined on this machine: {reply.reason}")
+            raise SettingsError(f"parsers cannot be confined on this machine: {reply.told(1)}")
         if unconfined := json.loads(reply).get("unconfined"):
             raise SettingsError(f"parsers cannot be confined on this machine: {unconfined}")
 
@@ -385,77 +443,33 @@ def _name(file: RawFile) -> str:
     return file.title[-200:]
 
 
-def _believe(answer: bytes) -> tuple[Document, str]:
-    """The document in a child's answer; whatever does not fit the type is the file's fault."""
-    try:
-        reply = _reply(answer)
-        text = _clean(_text(reply["text"]))
-        title = reply["title"] and _clean(_text(reply["title"]))[:300]
-        problems = tuple(_clean(_text(p))[:500] for p in reply["problems"][:100])
-        marks = tuple(_mark(m, len(text)) for m in reply["marks"])
-        if any(a.start > b.start for a, b in pairwise(marks)):
-            raise ValueError("marks out of order")
-        pages = tuple(_page(row) for row in reply["pages"][:_PAGES])
-        own = _properties(reply["properties"])
-        document = Document(text, marks, title or None, problems, pages, own)
-        return document, _text(reply["media_type"])[:100]
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError, RecursionError):
-        raise Unreadable("解析結果が正しくありません") from None
+class _Cuts:
+    """Hands out the bytes of files inside a file: of some that follow one another at a time."""
 
+    def __init__(self, sandbox: Sandbox, file: RawFile) -> None:
+        self._sandbox, self._file = sandbox, file
+        self._order: list[Child] = []
+        self._had: dict[tuple[int, ...], bytes] = {}
 
-def _believe_pixels(answer: bytes) -> Pixels:
-    try:
-        reply = _reply(answer)
-        width, height = reply["width"], reply["height"]
-        pixels = Pixels(width, height, base64.b64decode(reply["rgb"], validate=True))
-        if type(width) is int and type(height) is int and pixels.fits():
-            return pixels
-    except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
-        pass
-    raise Unreadable("ページの画像が正しくありません")
+    def readable(self, children: Sequence[Child]) -> tuple[Child, ...]:
+        """Those with pages to be read, whose bytes are needed for it."""
+        self._order = [c for c in children if c.at and c.document and readings.unread(c.document)]
+        wanted = {c.at for c in self._order}
+        return tuple(
+            replace(c, read=partial(self._read, c)) if c.at in wanted else c for c in children
+        )
 
-
-def _reply(answer: bytes) -> dict[str, Any]:
-    """Raises the error it tells of."""
-    reply: dict[str, Any] = json.loads(answer)
-    if "error" in reply:
-        raise _ERRORS[reply["error"]](_clean(str(reply["reason"]))[:500])
-    if "unconfined" in reply:
-        raise Transient(f"the parser was not confined: {reply['unconfined']}")
-    return reply
-
-
-def _mark(row: Any, length: int) -> Mark:
-    start, label, kind, page, level = row
-    whole = type(start) is int and type(level) is int and (page is None or type(page) is int)
-    if not whole or not 0 <= start <= length or kind not in _KINDS:
-        raise ValueError("not a mark")
-    return Mark(start, _clean(_text(label))[:200], kind, page, None, max(0, min(level, 99)))
-
-
-def _properties(row: Any) -> Properties:
-    author, created, edges = row
-    return Properties(
-        author and (_clean(_text(author))[:100] or None),
-        created and date.fromisoformat(_text(created)),
-        tuple(_clean(_text(line))[:200] for line in edges[:_EDGES]),
-    )
-
-
-def _page(row: Any) -> Page:
-    number, state, sure, read = row
-    whole = type(number) is int and number >= 1 and type(sure) in (int, float) and 0 <= sure <= 1
-    if not whole or state not in _STATES or read not in _READ:
-        raise ValueError("not a page")
-    return Page(number, state, float(sure), read)
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise ValueError("not text")
-    return value
-
-
-def _clean(text: str) -> str:
-    """Same length, without what no database or terminal should be given."""
-    return _SURROGATE.sub("\ufffd", text).translate(_UNSAFE)
+    def _read(self, child: Child) -> bytes:
+        if child.at not in self._had:
+            first = next(n for n, one in enumerate(self._order) if one.at == child.at)
+            wanted: list[tuple[int, ...]] = []
+            size = 0
+            for one in self._order[first:]:
+                size += one.size_bytes or 0
+                if wanted and (size > _CUT_BYTES or len(wanted) == _CUT_FILES):
+                    break
+                wanted.append(one.at)
+            self._had = self._sandbox.cut(self._file, wanted)
+        if child.at not in self._had:
+            raise Unreadable("中のファイルを取り出せません")
+        return self._had.pop(child.at)

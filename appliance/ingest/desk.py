@@ -18,7 +18,7 @@ import tempfile
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from dataclasses import replace as but
 from functools import partial
@@ -28,10 +28,19 @@ from typing import Any, BinaryIO
 
 from sqlalchemy import Engine
 
-from appliance.errors import ApplianceError, Conflict, NotVisible, SourceBusy, Transient
+from appliance.errors import (
+    ApplianceError,
+    Conflict,
+    NotVisible,
+    SourceBusy,
+    Transient,
+    Unreadable,
+)
+from appliance.ingest.originals import INSIDE
 from appliance.ingest.sync import fetch, reopen
 from appliance.ports import Connector
 from appliance.store import access, catalog, dossier, sources
+from appliance.store.dossier import Place
 from appliance.store.sources import Source
 from appliance.types import RawFile
 
@@ -49,7 +58,9 @@ CHANGED = "取り込んだ後に原本が変わっています。新しい内容
 GONE = "取り込み元に原本が見つかりません。移動または削除された可能性があります。"
 BUSY = "ページの表示が混み合っています。"
 
+At = tuple[int, ...]
 Draw = Callable[[RawFile, int], bytes]  # a page, from 1, as PNG
+Cut = Callable[[RawFile, Sequence[At]], Mapping[At, bytes]]  # files inside it
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +77,13 @@ class Desk:
         engine: Engine,
         connect: Callable[[Source], Connector],
         draw: Draw,
+        cut: Cut,
         path: Path,
         file_bytes: int,
     ) -> None:
         self._engine = engine
         self._connect = connect
-        self._draw = draw
+        self._draw, self._cut = draw, cut
         self._path = path
         self._file_bytes = file_bytes
         self._turns = threading.BoundedSemaphore(AT_ONCE)
@@ -135,26 +147,35 @@ class Desk:
                 shutil.copyfileobj(content, out, 1 << 20)
 
     def _wanted(self, document_id: str, page: int) -> tuple[BinaryIO, int]:
-        file, content, size, digest = self._fetched(document_id)
-        if not page:
+        file, content, size, digest = self._fetched(dossier.place(self._engine, document_id))
+        place = dossier.place(self._engine, document_id)
+        if not page and place.holder is None:
             return content, size
         with content:
-            picture = self._picture(file, page, digest, document_id)
-            return BytesIO(picture), len(picture)
+            if place.digest not in (None, digest):
+                raise Conflict(CHANGED)
+            if not self._turns.acquire(timeout=WAIT_S):
+                raise SourceBusy(BUSY, 5.0)
+            try:
+                made = self._made(file, place, page)
+            finally:
+                self._turns.release()
+        return BytesIO(made), len(made)
 
-    def _picture(self, file: RawFile, page: int, digest: str, document_id: str) -> bytes:
-        if dossier.place(self._engine, document_id).digest not in (None, digest):
-            raise Conflict(CHANGED)
-        if not self._turns.acquire(timeout=WAIT_S):
-            raise SourceBusy(BUSY, 5.0)
-        try:
+    def _made(self, file: RawFile, place: Place, page: int) -> bytes:
+        """A page, or a file inside, or a page of that."""
+        if place.holder is None:
             return self._draw(file, page)
-        finally:
-            self._turns.release()
+        inside = self._cut(file, [place.at]).get(place.at) if place.at else None
+        if inside is None:
+            raise Unreadable(INSIDE)
+        if not page:
+            return inside
+        opened = partial(BytesIO, inside)
+        return self._draw(but(file, open=opened, size_bytes=len(inside)), page)
 
-    def _fetched(self, document_id: str) -> tuple[RawFile, BinaryIO, int, str]:
+    def _fetched(self, place: Place) -> tuple[RawFile, BinaryIO, int, str]:
         """The file as its source shows it now, a handle of one's own, its size and digest."""
-        place = dossier.place(self._engine, document_id)
         source = sources.get(self._engine, place.source_id)
         try:
             try:
@@ -163,7 +184,7 @@ class Desk:
                 raise Conflict(GONE) from None
             if access.digest_of(file.access) != place.access_digest:
                 catalog.set_access(self._engine, source.id, place.uri, file.access)
-            key = (document_id, file.version)
+            key = (f"{source.id} {place.uri}", file.version)
             with self._lock:
                 if kept := self._copies.get(key):
                     handle = reopen(kept.file)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import NamedTuple
 
-from appliance.store.catalog import clean
+from appliance.store.rows import clean
 from appliance.text import personal, suspicious
 from appliance.text.personal import Handling
 from appliance.types import Document
@@ -24,14 +24,15 @@ class Handled(NamedTuple):
     withheld: bool
 
 
-def handled(document: Document, uri: str, handling: Handling) -> Handled:
+def handled(document: Document, uri: str, handling: Handling, shown: str | None = None) -> Handled:
+    """`shown` is what of its uri will be seen, where that is not the whole."""
     problems = (*document.problems, *suspicious.notes(document.text))
     # what is embedded is what is stored
     document = replace(document, text=clean(document.text), problems=problems)
     counts = personal.counted(document.text, document.title or "", uri)
     withheld = handling == "quarantine" and bool(counts.keys() & personal.SERIOUS)
     if handling == "mask":
-        document = _masked(document, uri)
+        document = _masked(document, shown or uri)
     return Handled(document, counts, withheld)
 
 

@@ -28,6 +28,7 @@ HOPELESS, HOPELESS_S = 1000, 600.0  # pages that could not be drawn: so many, so
 
 AWAY = "取り込みの処理（kura work）が応答しないため、原本を開けません。"
 LATE = "原本の用意に時間がかかっています。"
+INSIDE = "ほかのファイルの中にあり、それだけを取り出せません。入れ物の文書の原本を開いてください。"
 BUSY = "原本の表示が混み合っています。"
 
 

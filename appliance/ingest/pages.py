@@ -16,13 +16,13 @@ from dataclasses import dataclass
 from sqlalchemy import Engine
 
 from appliance.errors import ApplianceError, Conflict, TooLarge, Transient, Unreadable
-from appliance.ingest import kept
+from appliance.ingest import inside, kept
 from appliance.ingest.handling import handled, quiet
 from appliance.ingest.vectors import Stopped, of_chunks
 from appliance.ports import Embedder, PageReader
 from appliance.settings import Settings
 from appliance.store import catalog, scans, sources
-from appliance.store.catalog import clean
+from appliance.store.rows import clean
 from appliance.store.scans import Scan
 from appliance.text import readings
 from appliance.text.split import split
@@ -135,13 +135,14 @@ def _put_together(room: Room, scan: Scan, stop: threading.Event) -> None:
     except (Unreadable, TooLarge) as error:
         scans.give_up(room.engine, scan, _told(scan, error))
         return
+    made = inside.digest(document, scan.digest)
     document, counts, withheld = handled(document, scan.uri, scan.personal_data)
     if withheld:
         catalog.withhold_read(room.engine, scan, counts)
         kept.drop(room.engine, settings, scan.digest)
         return
     chunks = split(document, *sizes)
-    vectors = of_chunks(scan.title, document, chunks, room.embedder, stop)
+    vectors = of_chunks(scan.title, document, chunks, room.embedder, stop, scan.holder)
     failed = scans.state(room.engine, scan.document_id).failed
     catalog.reread(
         room.engine,
@@ -151,8 +152,9 @@ def _put_together(room: Room, scan: Scan, stop: threading.Event) -> None:
         vectors,
         room.embedder.name,
         sizes="/".join(map(str, sizes)),
-        problem=_lost(failed) if failed else None if chunks else _NOTHING,
+        problem=lost(failed) if failed else None if chunks else _NOTHING,
         counts=counts,
+        made=made,
     )
     kept.drop(room.engine, settings, scan.digest)
 
@@ -160,16 +162,11 @@ def _put_together(room: Room, scan: Scan, stop: threading.Event) -> None:
 # --- what a document says of its pages ---------------------------------------------
 
 
-def unread(document: Document) -> tuple[int, ...]:
-    """The pages that are pictures and that nobody has read yet."""
-    return tuple(p.number for p in document.pages if readings.is_picture(p) and p.read != "ocr")
-
-
 def waits(numbers: Collection[int]) -> str:
     return f"p. {readings.ranges(numbers)} は文字の読み取り (OCR) を待っています"
 
 
-def _lost(failed: Mapping[int, str]) -> str:
+def lost(failed: Mapping[int, str]) -> str:
     why = next(iter(failed.values()))
     return f"p. {readings.ranges(failed)} を読み取れませんでした ({why})"
 

@@ -29,16 +29,19 @@ from appliance.errors import (
     TooLarge,
     Transient,
 )
-from appliance.ingest import kept
+from appliance.ingest import children, kept
 from appliance.ingest.handling import handled, quiet
-from appliance.ingest.pages import unread, waits
+from appliance.ingest.pages import waits
 from appliance.ingest.vectors import Stopped, of_chunks
 from appliance.ports import Connector, Embedder, Listing
 from appliance.settings import Settings
 from appliance.store import access as accesses
 from appliance.store import catalog, scans, sources
-from appliance.store.catalog import Stored, clean
+from appliance.store.catalog import Stored
+from appliance.store.inside import holder_of
+from appliance.store.rows import clean
 from appliance.store.sources import Outcome, Source
+from appliance.text import readings
 from appliance.text.split import split
 from appliance.types import (
     AccessChanged,
@@ -48,7 +51,6 @@ from appliance.types import (
     Failed,
     Moved,
     RawFile,
-    Readings,
     Remove,
     Upsert,
 )
@@ -253,28 +255,39 @@ def _take_content(run: _Sync, file: RawFile, known: Stored | None) -> bool:
     with tempfile.TemporaryFile() as copy:  # without a name: nothing is left of it, ever
         size, digest = fetch(file, copy, limit)
         held = but(file, open=partial(reopen, copy), size_bytes=size)
-        fresh = known and known.status == "ready" and not run.forced and not _stale(run, known)
-        if known and fresh and known.digest == digest:
+        if known and known.status == "ready" and not _due(run, known) and known.digest == digest:
             catalog.renew(run.engine, run.source.id, held, digest=digest)
             return False
+        had = scans.inside(run.engine, known.document_id) if known else {}
         if run.settings.ocr:
-            held = but(held, read=_read(run, known, digest))
+            held = _with_readings(run, held, known, digest)
         document, media_type = run.parse(held)
-        waiting = unread(document) if run.settings.ocr else ()
+        title = (known and known.corrected) or file.title
+        inside = _taker(run, file.uri, holder_of(file.uri, title))
+        inner = inside.take(document.children, known.document_id if known else None, had)
+        waiting = readings.unread(document) if run.settings.ocr else ()
         document, counts, withheld = handled(document, file.uri, handling)
         if waiting and not withheld:
             kept.keep(run.settings, digest, copy)
+    old = {*had.values()} - {one.bytes_digest for one in inner if one.waiting}
     if withheld:
         catalog.withhold(
-            run.engine, run.source.id, held, counts, media_type=media_type, digest=digest
+            run.engine,
+            run.source.id,
+            held,
+            counts,
+            run.embedder.name,
+            sizes=_sizes(run),
+            media_type=media_type,
+            digest=digest,
+            children=inner,
         )
-        for gone in filter(None, {digest, known.digest if known else None}):
+        for gone in filter(None, {digest, known.digest if known else None, *old}):
             kept.drop(run.engine, run.settings, gone)
         return True
     chunks = split(document, *run.sizes)
-    title = (known and known.corrected) or file.title
     vectors = of_chunks(title, document, chunks, run.embedder, run.over)
-    problem = waits(waiting) if waiting else None if chunks else NO_TEXT
+    problem = waits(waiting) if waiting else None if chunks or inner else NO_TEXT
     catalog.replace(
         run.engine,
         run.source.id,
@@ -292,15 +305,30 @@ def _take_content(run: _Sync, file: RawFile, known: Stored | None) -> bool:
         embedded_as=title,
         new=not run.forced,
         waiting=waiting,
+        children=inner,
     )
+    for gone in old:
+        kept.drop(run.engine, run.settings, gone)
     return True
 
 
-def _read(run: _Sync, known: Stored | None, digest: str) -> Readings:
-    """What was read of the pages of these very bytes, when they were last taken in."""
+def _taker(run: _Sync, uri: str, holder: str) -> children.Taker:
+    return children.Taker(
+        run.engine, run.settings, run.embedder, run.over, run.source.personal_data, run.sizes,
+        uri, holder, anew=run.forced,
+    )  # fmt: skip
+
+
+def _with_readings(run: _Sync, file: RawFile, known: Stored | None, digest: str) -> RawFile:
+    """With what was read of the pages of these very bytes, when they were last taken in."""
     if known is None:
-        return {}
-    return scans.pages(run.engine, known.document_id, digest, run.settings.ocr_sure)
+        return but(file, read={})
+    sure = run.settings.ocr_sure
+    return but(
+        file,
+        read=scans.pages(run.engine, known.document_id, digest, sure),
+        read_inside=scans.pages_inside(run.engine, known.document_id, sure),
+    )
 
 
 def fetch(file: RawFile, copy: BinaryIO, limit: int) -> tuple[int, str]:

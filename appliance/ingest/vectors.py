@@ -28,10 +28,11 @@ def of_chunks(
     chunks: Sequence[Chunk],
     embedder: Embedder,
     over: threading.Event,
+    holder: str | None = None,
 ) -> Vectors:
     """Raises what `embed` does."""
     texts = [
-        catalog.entry_text(title, document.title, c.heading, document.text[c.start : c.end])
+        catalog.entry_text(title, document.title, c.heading, document.text[c.start : c.end], holder)
         for c in chunks
     ]
     return embed(texts, embedder, over)

@@ -6,21 +6,21 @@ go up; a fork shares it, so that a hostile page can spoil no other page's text.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, BinaryIO
 
 from appliance.errors import TooLarge, Unreadable
+from appliance.formats.child import Say, Work
 from appliance.ocr import layout, picture
 from appliance.ocr.engine import Engine
 from appliance.text import readings
 from appliance.types import Box, ReadLine, ReadPage
 
 
-def prepare() -> Callable[[dict[str, Any], BinaryIO, bytes], dict[str, Any]]:
+def prepare() -> Work:
     """Load the engine. Raises DigestMismatch, SettingsError."""
     engine = Engine()
 
-    def work(job: dict[str, Any], stream: BinaryIO, given: bytes) -> dict[str, Any]:
+    def work(job: dict[str, Any], stream: BinaryIO, given: bytes, say: Say) -> dict[str, Any]:
         try:
             return readings.to_json(page(engine, stream, job["page"], job["pixels"]))
         except (Unreadable, TooLarge) as error:

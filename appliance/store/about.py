@@ -5,12 +5,12 @@ a person through `access` alone.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import fields
 from datetime import date
 from typing import Any
 
-from sqlalchemy import Engine, delete, func
+from sqlalchemy import Engine, delete, func, insert
 from sqlmodel import Session, col, select
 
 from appliance.store.access import blocks, mark_from_json
@@ -20,23 +20,31 @@ from appliance.text import metadata, personal
 from appliance.types import UNSAID, Document, Metadata, Properties
 
 
-def keep(s: Session, document_id: str, name: str, document: Document) -> None:
-    """What a document says of itself, within a transaction."""
-    row = s.get(MetadataRow, document_id) or MetadataRow(document_id=document_id, said={}, own=[])
-    _say(row, metadata.read(name, document), document.properties)
-    s.add(row)
+def of(document_id: str, name: str, document: Document) -> dict[str, Any]:
+    """The columns of its row."""
+    return _row(document_id, metadata.read(name, document), document.properties)
 
 
 def rename(s: Session, document_id: str, name: str, body: BodyRow) -> None:
     """A name may say something too."""
-    row = s.get(MetadataRow, document_id)
-    keep(s, document_id, name, _document(body, _properties(row.own) if row else UNSAID))
+    mine = col(MetadataRow.document_id) == document_id
+    own = s.exec(select(MetadataRow.own).where(mine)).first()
+    document = _document(body, _properties(own) if own else UNSAID)
+    s.connection().execute(delete(MetadataRow).where(mine))
+    s.connection().execute(insert(MetadataRow), [of(document_id, name, document)])
 
 
-def count(s: Session, document_id: str, counts: Mapping[str, int]) -> None:
-    """How much personal data a document holds, within a transaction."""
-    s.connection().execute(delete(PersonalRow).where(col(PersonalRow.document_id) == document_id))
-    s.add_all(PersonalRow(document_id=document_id, kind=k, count=n) for k, n in counts.items())
+def count(s: Session, wanted: Mapping[str, Mapping[str, int]]) -> None:
+    """Document id → how much personal data of each kind it holds, within a transaction."""
+    for block in blocks(wanted):
+        s.connection().execute(delete(PersonalRow).where(col(PersonalRow.document_id).in_(block)))
+    found = [
+        {"document_id": i, "kind": kind, "count": n}
+        for i, counts in wanted.items()
+        for kind, n in counts.items()
+    ]
+    if found:
+        s.connection().execute(insert(PersonalRow), found)
 
 
 def fill(engine: Engine, block: int = 50) -> Iterator[int]:
@@ -61,10 +69,8 @@ def fill(engine: Engine, block: int = 50) -> Iterator[int]:
             for document_id, said, counts in looked:
                 if s.get(MetadataRow, document_id) or not s.get(DocumentRow, document_id):
                     continue  # taken in again, or gone meanwhile
-                row = MetadataRow(document_id=document_id, said={}, own=[])
-                _say(row, said, UNSAID)
-                s.add(row)
-                count(s, document_id, counts)
+                s.add(MetadataRow(**_row(document_id, said, UNSAID)))
+                count(s, {document_id: counts})
         yield len(rows)
 
 
@@ -90,24 +96,27 @@ def personal_by_source(engine: Engine) -> dict[int, dict[str, int]]:
     return {i: _ordered(counts) for i, counts in found.items()}
 
 
-def _say(row: MetadataRow, said: Metadata, own: Properties) -> None:
-    row.said = {
-        field.name: [
-            one.text[:300],
-            *((one.span.start, one.span.end) if one.span else (None, None)),
-        ]
-        for field in fields(said)
-        if (one := getattr(said, field.name)) is not None
+def _row(document_id: str, said: Metadata, own: Properties) -> dict[str, Any]:
+    return {
+        "document_id": document_id,
+        "said": {
+            field.name: [
+                one.text[:300],
+                *((one.span.start, one.span.end) if one.span else (None, None)),
+            ]
+            for field in fields(said)
+            if (one := getattr(said, field.name)) is not None
+        },
+        "own": [own.author, own.created and own.created.isoformat(), list(own.edges)],
+        "confidentiality": said.confidentiality.text if said.confidentiality else None,
     }
-    row.own = [own.author, own.created and own.created.isoformat(), list(own.edges)]
-    row.confidentiality = said.confidentiality.text if said.confidentiality else None
 
 
 def _document(body: BodyRow, own: Properties) -> Document:
     return Document(body.text, tuple(map(mark_from_json, body.marks)), properties=own)
 
 
-def _properties(own: list[Any]) -> Properties:
+def _properties(own: Sequence[Any]) -> Properties:
     author, created, edges = own
     return Properties(author, created and date.fromisoformat(created), tuple(edges))
 

@@ -32,6 +32,7 @@ from appliance.store.tables import (
     SourceRow,
 )
 from appliance.text import places
+from appliance.text.split import SEPARATOR
 from appliance.types import (
     Access,
     Box,
@@ -48,6 +49,7 @@ from appliance.types import (
 )
 
 T = TypeVar("T")
+WITHHELD = "個人情報が見つかったため、検索できないようにしています。"
 _IDS_KEPT = 1_000_000  # for all people together, some 64 bytes each
 _MOST_PARAMETERS = 1000  # in one statement
 
@@ -65,6 +67,9 @@ class DocumentView:
     text: str
     marks: tuple[Mark, ...]
     metadata: Metadata
+    parent_id: str | None  # of a file inside another
+    within: str | None
+    children: int  # files inside it
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +83,21 @@ class Summary:
     media_type: str | None
     modified_at: datetime
     metadata: Metadata
+    within: str | None  # of a file inside another: where it lies
+
+
+@dataclass(frozen=True, slots=True)
+class Inside:
+    """A file inside another, as somebody sees it who may read them."""
+
+    id: str
+    title: str
+    within: str
+    status: str
+    problem: str | None
+    media_type: str | None
+    size_bytes: int | None
+    modified_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +235,9 @@ def document(engine: Engine, viewer: Viewer, document_id: str) -> DocumentView:
             body.text if body else "",
             tuple(map(mark_from_json, body.marks)) if body else (),
             _metadata(said),
+            row.parent_id,
+            within(row.holder, row.inside),
+            _count_inside(s, document_id),
         )
 
 
@@ -248,7 +271,16 @@ def documents(
             .limit(size)
         ).all()
         return tuple(
-            Summary(d.id, d.title, source, d.uri, d.media_type, d.modified_at, _metadata(said))
+            Summary(
+                d.id,
+                d.title,
+                source,
+                d.uri,
+                d.media_type,
+                d.modified_at,
+                _metadata(said),
+                within(d.holder, d.inside),
+            )
             for d, source, said in rows
         ), total
 
@@ -368,6 +400,51 @@ def pieces(
         ], total
 
 
+def inside(
+    engine: Engine, viewer: Viewer, document_id: str, page: int = 1, size: int = 50
+) -> tuple[list[Inside], int]:
+    """A page of the files inside a document, by their paths, and how many there are in all.
+
+    Raises NotVisible, whether it is absent or hidden.
+    """
+    with reading(engine) as s:
+        if document_id not in visible(s, viewer, [document_id]):
+            raise NotVisible("資料が見つかりません。")
+        rows = s.exec(
+            select(DocumentRow)
+            .where(DocumentRow.parent_id == document_id)
+            .order_by(col(DocumentRow.inside), col(DocumentRow.id))
+            .offset((page - 1) * size)
+            .limit(size)
+        ).all()
+        readable = visible(s, viewer, [row.id for row in rows])
+        found = [
+            Inside(
+                row.id,
+                row.title,
+                within(row.holder, row.inside) or row.title,
+                row.status,
+                # how much of what was found is for administrators
+                WITHHELD
+                if row.status == "problem"
+                and row.embedder is None
+                and row.personal_data == "quarantine"
+                else row.problem,
+                row.media_type,
+                row.size_bytes,
+                row.modified_at,
+            )
+            for row in rows
+            if row.id in readable
+        ]
+        return found, _count_inside(s, document_id)
+
+
+def within(holder: str | None, path: str | None) -> str | None:
+    """Where a file inside another lies: 「蔵の資料.zip › 手引き/手引き.doc」."""
+    return f"{holder}{SEPARATOR}{path}" if holder is not None and path is not None else None
+
+
 def visible_documents(engine: Engine, viewer: Viewer, ids: Collection[str]) -> set[str]:
     """Those of `ids` that exist and that the viewer may read now."""
     with reading(engine) as s:
@@ -446,6 +523,8 @@ def _visible_chunks(s: Session, viewer: Viewer, ids: Collection[int]) -> dict[in
                 DocumentRow.uri,
                 DocumentRow.title,
                 DocumentRow.modified_at,
+                DocumentRow.holder,
+                DocumentRow.inside,
                 SourceRow.name.label("source"),  # type: ignore[attr-defined]
                 MetadataRow.confidentiality,
             )
@@ -456,6 +535,11 @@ def _visible_chunks(s: Session, viewer: Viewer, ids: Collection[int]) -> dict[in
         ).all()
     allowed = _admitting(s, viewer, {row.access_id for row in rows})
     return {row.id: row for row in rows if row.access_id in allowed}
+
+
+def _count_inside(s: Session, document_id: str) -> int:
+    query = select(func.count()).select_from(DocumentRow)
+    return s.exec(query.where(DocumentRow.parent_id == document_id)).one()
 
 
 def _admitting(s: Session, viewer: Viewer, ids: Collection[int]) -> set[int]:
@@ -523,6 +607,7 @@ def _passage(row: Any, text: str, score: float, start: int, end: int) -> Passage
         modified_at=row.modified_at,
         hit=Span(row.start, row.end),
         confidentiality=row.confidentiality,
+        within=within(row.holder, row.inside),
     )
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Literal
 
-from sqlalchemy import Engine, update
+from sqlalchemy import Engine, func, update
 from sqlmodel import col, select
 
 from appliance.store import history
@@ -28,11 +28,15 @@ class Wanted:
 
 
 def ask(engine: Engine, document_id: str) -> bool:
-    """Take the file in again as soon as a worker is free. False if it is not there."""
+    """Take the file in again as soon as a worker is free, or the one it is inside. False if it is
+    not there.
+    """
+    own = select(func.coalesce(DocumentRow.parent_id, DocumentRow.id))
+    file = own.where(DocumentRow.id == document_id).scalar_subquery()
     with writing(engine) as s:
         result = s.connection().execute(
             update(DocumentRow)
-            .where(col(DocumentRow.id) == document_id)
+            .where(col(DocumentRow.id) == file)
             .values(again="file", again_at=now())
         )
         return bool(result.rowcount)

@@ -16,8 +16,8 @@ from typing import Any
 from sqlalchemy import Engine
 from sqlmodel import Session, col, select
 
-from appliance.store.catalog import clean
 from appliance.store.database import AUDIT_LOCK, lock, reading, writing
+from appliance.store.rows import clean
 from appliance.store.tables import AuditRow, now
 
 BEGINNING = "0" * 64

@@ -6,7 +6,6 @@ transaction: an index that reads the log in order cannot miss it.
 
 from __future__ import annotations
 
-import re
 import uuid
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,16 +13,19 @@ from datetime import date, datetime, timedelta
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-from sqlalchemy import Engine, and_, case, delete, func, insert, or_, update
+from sqlalchemy import Engine, and_, case, delete, func, or_, update
 from sqlalchemy import select as columns_of
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select
 
 from appliance.errors import Conflict, NotVisible
-from appliance.store import about, editions, history, scans
+from appliance.store import about, editions, history, inside, rows, scans
 from appliance.store import access as accesses
 from appliance.store.access import blocks
-from appliance.store.database import CHANGE_LOCK, lock, reading, writing
+from appliance.store.database import reading, writing
+from appliance.store.inside import Held, Inner
+from appliance.store.rows import clean
 from appliance.store.scans import Scan
 from appliance.store.tables import (
     AccessRow,
@@ -31,24 +33,21 @@ from appliance.store.tables import (
     ChangeRow,
     ChunkRow,
     DocumentRow,
-    EditionRow,
     MetadataRow,
     PersonalRow,
-    ScanPageRow,
-    ScanRow,
     SiteRow,
     SourceRow,
     now,
 )
-from appliance.text import personal, places
+from appliance.text import personal
 from appliance.text.personal import Handling
+from appliance.text.split import SEPARATOR
 from appliance.types import (
     Access,
     Chunk,
     Document,
     Entry,
     IndexChanges,
-    Mark,
     RawFile,
     Vectors,
 )
@@ -65,14 +64,21 @@ QUARANTINED = (
 READ_AGAIN = "「個人情報の扱い」が変わったため、読み直しています。終わるまで検索できません。"
 BATCH_CHUNKS = 5000  # about what one batch of changes may hold in memory
 
-_UNSTORABLE = re.compile("[\0\ud800-\udfff]")  # no database keeps these
-# what goes with a document, and of it what goes where its row is to stay
-_TOLD = (BodyRow, EditionRow, MetadataRow, ScanPageRow, ScanRow)
-_BESIDE = (*_TOLD, PersonalRow)
+
+def _or_inside(name: str) -> Any:
+    """A column of a document; of what is inside it, where none of its own is kept."""
+    child = aliased(DocumentRow)
+    inner = select(func.min(getattr(child, name))).where(child.parent_id == DocumentRow.id)
+    own = getattr(DocumentRow, name)
+    return func.coalesce(own, inner.correlate(DocumentRow).scalar_subquery())
+
+
 _STORED: dict[str, Any] = {
     "document_id": col(DocumentRow.id),
     "title": func.coalesce(DocumentRow.given_title, DocumentRow.title),
     "corrected": case((col(DocumentRow.given_title).is_not(None), col(DocumentRow.title))),
+    "embedder": _or_inside("embedder"),
+    "sizes": _or_inside("sizes"),
 }
 
 
@@ -123,6 +129,10 @@ class Listed:
     modified_at: datetime
     added_at: datetime
     updated_at: datetime
+    parent_id: str | None
+    within: str | None
+    children: int  # files inside it
+    children_problems: int
     confidentiality: str | None = None
     personal: Mapping[str, int] = field(default_factory=dict)  # kind -> how many
 
@@ -133,13 +143,22 @@ class Page:
     total: int
 
 
+class InSource(NamedTuple):
+    documents: int = 0
+    problems: int = 0
+    inside: int = 0
+    inside_problems: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class Counts:
-    documents: int = 0
+    documents: int = 0  # files that sources show
     ready: int = 0
     problems: int = 0
     chunks: int = 0
-    by_source: Mapping[int, tuple[int, int]] = field(default_factory=dict)  # (all, problems)
+    inside: int = 0  # files inside documents; they are in none of the numbers above but `chunks`
+    inside_problems: int = 0
+    by_source: Mapping[int, InSource] = field(default_factory=dict)
 
 
 # --- changes in the world ---------------------------------------------------------
@@ -163,8 +182,10 @@ def replace(
     embedded_as: str | None = None,
     new: bool = True,
     waiting: Collection[int] = (),
+    children: Sequence[Inner] = (),
 ) -> str:
-    """The file's text, chunks and vectors in place of what there was. Returns the document's id.
+    """The file's text, chunks and vectors in place of what there was, and so those of the files
+    inside it. Returns the document's id.
 
     `digest` names the bytes the text came from, `sizes` how it was cut, `personal_data` how the
     `counts` of it that were found were handled, `embedded_as` the title in its vectors, `waiting`
@@ -172,7 +193,9 @@ def replace(
     "no text found". Raises Conflict if the source is gone, or wants personal data handled
     otherwise, or the document where it may not be `new`.
     """
-    _check_vectors(chunks, vectors)
+    rows.check_vectors(chunks, vectors)
+    for one in children:
+        rows.check_vectors(one.chunks, one.vectors)
     with writing(engine) as s:
         _require_handling(s, source_id, personal_data)
         known = _row(s, source_id, file.uri, lock=True)
@@ -201,7 +224,9 @@ def replace(
         scans.want(s, row.id, digest, waiting)
         history.note(s, row.id, event, problem or "")
         stored = (document, chunks, vectors, embedder, sizes, problem, personal_data, counts or {})
-        _put(s, row, *stored)
+        changed = _put(s, row, *stored)
+        changed |= inside.replace(s, row, children, embedder, sizes, personal_data)
+        rows.log(s, changed)
         return row.id
 
 
@@ -216,21 +241,27 @@ def reread(
     sizes: str | None = None,
     problem: str | None = None,
     counts: Mapping[str, int] | None = None,
+    made: str | None = None,
 ) -> None:
     """The same bytes with what was read of their pages, under the name and access of now.
 
-    Raises Conflict if the bytes are no longer those, somebody else has come to read them, or
+    `made` names what that is, of a file inside another (`ingest/inside.py`). Raises Conflict if the bytes are no longer those, somebody else has come to read them, or
     personal data is to be handled otherwise.
     """
-    _check_vectors(chunks, vectors)
+    rows.check_vectors(chunks, vectors)
     with writing(engine) as s:
         row = _scanned(s, scan)
         scans.close(s, scan)
         _embedded_as(row, scan.title)
         history.note(s, row.id, "failed" if problem else "reread", problem or "")
+        held = dict(counts or {})
+        if row.parent_id:  # whose path was looked at before it was masked
+            row.digest = made
+            for kind, n in about.personal_in(s, [row.id]).get(row.id, {}).items():
+                held[kind] = max(n, held.get(kind, 0))
         handling = scan.personal_data
-        stored = (document, chunks, vectors, embedder, sizes, problem, handling, counts or {})
-        _put(s, row, *stored)
+        stored = (document, chunks, vectors, embedder, sizes, problem, handling, held)
+        rows.log(s, _put(s, row, *stored))
 
 
 def withhold(
@@ -238,14 +269,20 @@ def withhold(
     source_id: int,
     file: RawFile,
     counts: Mapping[str, int],
+    embedder: str,
     *,
+    sizes: str | None = None,
     media_type: str | None = None,
     digest: str | None = None,
+    children: Sequence[Inner] = (),
 ) -> str:
     """A document whose personal data nobody may find: a row that says why, and none of its text.
 
-    Returns the document's id. Raises Conflict like `replace`.
+    The files inside it are kept as each of them is. Returns the document's id. Raises Conflict like
+    `replace`.
     """
+    for one in children:
+        rows.check_vectors(one.chunks, one.vectors)
     with writing(engine) as s:
         _require_handling(s, source_id, "quarantine")
         row = _row(s, source_id, file.uri, lock=True) or _new_row(s, source_id, file)
@@ -255,8 +292,10 @@ def withhold(
         row.media_type, row.size_bytes = media_type or file.media_type, file.size_bytes
         row.digest, row.modified_at = digest, file.modified_at
         row.personal_data = "quarantine"
-        _empty(s, row, QUARANTINED.format(personal.told(counts)))
-        about.count(s, row.id, counts)
+        changed = _empty(s, row, quarantined(counts))
+        about.count(s, {row.id: counts})
+        changed |= inside.replace(s, row, children, embedder, sizes, "quarantine")
+        rows.log(s, changed)
         return row.id
 
 
@@ -267,24 +306,47 @@ def withhold_read(engine: Engine, scan: Scan, counts: Mapping[str, int]) -> None
     """
     with writing(engine) as s:
         row = _scanned(s, scan)
-        _empty(s, row, QUARANTINED.format(personal.told(counts)))
-        about.count(s, row.id, counts)
+        changed = _empty(s, row, quarantined(counts))
+        about.count(s, {row.id: counts})
+        rows.log(s, changed)
+
+
+def quarantined(counts: Mapping[str, int]) -> str:
+    """What is said of a document that is withheld."""
+    return QUARANTINED.format(personal.told(counts))
 
 
 def showing(s: Session, source_id: int, kinds: Collection[str]) -> bool:
     """Whether documents of a source show personal data of these kinds, within a transaction."""
-    return s.exec(_showing(source_id, kinds).limit(1)).first() is not None
+    shown = select(DocumentRow.id).where(*_showing(source_id, kinds))
+    return s.exec(shown.limit(1)).first() is not None
 
 
 def withhold_some(s: Session, source_id: int, kinds: Collection[str], limit: int) -> None:
-    """Up to `limit` documents that show such data are emptied, and due again.
+    """Up to `limit` documents that show such data are emptied, and due again; a file inside another
+    with that one, since it cannot be read alone.
 
     Within a transaction. What they hold is found by nobody until they are read.
     """
-    for row in s.exec(_showing(source_id, kinds).limit(limit).with_for_update()).all():
+    shown = _showing(source_id, kinds)
+    found = s.exec(select(DocumentRow.id, DocumentRow.parent_id).where(*shown).limit(limit)).all()
+    own = col(DocumentRow.id).in_([parent or i for i, parent in found])
+    holders = select(DocumentRow).where(own).order_by(col(DocumentRow.id))
+    for row in s.exec(holders.with_for_update()).all():  # before those inside, as everywhere
+        row.next_attempt_at = now()
+        s.add(row)
+    s.flush()
+    mine = col(DocumentRow.id).in_([i for i, _ in found])
+    changed: dict[str, bytes] = {}
+    for row in s.exec(select(DocumentRow).where(mine, *shown).with_for_update()).all():
         row.title, row.personal_data = personal.masked(row.title), None
         row.given_title = row.given_title and personal.masked(row.given_title)
-        _empty(s, row, READ_AGAIN, again_at=now())
+        if row.parent_id:
+            inside.mask(s, row)
+        else:  # which may say its name
+            changed = dict.fromkeys(inside.carry(s, row), b"") | changed
+        changed |= _empty(s, row, READ_AGAIN, again_at=None if row.parent_id else now())
+    rows.log(s, changed)
 
 
 def renew(engine: Engine, source_id: int, file: RawFile, *, digest: str | None = None) -> bool:
@@ -297,7 +359,7 @@ def renew(engine: Engine, source_id: int, file: RawFile, *, digest: str | None =
         row = _row(s, source_id, file.uri, lock=True)
         if row is None:
             raise Conflict("資料がなくなっています。")
-        before = (row.access_id, row.title)
+        before, dated = (row.access_id, row.title), row.modified_at
         row.access_id = _access_id(s, file.access)
         _name(row, file.title)
         row.modified_at = file.modified_at
@@ -305,10 +367,11 @@ def renew(engine: Engine, source_id: int, file: RawFile, *, digest: str | None =
             row.version, row.digest, row.size_bytes = file.version, digest, file.size_bytes
         s.add(row)
         s.flush()
+        inside.date(s, row, dated)
         if before[0] != row.access_id:
-            history.note(s, row.id, "access")
+            inside.note(s, row, "access")
         if changed := before != (row.access_id, row.title):
-            _log(s, row.id)
+            _log(s, row)
         if before[1] != row.title:
             _look_again(s, row)
         return changed
@@ -323,8 +386,8 @@ def set_access(engine: Engine, source_id: int, uri: str, access: Access) -> bool
         row.access_id = access_id
         s.add(row)
         s.flush()
-        history.note(s, row.id, "access")
-        _log(s, row.id)
+        inside.note(s, row, "access")
+        _log(s, row)
         return True
 
 
@@ -343,8 +406,8 @@ def move(
         row.access_id = _access_id(s, access)
         s.add(row)
         s.flush()
-        history.note(s, row.id, "moved", old_uri)
-        _log(s, row.id)
+        inside.note(s, row, "moved", old_uri)
+        _log(s, row)
         _look_again(s, row)
         return True
 
@@ -407,7 +470,7 @@ def fail(
         if row.problem != told:  # the same again and again is told once
             history.note(s, row.id, "failed", row.problem)
         if changed:
-            _log(s, row.id)
+            _log(s, row)
         return row.id
 
 
@@ -439,7 +502,7 @@ def correct(
         back = row.given_title is None and row.in_force is None
         told = " · ".join(filter(None, (title, in_force.isoformat() if in_force else "")))
         history.note(s, row.id, "restored" if back else "corrected", told, actor)
-        _log(s, row.id)
+        _log(s, row)
         return True
 
 
@@ -449,19 +512,19 @@ def set_vectors(
     """Other vectors of the chunks there are. False if they are not these any more."""
     with writing(engine) as s:
         mine = select(ChunkRow).where(ChunkRow.document_id == document_id)
-        rows = s.exec(mine.with_for_update()).all()
+        found = s.exec(mine.with_for_update()).all()
         document = s.get(DocumentRow, document_id)
         if (
             document is None
             or document.embedder != embedder
-            or {r.id for r in rows} != set(vectors)
+            or {r.id for r in found} != set(vectors)
         ):
             return False
-        for row in rows:
+        for row in found:
             row.vector = vectors[row.id or 0].astype("<f4").tobytes()
             s.add(row)
         s.flush()
-        _log(s, document_id)
+        rows.log(s, {document_id: b""})
         return True
 
 
@@ -483,22 +546,31 @@ def retry_with(engine: Engine, formats: str) -> int:
             return 0
         row.value = formats
         s.add(row)
-        result = s.connection().execute(
-            update(DocumentRow)
-            .where(col(DocumentRow.status) == "problem")
-            .values(next_attempt_at=now())
-        )
-        return int(result.rowcount)
+        return make_due(s)
+
+
+def make_due(s: Session, *wanted: Any) -> int:
+    """Problems among the `wanted` documents are tried again, within a transaction; of a file inside
+    another that means the other. Returns how many rows that are.
+    """
+    bad = col(DocumentRow.status) == "problem"
+    holders = select(DocumentRow.parent_id).where(bad, col(DocumentRow.parent_id).is_not(None))
+    again = or_(bad, col(DocumentRow.id).in_(holders))
+    result = s.connection().execute(
+        update(DocumentRow).where(again, *wanted).values(next_attempt_at=now())
+    )
+    return int(result.rowcount)
 
 
 # --- what a source is compared with -----------------------------------------------
 
 
 def stored(engine: Engine, source_id: int) -> Iterator[Stored]:
-    """Every document of a source, streamed. No text is read."""
+    """Every document of a source, streamed, without the files inside. No text is read."""
+    own = (col(DocumentRow.source_id) == source_id, col(DocumentRow.parent_id).is_(None))
     with reading(engine) as s:
         rows = s.connection().execute(
-            _stored().where(col(DocumentRow.source_id) == source_id),
+            _stored().where(*own),
             execution_options={"yield_per": 1000},
         )
         for row in rows:
@@ -509,6 +581,12 @@ def find(engine: Engine, source_id: int, uri: str) -> Stored | None:
     with reading(engine) as s:
         row = s.connection().execute(_stored().where(*_is(source_id, uri))).first()
         return Stored(*row) if row else None
+
+
+def held(engine: Engine, document_id: str) -> list[Held]:
+    """What the catalogue knows of the files inside a document."""
+    with reading(engine) as s:
+        return inside.held(s, document_id)
 
 
 def sources_of(engine: Engine, chunk_ids: Iterable[int]) -> dict[int, int]:
@@ -640,6 +718,7 @@ def documents(
     source_id: int | None = None,
     status: Status | None = None,
     text: str | None = None,
+    parent_id: str | None = None,
     page: int = 1,
     size: int = 50,
 ) -> Page:
@@ -649,6 +728,8 @@ def documents(
         wanted.append(col(DocumentRow.source_id) == source_id)
     if status is not None:
         wanted.append(col(DocumentRow.status) == status)
+    if parent_id is not None:
+        wanted.append(col(DocumentRow.parent_id) == parent_id)
     if text:
         wanted.append(
             or_(
@@ -690,31 +771,39 @@ def listed(engine: Engine, source_id: int, uris: Sequence[str]) -> dict[str, Lis
 
 def counts(engine: Engine) -> Counts:
     with reading(engine) as s:
-        by_source: dict[int, tuple[int, int]] = {}
-        ready = problems = 0
-        for source_id, status, n in s.exec(
-            select(DocumentRow.source_id, DocumentRow.status, func.count()).group_by(
-                col(DocumentRow.source_id), col(DocumentRow.status)
+        own = col(DocumentRow.parent_id).is_(None)
+        by_source: dict[int, InSource] = {}
+        for source_id, status, is_own, n in s.exec(
+            select(DocumentRow.source_id, DocumentRow.status, own, func.count()).group_by(
+                col(DocumentRow.source_id), col(DocumentRow.status), own
             )
         ):
-            everything, bad = by_source.get(source_id, (0, 0))
             failed = n if status == "problem" else 0
-            by_source[source_id] = (everything + n, bad + failed)
-            ready, problems = ready + n - failed, problems + failed
-        chunks = s.exec(select(func.count()).select_from(ChunkRow)).one()
-        return Counts(ready + problems, ready, problems, chunks, by_source)
+            more = (n, failed, 0, 0) if is_own else (0, 0, n, failed)
+            sums = zip(by_source.get(source_id, InSource()), more, strict=True)
+            by_source[source_id] = InSource(*map(sum, sums))
+        all_ = (
+            InSource(*map(sum, zip(*by_source.values(), strict=True))) if by_source else InSource()
+        )
+        return Counts(
+            documents=all_.documents,
+            ready=all_.documents - all_.problems,
+            problems=all_.problems,
+            chunks=s.exec(select(func.count()).select_from(ChunkRow)).one(),
+            inside=all_.inside,
+            inside_problems=all_.inside_problems,
+            by_source=by_source,
+        )
 
 
 # --- text as it is kept and as it is indexed --------------------------------------
 
 
-def clean(text: str) -> str:
-    """Text a database can keep, of the same length, so that offsets hold."""
-    return _UNSTORABLE.sub("\ufffd", text)
-
-
-def entry_text(title: str, own_title: str | None, heading: str, text: str) -> str:
+def entry_text(
+    title: str, own_title: str | None, heading: str, text: str, holder: str | None = None
+) -> str:
     """What is embedded and indexed of a chunk: alone, it does not say what it is about."""
+    title = f"{holder}{SEPARATOR}{title}" if holder else title
     names = [title] if not own_title or own_title in title else [title, own_title]
     return clean("\n".join([*names, *([heading] if heading else []), text]))
 
@@ -733,10 +822,9 @@ def _put(
     problem: str | None,
     personal_data: Handling,
     counts: Mapping[str, int],
-) -> None:
-    """A text in place of the one there was."""
-    text = clean(document.text)
-    gone = _drop_chunks(s, row.id)
+) -> dict[str, bytes]:
+    """A text in place of the one there was. Returns the chunks it lost, to be logged."""
+    changed = {row.id: b""} | rows.drop_chunks(s, [row.id])
     row.own_title = clean(document.title) if document.title else None
     row.status, row.problem = "problem" if problem else "ready", problem
     row.notes = [clean(note) for note in document.problems]
@@ -744,19 +832,11 @@ def _put(
     row.updated_at = now()
     s.add(row)
     s.flush()
-    about.count(s, row.id, counts)
-    about.keep(s, row.id, row.title, document)
+    rows.set_texts(s, {row.id: rows.Text(row.title, document, counts, row.in_force)})
     if personal_data == "mask" and counts:
-        scans.unlearn(s, row.id)
-    body = s.get(BodyRow, row.id) or BodyRow(document_id=row.id, text="", marks=[])
-    body.text = text
-    body.marks = [accesses.mark_to_json(mark) for mark in document.marks]
-    body.pages = [[p.number, p.state, p.sure, p.read] for p in document.pages]
-    s.add(body)
-    s.flush()
-    _add_chunks(s, row.id, document.marks, chunks, vectors)
-    editions.keep(s, row.id, row.title, text)
-    _log(s, row.id, gone)
+        scans.unlearn(s, [row.id])
+    rows.add_chunks(s, row.id, document.marks, chunks, vectors)
+    return changed
 
 
 def _embedded_as(row: DocumentRow, title: str) -> None:
@@ -802,22 +882,21 @@ def _row(s: Session, source_id: int, uri: str, lock: bool = False) -> DocumentRo
     return s.exec(query.with_for_update() if lock else query).first()
 
 
-def _showing(source_id: int, kinds: Collection[str]) -> Any:
+def _showing(source_id: int, kinds: Collection[str]) -> tuple[Any, ...]:
     holding = select(PersonalRow.document_id).where(col(PersonalRow.kind).in_(kinds))
     # a quarantine shows what is not serious
     shown_by = ["show"] if personal.SERIOUS.issuperset(kinds) else ["show", "quarantine"]
-    return select(DocumentRow).where(
+    return (
         col(DocumentRow.source_id) == source_id,
         col(DocumentRow.personal_data).in_(shown_by),
         col(DocumentRow.id).in_(holding),
     )
 
 
-def _empty(s: Session, row: DocumentRow, problem: str, again_at: datetime | None = None) -> None:
-    """None of its text is left; the row says why."""
-    gone = _drop_chunks(s, row.id)
-    for table in _TOLD:
-        s.connection().execute(delete(table).where(col(table.document_id) == row.id))
+def _empty(
+    s: Session, row: DocumentRow, problem: str, again_at: datetime | None = None
+) -> dict[str, bytes]:
+    """None of its text is left; the row says why. Returns the chunks it lost, by document."""
     row.status, row.problem, row.notes = "problem", problem, []
     row.own_title = row.embedder = row.sizes = None
     row.attempts, row.next_attempt_at = 0, again_at
@@ -825,8 +904,7 @@ def _empty(s: Session, row: DocumentRow, problem: str, again_at: datetime | None
     s.add(row)
     s.flush()
     history.note(s, row.id, "failed", problem)
-    if gone:
-        _log(s, row.id, gone)
+    return rows.empty(s, [row.id])
 
 
 def _require_handling(s: Session, source_id: int, personal_data: Handling) -> None:
@@ -877,92 +955,31 @@ def _access_id(s: Session, access: Access) -> int:
         return s.exec(query).one() or 0
 
 
-def _check_vectors(chunks: Sequence[Chunk], vectors: Vectors) -> None:
-    if len(vectors) != len(chunks):
-        raise ValueError(f"{len(chunks)} chunks and {len(vectors)} vectors")
-    if len(vectors):
-        lengths = np.linalg.norm(vectors, axis=1)
-        if not np.allclose(lengths, 1.0, atol=1e-2):  # NaN is not close to anything either
-            raise ValueError("a vector is not of length 1")
-
-
-def _add_chunks(
-    s: Session,
-    document_id: str,
-    marks: Sequence[Mark],
-    chunks: Sequence[Chunk],
-    vectors: Vectors,
-) -> None:
-    if not chunks:
-        return
-    labels = places.of_chunks(marks, chunks)
-    rows = [
-        {
-            "document_id": document_id,
-            "start": c.start,
-            "end": c.end,
-            "parent_start": c.parent_start,
-            "parent_end": c.parent_end,
-            "heading": clean(c.heading),
-            "label": clean(place),
-            "vector": v.astype("<f4").tobytes(),
-        }
-        for c, v, place in zip(chunks, vectors, labels, strict=True)
-    ]
-    s.connection().execute(insert(ChunkRow), rows)
-
-
-def _drop_chunks(s: Session, document_id: str) -> bytes:
-    mine = col(ChunkRow.document_id) == document_id
-    ids = s.exec(select(ChunkRow.id).where(mine)).all()
-    if ids:
-        s.connection().execute(delete(ChunkRow).where(mine))
-    return np.array(sorted(i for i in ids if i is not None), "<i8").tobytes()
-
-
 def _forget(s: Session, row: DocumentRow) -> None:
-    gone = _drop_chunks(s, row.id)
-    for table in _BESIDE:
-        s.connection().execute(delete(table).where(col(table.document_id) == row.id))
-    s.connection().execute(delete(DocumentRow).where(col(DocumentRow.id) == row.id))
+    rows.forget(s, [*inside.ids(s, row.id), row.id])
     s.expunge(row)
-    if gone:
-        _log(s, row.id, gone)
 
 
 def forget_some(s: Session, source_id: int, limit: int) -> int:
-    """Up to `limit` documents of a source, within a transaction. Returns how many went."""
-    ids = s.exec(
-        select(DocumentRow.id)
-        .where(DocumentRow.source_id == source_id)
-        .limit(limit)
-        .with_for_update()
-    ).all()
-    removed: dict[str, list[int]] = {}
-    for block in blocks(ids):
-        mine = col(ChunkRow.document_id).in_(block)
-        for document_id, chunk_id in s.exec(select(ChunkRow.document_id, ChunkRow.id).where(mine)):
-            removed.setdefault(document_id, []).append(chunk_id or 0)
-        s.connection().execute(delete(ChunkRow).where(mine))
-        for table in _BESIDE:
-            s.connection().execute(delete(table).where(col(table.document_id).in_(block)))
-        s.connection().execute(delete(DocumentRow).where(col(DocumentRow.id).in_(block)))
-    if removed:
-        lock(s, CHANGE_LOCK)
-        rows = [
-            {"document_id": i, "removed": np.array(sorted(gone), "<i8").tobytes(), "at": now()}
-            for i, gone in removed.items()
-        ]
-        s.connection().execute(insert(ChangeRow), rows)
+    """Some `limit` documents of a source, within a transaction: fewer only if they were the last.
+    Returns how many went.
+
+    Files inside others go first. The others are locked before, as everybody does who changes both.
+    """
+    mine = select(DocumentRow.id).where(DocumentRow.source_id == source_id)
+    first = mine.where(col(DocumentRow.parent_id).is_(None)).limit(limit)
+    own = list(s.exec(first.with_for_update()))
+    inner = mine.where(col(DocumentRow.parent_id).in_(own)).limit(limit)
+    ids = list(s.exec(inner.with_for_update()))
+    if len(ids) < limit:  # none is left inside them
+        ids += own
+    rows.forget(s, ids)
     return len(ids)
 
 
-def _log(s: Session, document_id: str, removed: bytes = b"") -> None:
-    """Comes last: numbers of the log become visible in their order, gaps and all."""
-    lock(s, CHANGE_LOCK)
-    s.connection().execute(
-        insert(ChangeRow).values(document_id=document_id, removed=removed, at=now())
-    )
+def _log(s: Session, row: DocumentRow) -> None:
+    """It changed, and what is inside it with it."""
+    rows.log(s, dict.fromkeys([row.id, *inside.carry(s, row)], b""))
 
 
 def _sizes(s: Session, ids: set[str]) -> dict[str, int]:
@@ -979,16 +996,16 @@ def _sizes(s: Session, ids: set[str]) -> dict[str, int]:
 
 
 def _entries(s: Session, column: Any, ids: set[Any], embedder: str | None) -> list[Entry]:
-    rows: list[Any] = []
+    found: list[Any] = []
     same = and_(True) if embedder is None else col(DocumentRow.embedder) == embedder
     for block in blocks(ids):
-        rows += s.exec(
+        found += s.exec(
             select(ChunkRow, DocumentRow)
             .join(DocumentRow, col(DocumentRow.id) == col(ChunkRow.document_id))
             .where(column.in_(block), same)
         ).all()
     texts: dict[str, str] = {}
-    for ids_ in blocks({document.id for _, document in rows}):
+    for ids_ in blocks({document.id for _, document in found}):
         texts |= dict(
             s.exec(
                 select(BodyRow.document_id, BodyRow.text).where(col(BodyRow.document_id).in_(ids_))
@@ -998,10 +1015,16 @@ def _entries(s: Session, column: Any, ids: set[Any], embedder: str | None) -> li
         Entry(
             chunk.id,
             d.access_id,
-            entry_text(d.title, d.own_title, chunk.heading, texts[d.id][chunk.start : chunk.end]),
+            entry_text(
+                d.title,
+                d.own_title,
+                chunk.heading,
+                texts[d.id][chunk.start : chunk.end],
+                d.holder,
+            ),
             np.frombuffer(chunk.vector, "<f4").astype(np.float32),
         )
-        for chunk, d in sorted(rows, key=lambda row: row[0].id)
+        for chunk, d in sorted(found, key=lambda row: row[0].id)
     ]
 
 
@@ -1016,15 +1039,24 @@ def _listed() -> Any:
     searchable = (
         select(ChunkRow.id).where(ChunkRow.document_id == DocumentRow.id).correlate(DocumentRow)
     )
+    child = aliased(DocumentRow)
+    children = select(func.count()).where(child.parent_id == DocumentRow.id).correlate(DocumentRow)
+    bad = children.where(child.status == "problem")
+    columns = (
+        searchable.exists(),
+        children.scalar_subquery(),
+        bad.scalar_subquery(),
+        col(MetadataRow.confidentiality),
+    )
     return (
-        select(DocumentRow, SourceRow.name, searchable.exists(), col(MetadataRow.confidentiality))
+        columns_of(DocumentRow, col(SourceRow.name), *columns)
         .join(SourceRow, col(SourceRow.id) == col(DocumentRow.source_id))
         .outerjoin(MetadataRow, col(MetadataRow.document_id) == col(DocumentRow.id))
     )
 
 
 def _as_listed(row: Any, held: Mapping[str, Mapping[str, int]]) -> Listed:
-    d, source, searchable, confidentiality = row
+    d, source, searchable, children, bad, confidentiality = row
     return Listed(
         id=d.id,
         source_id=d.source_id,
@@ -1042,6 +1074,10 @@ def _as_listed(row: Any, held: Mapping[str, Mapping[str, int]]) -> Listed:
         modified_at=d.modified_at,
         added_at=d.added_at,
         updated_at=d.updated_at,
+        parent_id=d.parent_id,
+        within=accesses.within(d.holder, d.inside),
+        children=children,
+        children_problems=bad,
         confidentiality=confidentiality,
         personal=held.get(d.id, {}),
     )

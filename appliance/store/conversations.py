@@ -18,8 +18,8 @@ from sqlmodel import Session, col, select
 from appliance.errors import NotVisible
 from appliance.store import access, editions
 from appliance.store.access import Reference
-from appliance.store.catalog import clean
 from appliance.store.database import reading, writing
+from appliance.store.rows import clean
 from appliance.store.tables import ConversationRow, MessageRow, now
 from appliance.types import (
     Answer,

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-from sqlalchemy import Engine, func
+from sqlalchemy import Engine, case, func
+from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select
 
 from appliance.errors import NotVisible
@@ -20,6 +21,7 @@ from appliance.store.tables import (
     ChunkRow,
     DocumentRow,
     EditionRow,
+    PersonalRow,
     SourceRow,
 )
 from appliance.text import personal, places
@@ -41,16 +43,19 @@ class Dossier:
     access: Access
     history: tuple[history.Event, ...]
     masked: bool  # its original may show what its source does not let be shown
+    alone: bool  # its own bytes can be had: it is a file, or one inside another
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a document's file is, and what is known of it."""
+    """Where a document's file is, and what is known of it: of a file inside another, that one's."""
 
     source_id: int
     uri: str
     digest: str | None
     access_digest: str
+    holder: str | None  # what the file is called that the document is inside of
+    at: tuple[int, ...] | None  # and which of the files inside it is, where it is one
 
 
 def of(engine: Engine, document_id: str) -> Dossier:
@@ -60,6 +65,7 @@ def of(engine: Engine, document_id: str) -> Dossier:
         row = s.get(DocumentRow, document_id)
         if listed is None or row is None:
             raise NotVisible("資料が見つかりません。")
+        holder = s.get(DocumentRow, row.parent_id) if row.parent_id else None
         mine = BodyRow.document_id == document_id
         columns = (func.length(BodyRow.text), BodyRow.pages, BodyRow.marks)
         length, pages, marks = s.exec(select(*columns).where(mine)).first() or (0, [], [])
@@ -74,7 +80,7 @@ def of(engine: Engine, document_id: str) -> Dossier:
             row.given_title,
             row.in_force,
             date.fromisoformat(on) if on else None,
-            row.again if row.again == "file" else None,
+            "file" if (holder or row).again == "file" else None,
             row.digest,
             length,
             s.exec(chunks).one(),
@@ -83,29 +89,59 @@ def of(engine: Engine, document_id: str) -> Dossier:
             access.parse(reads.digest, reads.layers),
             history.of(s, document_id),
             _masked(s, row, listed, pages),
+            row.parent_id is None or row.at is not None,
         )
 
 
 def _masked(s: Session, row: DocumentRow, listed: Listed, pages: Sequence[Sequence[Any]]) -> bool:
-    """Also while it waits to be read, as a whole or a page of it: nobody knows what it holds."""
+    """Also while it waits to be read, as a whole or a page of it: nobody knows what it holds.
+
+    And as soon as anything inside it is: they come with it.
+    """
     source = s.get(SourceRow, row.source_id)
     if source is None or source.personal_data == "show":
         return False
-    unread = any(state in ("scanned", "garbled") and read != "ocr" for _, state, _, read in pages)
-    hidden = personal.SERIOUS if source.personal_data == "quarantine" else listed.personal.keys()
-    return (
-        row.personal_data != source.personal_data or unread or bool(hidden & listed.personal.keys())
+    kinds = personal.SERIOUS if source.personal_data == "quarantine" else frozenset(personal.KINDS)
+    if _hides(row.personal_data, source.personal_data, pages) or kinds & listed.personal.keys():
+        return True
+    inside = col(DocumentRow.parent_id) == row.id
+    held = select(PersonalRow.kind).join(
+        DocumentRow, col(DocumentRow.id) == col(PersonalRow.document_id)
     )
+    if s.exec(held.where(inside, col(PersonalRow.kind).in_(kinds)).limit(1)).first():
+        return True
+    read = (
+        select(DocumentRow.personal_data, BodyRow.pages)
+        .outerjoin(BodyRow, col(BodyRow.document_id) == col(DocumentRow.id))
+        .where(inside)
+    )
+    return any(_hides(handled, source.personal_data, of or []) for handled, of in s.exec(read))
+
+
+def _hides(handled: str | None, wanted: str, pages: Sequence[Sequence[Any]]) -> bool:
+    """True if nobody knows what it holds."""
+    unread = any(state in ("scanned", "garbled") and read != "ocr" for _, state, _, read in pages)
+    return handled != wanted or unread
 
 
 def place(engine: Engine, document_id: str) -> Place:
     """Raises NotVisible."""
+    file: Any = aliased(DocumentRow)
     with reading(engine) as s:
         found = s.exec(
-            select(DocumentRow.source_id, DocumentRow.uri, DocumentRow.digest, AccessRow.digest)
+            select(  # type: ignore[call-overload]
+                DocumentRow.source_id,
+                func.coalesce(file.uri, DocumentRow.uri),
+                case((file.id.is_not(None), file.digest), else_=col(DocumentRow.digest)),
+                AccessRow.digest,
+                DocumentRow.holder,
+                DocumentRow.at,
+            )
             .join(AccessRow, col(AccessRow.id) == col(DocumentRow.access_id))
+            .outerjoin(file, file.id == DocumentRow.parent_id)
             .where(DocumentRow.id == document_id)
         ).first()
         if found is None:
             raise NotVisible("資料が見つかりません。")
-        return Place(*found)
+        source_id, uri, digest, access_digest, holder, at = found
+        return Place(source_id, uri, digest, access_digest, holder, tuple(at) if at else None)

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from datetime import date
 from typing import Any, Literal
 
-from sqlalchemy import Engine, func
+from sqlalchemy import Engine, delete, func, insert
 from sqlmodel import Session, col, select
 
 from appliance.store import access
@@ -35,14 +35,22 @@ class Edition:
 
 def keep(s: Session, document_id: str, title: str, text: str) -> None:
     """What a document says of its version, within a transaction."""
-    said = versions.edition(title, text)
+    s.connection().execute(delete(EditionRow).where(col(EditionRow.document_id) == document_id))
     document = s.get(DocumentRow, document_id)
-    on = (document and document.in_force) or said.on  # a person knows better
-    row = s.get(EditionRow, document_id) or EditionRow(document_id=document_id, stem="", said={})
-    row.stem = said.stem[:200]
-    row.said = asdict(said) | {"on": on.isoformat() if on else None}
-    row.sketch = versions.sketch(text) if said.stem else b""
-    s.add(row)
+    row = of(document_id, title, text, document.in_force if document else None)
+    s.connection().execute(insert(EditionRow), [row])
+
+
+def of(document_id: str, title: str, text: str, in_force: date | None) -> dict[str, Any]:
+    """The columns of its row. Since when it is `in_force`, a person knows better."""
+    said = versions.edition(title, text)
+    on = in_force or said.on
+    return {
+        "document_id": document_id,
+        "stem": said.stem[:200],
+        "said": asdict(said) | {"on": on.isoformat() if on else None},
+        "sketch": versions.sketch(text) if said.stem else b"",
+    }
 
 
 def fill(engine: Engine, block: int = 200) -> Iterator[int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pyroaring import BitMap64
-from sqlalchemy import Engine
+from sqlalchemy import Engine, or_
 from sqlmodel import col, select
 
 from appliance.store.database import reading
@@ -39,7 +39,12 @@ FAMILIES = {
     "markdown": ("text/markdown",),
     "csv": ("text/csv",),
     "data": ("application/json", "application/xml", "application/x-ipynb+json"),
-    "archive": ("application/zip", "application/x-tar", "application/gzip"),
+    "archive": (
+        "application/zip",
+        "application/x-tar",
+        "application/gzip",
+        "application/x-7z-compressed",
+    ),
     "image": ("image/png", "image/jpeg", "image/tiff"),
     "text": ("text/plain",),
     "mail": ("message/rfc822", "application/mbox", "application/vnd.ms-outlook"),
@@ -55,13 +60,23 @@ def chunks(engine: Engine, wanted: Filter) -> BitMap64:
             col(SourceRow.name).in_(wanted.sources)
         )
     if wanted.media_types:
-        found = found.where(col(DocumentRow.media_type).in_(wanted.media_types))
+        found = found.where(_of_type(wanted.media_types))
     if wanted.since:
         found = found.where(col(DocumentRow.modified_at) >= wanted.since)
     if wanted.before:
         found = found.where(col(DocumentRow.modified_at) < wanted.before)
     with reading(engine) as s:
         return BitMap64(s.exec(found))
+
+
+def _of_type(media_types: frozenset[str]) -> Any:
+    """A file of that type; and whatever lies in an archive, which has no text of its own."""
+    own = col(DocumentRow.media_type).in_(media_types)
+    archives = media_types.intersection(FAMILIES["archive"])
+    if not archives:
+        return own
+    holders = select(DocumentRow.id).where(col(DocumentRow.media_type).in_(archives))
+    return or_(own, col(DocumentRow.parent_id).in_(holders))
 
 
 def offered(engine: Engine, admitted: frozenset[int]) -> tuple[list[str], list[str]]:

@@ -21,7 +21,7 @@ from appliance.store.database import reading, writing
 from appliance.store.tables import AccessRow, DocumentRow, ScanPageRow, ScanRow, SourceRow, now
 from appliance.text import readings
 from appliance.text.personal import Handling
-from appliance.types import NOBODY, ReadPage
+from appliance.types import NOBODY, Readings, ReadPage
 
 FAILURES = 2  # of one page, until it is given up
 BEGUN = 5  # likewise, where the worker itself did not survive it
@@ -41,6 +41,7 @@ class Scan:
     version: str
     modified_at: datetime
     personal_data: Handling
+    holder: str | None = None  # of a file inside another: what that one is called
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,19 +106,20 @@ def drop(s: Session, document_ids: Collection[str]) -> None:
         s.connection().execute(delete(table).where(mine))
 
 
-def unlearn(s: Session, document_id: str) -> None:
+def unlearn(s: Session, document_ids: Collection[str]) -> None:
     """Within a transaction: what was read does not stay, once it is in the document's text.
 
     For text that is kept otherwise than it was read. To take it in again is to read it again.
     """
     closed = select(ScanRow.document_id).where(col(ScanRow.open).is_(False))
-    s.connection().execute(
-        delete(ScanPageRow).where(
-            col(ScanPageRow.document_id) == document_id,
-            col(ScanPageRow.document_id).in_(closed),
-            col(ScanPageRow.state) == "done",
+    for block in blocks(document_ids):
+        s.connection().execute(
+            delete(ScanPageRow).where(
+                col(ScanPageRow.document_id).in_(block),
+                col(ScanPageRow.document_id).in_(closed),
+                col(ScanPageRow.state) == "done",
+            )
         )
-    )
 
 
 def still(s: Session, scan: Scan) -> None:
@@ -181,6 +183,7 @@ def lease(engine: Engine, owner: str, ttl_s: float) -> Scan | None:
             document.version,
             document.modified_at,
             document.personal_data,  # type: ignore[arg-type]
+            document.holder,
         )
 
 
@@ -263,12 +266,14 @@ def release(engine: Engine, scan: Scan, pause_s: float = 0.0) -> None:
 
 
 def bring(engine: Engine, scan: Scan) -> None:
-    """The bytes are not on this machine: its source is asked for them again."""
+    """The bytes are not on this machine: its source is asked for them again, or for the file that
+    they are inside.
+    """
+    own = select(func.coalesce(DocumentRow.parent_id, DocumentRow.id))
+    file = own.where(DocumentRow.id == scan.document_id).scalar_subquery()
     with writing(engine) as s:
         s.connection().execute(
-            update(DocumentRow)
-            .where(col(DocumentRow.id) == scan.document_id)
-            .values(next_attempt_at=now())
+            update(DocumentRow).where(col(DocumentRow.id) == file).values(next_attempt_at=now())
         )
         s.connection().execute(
             update(SourceRow).where(col(SourceRow.id) == scan.source_id).values(wanted=True)
@@ -307,6 +312,23 @@ def pages(engine: Engine, document_id: str, digest: str, sure: float) -> dict[in
             page = readings.from_json(said)
             found[number] = replace(page, doubtful=any(li.sure < sure for li in page.lines))
     return found
+
+
+def inside(engine: Engine, document_id: str) -> dict[str, str]:
+    """Of the files inside a document that have pages: which, and the digest of their bytes."""
+    with reading(engine) as s:
+        return dict(s.exec(_inside(document_id)).all())
+
+
+def pages_inside(engine: Engine, document_id: str, sure: float) -> dict[str, Readings]:
+    """What was read of the files inside a document, by the digest of their bytes; see `pages`."""
+    found = {d: pages(engine, i, d, sure) for i, d in inside(engine, document_id).items()}
+    return {digest: read for digest, read in found.items() if read}
+
+
+def of_those_inside(s: Session, document_id: str) -> set[str]:
+    """Those of the files inside a document that have pages, within a transaction."""
+    return {i for i, _ in s.exec(_inside(document_id))}
 
 
 def state(engine: Engine, document_id: str) -> State:
@@ -357,6 +379,14 @@ def counts(engine: Engine) -> Counts:
 
 
 # --- below: helpers within one transaction ----------------------------------------
+
+
+def _inside(document_id: str) -> Any:
+    return (
+        select(ScanRow.document_id, ScanRow.digest)
+        .join(DocumentRow, col(DocumentRow.id) == col(ScanRow.document_id))
+        .where(DocumentRow.parent_id == document_id)
+    )
 
 
 def _ours(s: Session, scan: Scan) -> ScanRow:

@@ -18,8 +18,8 @@ from sqlmodel import Session, col, select
 
 from appliance.errors import NotVisible
 from appliance.store import catalog
-from appliance.store.catalog import clean
 from appliance.store.database import reading, writing
+from appliance.store.rows import clean
 from appliance.store.secrets import Keyring
 from appliance.store.tables import DocumentRow, RunRow, SourceRow, now
 from appliance.text import personal
@@ -234,13 +234,7 @@ def run_now(engine: Engine, source_id: int, retry: bool = False) -> None:
         row.wanted = True
         s.add(row)
         if retry:
-            s.connection().execute(
-                sql_update(DocumentRow)
-                .where(
-                    col(DocumentRow.source_id) == source_id, col(DocumentRow.status) == "problem"
-                )
-                .values(next_attempt_at=now())
-            )
+            catalog.make_due(s, col(DocumentRow.source_id) == source_id)
 
 
 # --- leases -----------------------------------------------------------------------

@@ -106,6 +106,14 @@ class DocumentRow(SQLModel, table=True):
 
     id: str = Field(primary_key=True, max_length=32)
     source_id: int = Field(foreign_key="source.id")
+    # of a file inside another; the access of the two is always the same
+    parent_id: str | None = Field(
+        default=None, foreign_key="document.id", index=True, max_length=32
+    )
+    holder: str | None = Field(default=None, sa_type=Text)  # what the parent is called
+    inside: str | None = Field(default=None, sa_type=Text)  # the path in the parent
+    # which file of the parent's bytes it is (`types.Child.at`), where it is one
+    at: list[int] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))
     uri: str = Field(sa_type=Text)
     uri_digest: str = Field(max_length=64)  # a uri may be longer than an index can hold
     version: str = Field(sa_type=Text)  # as last tried; the text may be older

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from appliance.types import Box, Page, Readings, ReadLine, ReadPage
+from appliance.types import Box, Document, Page, Readings, ReadLine, ReadPage
 
 _LINES, _LINE_CHARS = 5_000, 5_000
 _UNSAFE = re.compile("[\0-\x1f\x7f\ud800-\udfff]")  # a line is one line
@@ -24,6 +24,11 @@ def label(number: int, page: ReadPage) -> str:
 def is_picture(page: Page) -> bool:
     """True if its text must be read from its picture: its own is missing, garbled or a mere stamp."""
     return page.state in ("scanned", "garbled")
+
+
+def unread(document: Document) -> tuple[int, ...]:
+    """The pages that are pictures and that nobody has read yet."""
+    return tuple(p.number for p in document.pages if is_picture(p) and p.read != "ocr")
 
 
 def notes(read: Readings) -> list[str]:
@@ -68,12 +73,22 @@ def from_json(said: Any) -> ReadPage:
         raise ValueError("not a page that was read") from error
 
 
-def pack(read: Readings) -> bytes:
-    return json.dumps({n: to_json(page) for n, page in read.items()}).encode()
+def pack(own: Readings, inside: Mapping[str, Readings]) -> bytes:
+    """Of a file, and of the files inside it by their digests."""
+    return json.dumps([_packed(own), {d: _packed(read) for d, read in inside.items()}]).encode()
 
 
-def unpack(data: bytes) -> Readings:
-    return {int(n): from_json(said) for n, said in json.loads(data).items()}
+def unpack(data: bytes) -> tuple[Readings, dict[str, Readings]]:
+    own, inside = json.loads(data)
+    return _unpacked(own), {digest: _unpacked(read) for digest, read in inside.items()}
+
+
+def _packed(read: Readings) -> dict[int, Any]:
+    return {n: to_json(page) for n, page in read.items()}
+
+
+def _unpacked(said: dict[str, Any]) -> Readings:
+    return {int(n): from_json(page) for n, page in said.items()}
 
 
 def _corners(box: Box) -> tuple[float, float, float, float]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +44,8 @@ class Site:
         for name in ("そのまま", "変わる", "消える", "動く", "隠れる", "壊れる"):
             (self.share / "公開" / f"{name}.txt").write_text(f"{name}規程。" * 60, "utf-8")
         (self.share / "公開" / "空.txt").write_bytes(b"")
+        packed(self.share / "公開" / "書庫.zip", "残る", "去る")
+        packed(self.share / "公開" / "隠れる書庫.zip", "秘密になる")
         sources.create(
             self.engine,
             "共有",
@@ -59,6 +62,8 @@ class Site:
         (public / "隠れる.txt").rename(self.share / "秘密" / "隠れる.txt")
         (public / "壊れる.txt").write_bytes(b"\xff\xfe broken")
         (public / "新しい.txt").write_text("新しい規程。" * 50, "utf-8")
+        packed(public / "書庫.zip", "来る", "残る")
+        (public / "隠れる書庫.zip").rename(self.share / "秘密" / "隠れる書庫.zip")
         sources.run_now(self.engine, sources.all(self.engine)[0].id)
 
     def follow(self, index: MemoryIndex) -> MemoryIndex:
@@ -85,7 +90,12 @@ class Site:
             none("SELECT document_id FROM body WHERE document_id NOT IN (SELECT id FROM document)")
             none(
                 "SELECT uri FROM document d WHERE status = 'ready' AND NOT EXISTS "
-                "(SELECT 1 FROM chunk c WHERE c.document_id = d.id)"
+                "(SELECT 1 FROM chunk c WHERE c.document_id = d.id) AND NOT EXISTS "
+                "(SELECT 1 FROM document c WHERE c.parent_id = d.id)"
+            )
+            none(
+                "SELECT c.uri FROM document c JOIN document p ON p.id = c.parent_id "
+                "WHERE c.access_id != p.access_id OR c.uri != p.uri || ' › ' || c.inside"
             )
             none("SELECT source_id, uri FROM document GROUP BY source_id, uri HAVING count(*) > 1")
             none(
@@ -112,12 +122,23 @@ class Site:
             "公開/動いた.txt": {"動く規程。" * 60},
             "公開/壊れる.txt": {"壊れる規程。" * 60},  # its last good text
             "公開/新しい.txt": {"新しい規程。" * 50},
+            "公開/書庫.zip › 来る.txt": {"来る規程。" * 30},
+            "公開/書庫.zip › 残る.txt": {"残る規程。" * 30},
         }
         assert self.found(ANYBODY) == public
-        assert self.found(ITO) == public | {"秘密/隠れる.txt": {"隠れる規程。" * 60}}
+        assert self.found(ITO) == public | {
+            "秘密/隠れる.txt": {"隠れる規程。" * 60},
+            "秘密/隠れる書庫.zip › 秘密になる.txt": {"秘密になる規程。" * 30},
+        }
         problems = catalog.documents(self.engine, status="problem").documents
         assert {d.uri for d in problems} == {"公開/壊れる.txt", "公開/空.txt"}
-        assert catalog.documents(self.engine).total == 7
+        assert catalog.documents(self.engine).total == 12
+
+
+def packed(path: Path, *names: str) -> None:
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in names:
+            archive.writestr(zipfile.ZipInfo(f"{name}.txt"), f"{name}規程。" * 30)
 
 
 @pytest.fixture

@@ -19,8 +19,8 @@ from appliance.settings import Settings
 from appliance.store import database, sources
 from appliance.system import Workshop
 from appliance.testing.fakes import HashEmbedder
-from appliance.types import Document, RawFile
 from connectors.folder import FolderConnector
+from tests.faults.victim import Reader
 
 
 class PowerCut(BaseException):
@@ -31,16 +31,11 @@ def full(statement: str) -> Exception:
     return OperationalError(statement, {}, pysqlite3.OperationalError("database or disk is full"))
 
 
-def parse(file: RawFile) -> tuple[Document, str]:
-    with file.open() as stream:
-        return Document(stream.read().decode()), "text/plain"
-
-
 def work(site, engine: Engine) -> bool:
     workshop = Workshop(
         Settings(data=site.folder), engine, HashEmbedder(), {"folder": FolderConnector}
     )
-    return worker.once(workshop, parse, threading.Event())
+    return worker.once(workshop, Reader().parse, threading.Event())
 
 
 def failing(url: str, nth: int, error: Callable[[str], BaseException]) -> tuple[Engine, list[str]]:

@@ -19,10 +19,11 @@ from pathlib import Path
 from typing import Any
 
 from appliance import worker
+from appliance.formats import archive
 from appliance.ingest import schedule
 from appliance.ingest import sync as ingest
 from appliance.settings import Settings
-from appliance.store import catalog, database, sources
+from appliance.store import catalog, database, rows, sources
 from appliance.system import Workshop
 from appliance.testing.fakes import HashEmbedder
 from appliance.types import Document, RawFile
@@ -34,10 +35,14 @@ class Reader:
 
     def parse(self, file: RawFile) -> tuple[Document, str]:
         with file.open() as stream:
+            if stream.read(2) == b"PK":
+                stream.seek(0)
+                return archive.parse_zip(stream), "application/zip"
+            stream.seek(0)
             return Document(stream.read().decode()), "text/plain"
 
 
-# Every step of a document's way in, in its order. `catalog._…` lie inside a transaction.
+# Every step of a document's way in, in its order. `rows.…` lie inside a transaction.
 POINTS: dict[str, tuple[Any, str]] = {
     "leased": (sources, "lease"),
     "run started": (sources, "start_run"),
@@ -46,14 +51,14 @@ POINTS: dict[str, tuple[Any, str]] = {
     "parsed": (Reader, "parse"),
     "split": (ingest, "split"),
     "embedded": (HashEmbedder, "embed"),
-    "old chunks dropped, not committed": (catalog, "_drop_chunks"),
-    "new chunks added, not committed": (catalog, "_add_chunks"),
-    "logged, not committed": (catalog, "_log"),
+    "old chunks dropped, not committed": (rows, "drop_chunks"),
+    "new chunks added, not committed": (rows, "add_chunks"),
+    "logged, not committed": (rows, "log"),
     "replaced": (catalog, "replace"),
     "renewed": (catalog, "renew"),
     "moved": (catalog, "move"),
     "failure kept": (catalog, "fail"),
-    "forgotten, not committed": (catalog, "_forget"),
+    "forgotten, not committed": (rows, "forget"),
     "forgotten": (catalog, "forget"),
     "cursor saved": (sources, "save_cursor"),
     "run finished": (sources, "finish_run"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import io
 import json
 import os
 import signal
@@ -12,10 +13,12 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
-from appliance.types import Document, Mark
+from appliance.formats import attached
+from appliance.types import Child, Document, Mark
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -221,6 +224,15 @@ def slow(stream: BinaryIO) -> Document:
     return Document("done")
 
 
+def holder(stream: BinaryIO) -> Document:
+    """Holds what the rest of its first line names: canaries, and texts."""
+    children: list[Child] = []
+    for n, name in enumerate(stream.read().decode().split()[1:]):
+        parse = PARSERS.get(name, lambda _, name=name: Document(name))
+        attached.add_parsed(children, f"{n} {name}", "x", partial(parse, io.BytesIO()))
+    return Document("own", children=tuple(children))
+
+
 def plain(stream: BinaryIO) -> Document:
     return Document(stream.read().decode())
 
@@ -230,7 +242,7 @@ PARSERS: dict[str, Callable[[BinaryIO], Document]] = {
     for f in (
         sockets, lookup, bomb, thread, run, execute, reads, writes, signals, kernel, loosen,
         descriptors, hog, spin, sleeper, stubborn, flood, drip, crash, silent, liar, dirty, slow,
-        plain,
+        holder, plain,
     )
 }  # fmt: skip
 

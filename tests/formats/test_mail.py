@@ -77,14 +77,22 @@ def test_attachments_are_read_and_the_unreadable_are_named(parse, corpus: Path) 
         filename="規程.pdf",
     )
     mail.add_attachment(b"\x89PNG\r\n\x1a\n", maintype="image", subtype="png", filename="図.png")
+    mail.add_attachment(
+        b"GIF8",
+        maintype="image",
+        subtype="gif",
+        filename="署名.gif",
+        cid="<a>",
+        disposition="inline",
+    )
     document = parse(mail.as_bytes(), "a.eml")
-    part = next(m for m in document.marks if m.label == "添付: 規程.pdf")
-    assert part.kind == "part"
-    inner = next(m for m in document.marks if m.label == "第12条 宿泊費")
-    assert inner.start > part.start
-    assert document.text[inner.start :].startswith("第12条（宿泊費）")
-    assert "添付: 図.png" in document.text
-    assert any("図.png" in problem for problem in document.problems)
+    assert document.text.endswith("\n添付のとおり。")
+    pdf, picture = document.children
+    assert (pdf.path, pdf.media_type) == ("規程.pdf", "application/pdf") and pdf.document
+    inner = next(m for m in pdf.document.marks if m.label == "第12条 宿泊費")
+    assert pdf.document.text[inner.start :].startswith("第12条（宿泊費）") and pdf.document.pages
+    assert picture.path == "図.png" and "画像です" in str(picture.problem)
+    assert document.problems == ("本文の図「署名.gif」は読んでいません",)
 
 
 def test_a_thousand_mails_inside_each_other_end(parse) -> None:
@@ -96,8 +104,8 @@ def test_a_thousand_mails_inside_each_other_end(parse) -> None:
         outer.add_attachment(mail)
         mail = outer
     document = parse(mail.as_bytes(), "a.eml")
-    assert document.text.count("外") < 10
-    assert any("入れ子" in problem for problem in document.problems)
+    assert document.text.count("外") == 1 and len(document.children) == 6
+    assert "入れ子" in str(document.children[-1].problem)
 
 
 def test_ten_thousand_parts_are_cut_with_a_word(parse) -> None:
@@ -127,7 +135,9 @@ def test_a_body_of_nothing_does_not_lose_the_mail(parse, body: str) -> None:
         "条件は別紙".encode(), maintype="text", subtype="plain", filename="別紙.txt"
     )
     document = parse(mail.as_bytes(), "a.eml")
-    assert "件名: 送付" in document.text and "条件は別紙" in document.text
+    assert "件名: 送付" in document.text
+    (child,) = document.children
+    assert child.document and child.document.text == "条件は別紙"
 
 
 def test_a_charset_with_a_null_in_its_name(parse) -> None:

@@ -152,10 +152,11 @@ def test_a_folder_of_mails(parse) -> None:
     one = "From {n}@example.jp Thu Apr  2 09:0{n}:00 2026\nFrom: {n}@example.jp\nTo: b@example.jp\nMIME-Version: 1.0\nSubject: 件{n}\nContent-Type: text/plain; charset=utf-8\n\n本文{n}\n>From here\n\n"
     data = "".join(one.format(n=n) for n in range(3)).encode()
     document = parse(data, "inbox")
-    assert [m.label for m in document.marks if m.kind == "part"] == [
-        f"{n + 1} 通目 件{n}" for n in range(3)
-    ]
-    assert "本文2" in document.text and "件名: 件1" in document.text
+    assert [c.path for c in document.children] == ["件0", "件1", "件2"]
+    last = document.children[2]
+    assert last.document and last.document.text.endswith("件名: 件2\n\n本文2\n>From here")
+    assert (last.media_type, last.document.title) == ("message/rfc822", "件2")
+    assert document.text == ""
 
 
 def test_a_number_longer_than_python_takes(parse) -> None:

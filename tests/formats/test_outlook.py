@@ -59,10 +59,12 @@ def test_a_mail_with_what_is_attached(parse, corpus: Path) -> None:
         "差出人: 伊藤 <ito@example.jp>\n宛先: 佐藤; 田中\n日付: 2026年4月2日 09:30\n件名: 見積りの件\n\n"
         "お世話になります。\n見積りは48,000円です。"
     )
-    parts = [m.label for m in document.marks if m.kind == "part"]
-    assert parts == ["添付: 規程.docx", "添付: 元のメール"]
-    assert "終日 | 300円 | 通信費を含む" in document.text and document.text.endswith("よろしく")
-    assert document.problems == ()
+    assert document.text.endswith("48,000円です。") and document.problems == ()
+    docx, forwarded = document.children
+    assert docx.path == "規程.docx" and docx.document
+    assert "終日 | 300円 | 通信費を含む" in docx.document.text
+    assert forwarded.path == "元のメール" and forwarded.media_type == "application/vnd.ms-outlook"
+    assert forwarded.document and forwarded.document.text.endswith("よろしく")
 
 
 def test_a_mail_in_the_code_page_of_old(parse) -> None:
@@ -90,7 +92,8 @@ def test_a_broken_attachment_does_not_lose_the_mail(parse) -> None:
         attachment(0), x3707001F="壊れ.docx", x37010102=b"PK\x03\x04torn"
     )
     document = parse(compound(files), "a.msg")
-    assert "本文" in document.text and "壊れ.docx" in document.problems[0]
+    (child,) = document.children
+    assert document.text == "本文" and child.path == "壊れ.docx" and child.problem
 
 
 def test_mails_inside_mails_end(parse) -> None:
@@ -99,5 +102,6 @@ def test_mails_inside_mails_end(parse) -> None:
         at += f"{attachment(0)}__substg1.0_3701000D/"
         files |= message(at, x1000001F=str(n))
     document = parse(compound(files), "a.msg")
-    assert "4" in document.text and "8" not in document.text
-    assert any("入れ子" in p for p in document.problems)
+    texts = [c.document.text for c in document.children if c.document]
+    assert document.text == "0" and texts == ["1", "2", "3", "4", "5"]
+    assert "入れ子" in str(document.children[-1].problem)

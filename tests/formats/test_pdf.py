@@ -258,9 +258,9 @@ def test_comments_forms_and_attached_files(parse, corpus: Path) -> None:
     assert document.text.startswith("Travel request of the day, to be filled in and sent.\n")
     assert "（コメント: 部長の承認を得ること）" in document.text
     assert "Destination: Suwa plant" in document.text
-    part = next(m for m in document.marks if m.kind == "part")
-    assert document.text[part.start :].startswith("添付: 規程.docx\n")
-    assert "終日 | 300円" in document.text
+    (child,) = document.children
+    assert child.path == "規程.docx" and child.document
+    assert "終日 | 300円" in child.document.text and "300円" not in document.text
 
 
 def test_half_a_letter_in_the_title_does_not_lose_the_document(parse) -> None:

@@ -12,7 +12,7 @@ import pytest
 from reportlab.pdfgen.canvas import Canvas
 
 from appliance.errors import PasswordNeeded, Unreadable
-from appliance.formats import sandbox as sandboxes
+from appliance.formats import answers
 from appliance.formats.picture import MOST_PIXELS, Pixels, png
 from appliance.formats.sandbox import Sandbox
 from appliance.settings import Settings
@@ -86,7 +86,7 @@ def test_no_size_of_a_page_makes_too_many_pixels(
 )
 def test_pixels_that_lie_are_not_believed(answer: bytes) -> None:
     with pytest.raises(Unreadable, match="正しくありません"):
-        sandboxes._believe_pixels(answer)
+        answers.pixels(answer)
 
 
 def test_a_page_that_kills_its_renderer_hurts_nothing_else(tmp_path: Path, raw: Raw) -> None:

@@ -19,9 +19,10 @@ from pathlib import Path
 import pytest
 
 from appliance.errors import SourceBusy, TooLarge, Transient, Unreadable
+from appliance.formats import answers
 from appliance.formats.sandbox import Sandbox
 from appliance.settings import Settings
-from appliance.types import NOBODY, RawFile
+from appliance.types import NOBODY, Child, RawFile
 
 HERE = Path(__file__).parent
 Text = Callable[..., str]
@@ -110,6 +111,83 @@ def test_a_file_that_kills_its_parser_twice_is_unreadable(text: Text, canary: st
     with pytest.raises(Unreadable, match="2 回異常終了"):
         text(canary)
     assert text("plain") == "plain\n"
+
+
+@pytest.mark.parametrize(
+    ("killers", "said"),
+    [
+        ("crash", ["SIGSEGV"]),
+        ("silent", ["終了コード 0"]),
+        ("crash hog crash", ["SIGSEGV", "メモリ", "SIGSEGV"]),
+        ("spin", ["3 秒"]),
+    ],
+)
+def test_what_kills_its_parser_takes_no_other_file_with_it(
+    cage: Sandbox, killers: str, said: list[str]
+) -> None:
+    document, _ = cage.parse(named("holder", f"一 {killers} 二"))
+    first, *bad, last = document.children
+    assert first.document and first.document.text == "一"
+    assert last.document and last.document.text == "二"
+    assert [c.path.split()[1] for c in bad] == killers.split()
+    for child, words in zip(bad, said, strict=True):
+        assert child.document is None and words in str(child.problem)
+    assert (document.text, document.problems) == ("own", ())
+
+
+def test_time_is_each_files_own_and_ends_at_last(
+    cage: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    document, _ = cage.parse(named("holder", "slow " * 4))
+    assert [c.document and c.document.text for c in document.children] == ["done"] * 4
+    monkeypatch.setattr("appliance.formats.sandbox._LONGEST", 1)
+    document, _ = cage.parse(named("holder", "一 spin 二 三"))
+    assert [c.document and c.document.text for c in document.children] == ["一"]
+    assert document.text == "own" and "2 番目のファイルから後" in document.problems[0]
+
+
+def frames(*rows: object) -> bytes:
+    """What a process says before its last word, and that."""
+    out = b""
+    for n, row in enumerate(rows, 1):
+        data = json.dumps(row).encode()
+        out += (len(data) | (n < len(rows)) << 63).to_bytes(8, "big") + data
+    return out
+
+
+CHILD = {
+    "path": "a", "media_type": "x", "size_bytes": 1, "modified_at": "2026-04-01T00:00:00+00:00",
+    "problem": "bad", "document": None, "at": [1], "digest": None,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        {"path": 5},
+        {"problem": None},
+        {"document": {}},
+        {"size_bytes": -1},
+        {"size_bytes": True},
+        {"modified_at": "yesterday"},
+        {"at": ["1"]},
+        {"digest": 5},
+        {"document": {"text": "abc"}, "problem": None},
+    ],
+)
+def test_what_is_said_of_a_file_inside_is_not_believed_either(lie: dict[str, object]) -> None:
+    begun = {"number": 0, "path": "a"}
+    said, last = answers.messages(frames(begun, {"children": [CHILD]}, GOOD))
+    children: list[Child] = []
+    assert answers.inside(said, 0, children) == (1, None) and children[0].problem == "bad"
+    assert last and answers.file(last)[0].text == "abc"
+    said, _ = answers.messages(frames(begun, {"children": [CHILD | lie]}, GOOD))
+    with pytest.raises(Unreadable, match="正しくありません"):
+        answers.inside(said, 0, [])
+    for number in (-1, 2**50, "0"):
+        said, _ = answers.messages(frames({"number": number, "path": "a"}, GOOD))
+        with pytest.raises(Unreadable, match="正しくありません"):
+            answers.inside(said, 0, [])
 
 
 GOOD = {
@@ -252,6 +330,7 @@ import io, os, sys, threading
 from datetime import UTC, datetime
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
+from appliance.formats import answers
 from appliance.formats.sandbox import Sandbox
 from appliance.settings import Settings
 from appliance.types import RawFile
@@ -294,6 +373,7 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from appliance.errors import SettingsError
 from appliance.formats import confine
+from appliance.formats import answers
 from appliance.formats.sandbox import Sandbox
 from appliance.settings import Settings
 

@@ -60,7 +60,12 @@ def start(machine: Machine, connector: Counting, tmp_path: Path) -> Iterator[Sta
     def start() -> threading.Event:
         stop = threading.Event()
         desk = Desk(
-            machine.engine, lambda source: connector, draw, tmp_path / "desk.sock", 10_000_000
+            machine.engine,
+            lambda source: connector,
+            draw,
+            lambda file, wanted: {},
+            tmp_path / "desk.sock",
+            10_000_000,
         )
         running.append((stop, threading.Thread(target=desk.run, args=(stop,))))
         running[-1][1].start()

@@ -150,7 +150,7 @@ def test_a_file_read_under_the_old_handling_is_not_stored_under_the_new(machine)
 def test_a_quarantine_of_a_source_that_changed_its_mind_is_refused(machine) -> None:
     file = next(iter(MemoryConnector(FILES).changes(None))).file
     with pytest.raises(Conflict):
-        catalog.withhold(machine.engine, machine.source_id, file, {"my_number": 1})
+        catalog.withhold(machine.engine, machine.source_id, file, {"my_number": 1}, "hash")
 
 
 def test_an_answer_that_cited_it_no_longer_shows_the_place(machine) -> None:

@@ -114,7 +114,7 @@ def kura(papers: Iterable[str]) -> list[Reading]:
                 began = time.monotonic()
                 document, reason = _read(sandbox, path)
                 took = time.monotonic() - began
-            text = document.text if document else None
+            text = resemblance.whole(document) if document else None
             readings.append(Reading(path, text, reason, document, took, foot.peak_bytes))
             print(f"{took:6.2f} s {foot.peak_bytes / 1e6:6.0f} MB  {path}  {reason}", flush=True)
     return readings

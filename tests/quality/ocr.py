@@ -201,7 +201,7 @@ def _peak() -> int:
     file = _saved(lying(RULES, SERIF, 300), tempfile.gettempdir())
     code = (
         "import resource, sys; from appliance.ocr import confined; work = confined.prepare();"
-        f"work({{'page': 1, 'pixels': 10**9}}, open({str(file)!r}, 'rb'), b'');"
+        f"work({{'page': 1, 'pixels': 10**9}}, open({str(file)!r}, 'rb'), b'', print);"
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
     )
     said = subprocess.check_output([sys.executable, "-c", code])

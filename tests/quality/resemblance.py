@@ -6,9 +6,17 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
+from appliance.types import Document
+
 _SIGNS = re.compile(r"[\s|#*_\-:・\\​]+")
 _EMPTY = {"", "nan", "---"}
 _PART = re.compile(r"[|\t]")
+
+
+def whole(document: Document) -> str:
+    """All that was read of a file: its text, and of each file inside it the name and the text."""
+    inside = [f"{c.path}\n{c.document.text}" for c in document.children if c.document]
+    return "\n\n".join([document.text, *inside]).strip()
 
 
 def plain(text: str) -> str:

@@ -61,7 +61,7 @@ def test_what_shows_is_withheld_in_blocks(engine: Engine, put, source, handling)
 
 def test_a_document_can_be_withheld_and_taken_in_again(engine: Engine, put, source) -> None:
     sources.update(engine, source, personal_data="quarantine")
-    catalog.withhold(engine, source, put.raw("a", "旅券番号 TK1234567"), {"passport": 2})
+    catalog.withhold(engine, source, put.raw("a", "旅券番号 TK1234567"), {"passport": 2}, "hash")
     (one,) = catalog.documents(engine).documents
     assert (one.personal, one.searchable, one.status) == ({"passport": 2}, False, "problem")
     assert [s.personal_data for s in catalog.stored(engine, source)] == ["quarantine"]

@@ -50,6 +50,7 @@ const citation = (marker: number, title: string): Citation => ({
   withdrawn: "false",
   marker,
   title,
+  within: null,
   document_id: "d",
   source: "s",
   uri: `規程/${title}.pdf`,

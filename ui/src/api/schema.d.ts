@@ -280,6 +280,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/documents/{document_id}/children": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Children
+         * @description The files inside: members of an archive, what is attached to a mail; by their paths.
+         */
+        get: operations["documents_children"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/documents/{document_id}/about": {
         parameters: {
             query?: never;
@@ -862,6 +882,27 @@ export interface components {
             source: string;
             /** Uri */
             uri: string;
+            /**
+             * Parent Id
+             * @description Of a file inside another: that document.
+             */
+            parent_id: string | null;
+            /**
+             * Within
+             * @description Of a file inside another: the other's title, and the path inside.
+             * @example 蔵の資料.zip › 手引き/蔵の手引き.doc
+             */
+            within: string | null;
+            /**
+             * Children
+             * @description How many files are inside it.
+             */
+            children: number;
+            /**
+             * Children Problems
+             * @description Those of them that could not be read.
+             */
+            children_problems: number;
             /** Media Type */
             media_type: string | null;
             /** Size Bytes */
@@ -912,7 +953,7 @@ export interface components {
             pictured: boolean;
             /**
              * Downloadable
-             * @description Whether its original is given out: not where its source masks what it holds.
+             * @description Whether its original is given out: not where its source masks what it holds, nor of what is inside another file and no file there.
              */
             downloadable: boolean;
             /**
@@ -1168,6 +1209,17 @@ export interface components {
             /** Seed */
             seed?: number | null;
         };
+        /** Children */
+        Children: {
+            /** Children */
+            children: components["schemas"]["Inside"][];
+            /** Total */
+            total: number;
+            /** Page */
+            page: number;
+            /** Page Size */
+            page_size: number;
+        };
         /** Choice */
         Choice: {
             /**
@@ -1205,6 +1257,12 @@ export interface components {
              * @example 旅費規程.docx
              */
             title: string;
+            /**
+             * Within
+             * @description Of a file inside another: the other's title, and the path inside.
+             * @example 蔵の資料.zip › 手引き/蔵の手引き.doc
+             */
+            within: string | null;
             /**
              * Label
              * @example p. 3 · 第12条
@@ -1347,6 +1405,22 @@ export interface components {
             /** Marks */
             marks: components["schemas"]["Mark"][];
             metadata: components["schemas"]["Metadata"];
+            /**
+             * Parent Id
+             * @description Of a file inside another: that document.
+             */
+            parent_id: string | null;
+            /**
+             * Within
+             * @description Of a file inside another: the other's title, and the path inside.
+             * @example 蔵の資料.zip › 手引き/蔵の手引き.doc
+             */
+            within: string | null;
+            /**
+             * Children
+             * @description How many files are inside it.
+             */
+            children: number;
         };
         /** DocumentSummaries */
         DocumentSummaries: {
@@ -1377,6 +1451,12 @@ export interface components {
              */
             modified_at: string;
             metadata: components["schemas"]["Metadata"];
+            /**
+             * Within
+             * @description Of a file inside another: the other's title, and the path inside.
+             * @example 蔵の資料.zip › 手引き/蔵の手引き.doc
+             */
+            within: string | null;
         };
         /** Done */
         Done: {
@@ -1570,6 +1650,31 @@ export interface components {
             /** Behind */
             behind: number;
         };
+        /** Inside */
+        Inside: {
+            /** Id */
+            id: string;
+            /** Title */
+            title: string;
+            /** Within */
+            within: string;
+            /**
+             * Status
+             * @enum {string}
+             */
+            status: "ready" | "problem";
+            /** Problem */
+            problem: string | null;
+            /** Media Type */
+            media_type: string | null;
+            /** Size Bytes */
+            size_bytes: number | null;
+            /**
+             * Modified At
+             * Format: date-time
+             */
+            modified_at: string;
+        };
         /** IssuedKey */
         IssuedKey: {
             key: components["schemas"]["Key"];
@@ -1671,6 +1776,21 @@ export interface components {
              * Format: date-time
              */
             updated_at: string;
+            /** Parent Id */
+            parent_id: string | null;
+            /**
+             * Within
+             * @description Of a file inside another: the other's title, and the path inside.
+             * @example 蔵の資料.zip › 手引き/蔵の手引き.doc
+             */
+            within: string | null;
+            /**
+             * Children
+             * @description Files inside it.
+             */
+            children: number;
+            /** Children Problems */
+            children_problems: number;
             /**
              * Confidentiality
              * @description 秘密区分
@@ -2036,6 +2156,12 @@ export interface components {
              */
             title: string;
             /**
+             * Within
+             * @description Of a file inside another: the other's title, and the path inside.
+             * @example 蔵の資料.zip › 手引き/蔵の手引き.doc
+             */
+            within: string | null;
+            /**
              * Label
              * @example p. 3 · 第12条
              */
@@ -2121,6 +2247,12 @@ export interface components {
              * @example 経理FAQ.md
              */
             title: string;
+            /**
+             * Within
+             * @description Of a file inside another: the other's title, and the path inside.
+             * @example 蔵の資料.zip › 手引き/蔵の手引き.doc
+             */
+            within: string | null;
             /**
              * Label
              * @example p. 3 · 第12条
@@ -2410,6 +2542,13 @@ export interface components {
             /** Problems */
             problems: number;
             /**
+             * Inside
+             * @description Files inside documents: of archives, attached to mails.
+             */
+            inside: number;
+            /** Inside Problems */
+            inside_problems: number;
+            /**
              * Pages Waiting
              * @description Are pictures, and are still to be read (OCR).
              */
@@ -2426,7 +2565,7 @@ export interface components {
             personal_data: "show" | "mask" | "quarantine";
             /**
              * Personal
-             * @description How many documents hold personal data, by kind.
+             * @description How many documents, and files inside them, hold personal data, by kind.
              * @example {
              *       "my_number": 2,
              *       "phone": 31
@@ -2517,6 +2656,13 @@ export interface components {
             ready_documents: number;
             /** Problems */
             problems: number;
+            /**
+             * Inside
+             * @description Files inside documents, not counted among them.
+             */
+            inside: number;
+            /** Inside Problems */
+            inside_problems: number;
             /** Chunks */
             chunks: number;
             pages: components["schemas"]["Pages"];
@@ -2632,6 +2778,16 @@ export interface components {
              *     ]
              */
             allow: string[];
+            /**
+             * Children
+             * @description Files inside it.
+             */
+            children: number;
+            /**
+             * Children Problems
+             * @description Those of them that could not be read.
+             */
+            children_problems: number;
         };
         /** Uploads */
         Uploads: {
@@ -3540,6 +3696,49 @@ export interface operations {
             };
         };
     };
+    documents_children: {
+        parameters: {
+            query?: {
+                page?: number;
+                page_size?: number;
+            };
+            header?: never;
+            path: {
+                document_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Children"];
+                };
+            };
+            /** @description Client Error */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Server Error */
+            "5XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
     dossier_about: {
         parameters: {
             query?: never;
@@ -4357,6 +4556,8 @@ export interface operations {
                 status?: ("ready" | "problem") | null;
                 /** @description Part of a title or place. */
                 q?: string;
+                /** @description What is inside it. */
+                parent?: string | null;
                 page?: number;
                 page_size?: number;
             };
