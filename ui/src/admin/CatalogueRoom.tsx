@@ -1,8 +1,8 @@
 import { useEffect, useState } from "react";
 import { api, unwrap } from "../api/client";
 import type { Listed } from "../api/types";
-import { StatusBadge } from "../documents/UploadsPage";
 import { documentPath } from "../documents/paths";
+import { Inside, StatusBadge } from "../documents/UploadsPage";
 import { day, minute } from "../shared/dates";
 import { SelectField, TextField } from "../shared/Field";
 import { useLanguage } from "../shared/language";
@@ -138,6 +138,7 @@ function Row({ listed }: { listed: Listed }) {
         </Link>{" "}
         <Stamp confidentiality={listed.confidentiality} />
         <span className="rowSub path">{listed.uri}</span>
+        <Inside children={listed.children} problems={listed.children_problems} />
         {listed.problem && <p className="rowProblem">{listed.problem}</p>}
         {listed.problem && listed.searchable && <p className="rowSub">{say("oldText")}</p>}
         {listed.next_attempt_at && (
@@ -156,7 +157,7 @@ function Row({ listed }: { listed: Listed }) {
       </th>
       <td>
         <StatusBadge status={listed.status} />
-        {listed.status === "ready" && !listed.searchable && <Badge tone="wait">{say("notSearchable")}</Badge>}
+        {listed.status === "ready" && !listed.searchable && !listed.children && <Badge tone="wait">{say("notSearchable")}</Badge>}
       </td>
       <td data-label={say("columnSource")}>{listed.source}</td>
       <td data-label={say("columnModified")}>{day(listed.modified_at, language)}</td>

@@ -42,7 +42,8 @@ export function StatusRoom() {
             <ul className="counts">
               <Count label={say("countDocuments")} value={now.documents} />
               <Count label={say("countReady")} value={now.ready_documents} />
-              <Count label={say("countProblems")} value={now.problems} bad={now.problems > 0} />
+              <Count label={say("countInside")} value={now.inside} />
+              <Count label={say("countProblems")} value={now.problems + now.inside_problems} bad={now.problems + now.inside_problems > 0} />
               <Count label={say("countChunks")} value={now.chunks} />
               {now.pages.waiting > 0 && <Count label={say("countPagesWaiting")} value={now.pages.waiting} />}
             </ul>

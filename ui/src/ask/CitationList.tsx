@@ -3,7 +3,7 @@ import { Icon } from "../shared/Icon";
 import { useLanguage, useSay } from "../shared/language";
 import { day } from "../shared/dates";
 import { Badge, Stamp } from "../shared/Notice";
-import { placeOf, placeOfPassage, placeOfPointer, pointed, visible, type Place } from "./citations";
+import { placeOf, placeOfPassage, placeOfPointer, pointed, titleOf, visible, type Place } from "./citations";
 
 interface Props {
   citations: readonly AnyCitation[];
@@ -49,7 +49,7 @@ export function CitationList({ citations, passages, opened, onOpen }: Props) {
                   {citation.marker}
                 </span>
                 <span className="citationWhere">
-                  <span className="citationTitle">{citation.title}</span>
+                  <span className="citationTitle">{titleOf(citation)}</span>
                   {citation.label && <span className="citationLabel">{citation.label}</span>}
                 </span>
                 <span className="citationBadges">
@@ -113,7 +113,7 @@ export function PassageList({ heading, passages, opened, onOpen }: { heading: st
               >
                 <Icon name="document" />
                 <span className="citationWhere">
-                  <span className="citationTitle">{passage.title}</span>
+                  <span className="citationTitle">{titleOf(passage)}</span>
                   {passage.label && <span className="citationLabel">{passage.label}</span>}
                 </span>
                 <span className="citationBadges">
@@ -146,7 +146,7 @@ export function PointerList({ heading, pointers, opened, onOpen }: { heading: st
               <button type="button" className="citationFace" aria-pressed={same(opened, place)} onClick={() => onOpen(place)}>
                 <Icon name="document" />
                 <span className="citationWhere">
-                  <span className="citationTitle">{pointer.title}</span>
+                  <span className="citationTitle">{titleOf(pointer)}</span>
                   {pointer.label && <span className="citationLabel">{pointer.label}</span>}
                   {pointer.modified_at && <span className="citationLabel">{say("updatedOn", { day: day(pointer.modified_at, language) })}</span>}
                 </span>

@@ -9,7 +9,7 @@ import { Badge, Problem, Stamp } from "../shared/Notice";
 import { Link } from "../shared/router";
 import type { TextKey } from "../shared/text";
 import { documentPath } from "../documents/paths";
-import type { Place } from "./citations";
+import { titleOf, type Place } from "./citations";
 
 /** How much text around the cited place is fetched at first, and with each "read on". */
 const AROUND = 2_000;
@@ -108,7 +108,7 @@ export function SourcePanel({ place, onClose }: Props) {
         <div className="sourceHeadText">
           <h2 ref={heading} tabIndex={-1}>
             {place.marker !== null && <span className="marker">{place.marker}</span>}
-            {gone ? say("citationWithdrawn") : (doc?.title ?? place.title)}
+            {gone ? say("citationWithdrawn") : (doc ? titleOf(doc) : place.title)}
           </h2>
           {!gone && place.label && <p className="sourceLabel">{place.label}</p>}
         </div>
@@ -159,7 +159,7 @@ export function SourcePanel({ place, onClose }: Props) {
               {say("docOpen")}
             </Link>
           </div>
-          <div className="sourceBody" ref={body} tabIndex={0} role="document" aria-label={doc?.title ?? place.title}>
+          <div className="sourceBody" ref={body} tabIndex={0} role="document" aria-label={doc ? titleOf(doc) : place.title}>
             {!doc || !shown ? (
               <p className="loading" role="status">
                 {say("loading")}

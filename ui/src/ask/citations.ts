@@ -17,10 +17,15 @@ export interface Place {
   marker: number | null;
 }
 
+/** A file inside another by where it lies: its own name may be that of a hundred others. */
+export function titleOf(document: { title: string; within?: string | null }): string {
+  return document.within ?? document.title;
+}
+
 export function placeOfPassage(passage: Passage, marker: number | null = null): Place {
   return {
     documentId: passage.document_id,
-    title: passage.title,
+    title: titleOf(passage),
     label: passage.label,
     uri: passage.uri,
     source: passage.source,
@@ -36,7 +41,7 @@ export function placeOf(citation: Citation, passages: readonly AnyPassage[]): Pl
   const shown = passages.filter((p) => visible<Passage>(p)).find((p) => p.n === citation.marker);
   return {
     documentId: citation.document_id,
-    title: citation.title,
+    title: titleOf(citation),
     label: citation.label,
     uri: citation.uri,
     source: citation.source,
@@ -52,7 +57,7 @@ export function placeOf(citation: Citation, passages: readonly AnyPassage[]): Pl
 export function placeOfPointer(pointer: Pointer): Place {
   return {
     documentId: pointer.document_id,
-    title: pointer.title,
+    title: titleOf(pointer),
     label: pointer.label,
     uri: pointer.uri,
     source: pointer.source,
@@ -88,7 +93,7 @@ export function asText(answer: Pick<Answer, "answer" | "citations">, say: Say): 
   const lines = new Map<number, string>();
   for (const c of answer.citations) {
     if (visible<Citation>(c) && !lines.has(c.marker)) {
-      lines.set(c.marker, `[${c.marker}] ${[c.title, c.label].filter(Boolean).join(" · ")}（${c.uri}）`);
+      lines.set(c.marker, `[${c.marker}] ${[titleOf(c), c.label].filter(Boolean).join(" · ")}（${c.uri}）`);
     }
   }
   const list = [...lines.entries()].sort(([a], [b]) => a - b).map(([, line]) => line);

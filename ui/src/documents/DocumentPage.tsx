@@ -57,7 +57,8 @@ export function DocumentPage({ id, page, words }: DocumentAt) {
 
 function Known({ known, page, words, reload }: { known: About; page: number | null; words: DocumentAt["words"]; reload: () => void }) {
   const { say } = useLanguage();
-  const [view, setView] = useState<View>(known.readable ? "text" : "info");
+  const bare = known.children > 0 && known.length === 0; // an archive: all it has is inside
+  const [view, setView] = useState<View>(known.readable && !bare ? "text" : "info");
   const [correcting, setCorrecting] = useState(false);
   const [error, setError] = useState<unknown>(null);
   const [found, setFound] = useState<number | null>(null); // the page that holds the words

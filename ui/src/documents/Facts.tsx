@@ -5,6 +5,7 @@ import { useLanguage } from "../shared/language";
 import { Badge } from "../shared/Notice";
 import { Link } from "../shared/router";
 import type { Say, TextKey } from "../shared/text";
+import { InsideList } from "./Inside";
 import { PageStateLine } from "./Reading";
 import { principalName, size } from "./UploadsPage";
 import { documentPath } from "./paths";
@@ -33,6 +34,11 @@ export function Facts({ known }: { known: About }) {
     <div className="facts">
       <dl>
         {known.given_title !== null && <Fact name={say("docGivenTitle")}>{known.given_title}</Fact>}
+        {known.parent_id && (
+          <Fact name={say("docHolder")}>
+            <Link href={documentPath(known.parent_id)}>{known.within ?? known.parent_id}</Link>
+          </Fact>
+        )}
         <Fact name={say("sourceFrom")}>{known.source}</Fact>
         <Fact name={say("sourceUri")}>
           <span className="path">{known.uri}</span>
@@ -49,6 +55,7 @@ export function Facts({ known }: { known: About }) {
         <Fact name={say("docAdded")}>{minute(known.added_at, language)}</Fact>
         <Fact name={say("docUpdated")}>{minute(known.updated_at, language)}</Fact>
       </dl>
+      {known.readable && known.children > 0 && <InsideList key={known.updated_at} id={known.id} />}
       {known.versions.length > 0 && (
         <section>
           <h2>{say("docVersions")}</h2>

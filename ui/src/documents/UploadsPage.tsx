@@ -190,6 +190,7 @@ export function UploadsPage() {
                     <span className="rowSub">
                       {[minute(upload.uploaded_at, language), size(upload.size_bytes), sharedWith(upload.allow, say)].join(" · ")}
                     </span>
+                    <Inside children={upload.children} problems={upload.children_problems} />
                     {upload.problem && <p className="rowProblem">{upload.problem}</p>}
                   </div>
                   <StatusBadge status={upload.status} />
@@ -240,6 +241,18 @@ export function StatusBadge({ status }: { status: Upload["status"] }) {
     );
   }
   return <Badge tone="wait">{say("statusPending")}</Badge>;
+}
+
+/** How many files are inside, and how many of them could not be read. */
+export function Inside({ children, problems }: { children: number; problems: number }) {
+  const { say } = useLanguage();
+  if (!children) return null;
+  return (
+    <p className={problems ? "rowNote" : "rowSub"}>
+      {say("filesInside", { count: children })}
+      {problems > 0 && say("filesInsideProblems", { count: problems })}
+    </p>
+  );
 }
 
 export function principalName(principal: string, say: Say): string {

@@ -55,6 +55,8 @@ export const DOCUMENT = {
   docUpdated: ["最後の取り込み", "Last taken in"],
   docInForce: ["施行日・改定日", "In force since"],
   docGivenTitle: ["取り込み元での題名", "Title at the source"],
+  docHolder: ["入れ物", "Inside of"],
+  docInside: ["中のファイル", "Files inside"],
   docVersions: ["版", "Versions"],
   docVersionInForce: ["現行", "In force"],
   docVersionSuperseded: ["旧版", "Superseded"],

@@ -75,7 +75,8 @@ export function SourcesRoom() {
                     {[
                       source.kind === "uploads" ? say("kindUploads") : String(source.settings["root"] ?? source.kind),
                       say("sourceDocuments", { count: source.documents }),
-                      ...(source.problems ? [say("sourceProblems", { count: source.problems })] : []),
+                      ...(source.inside ? [say("sourceInside", { count: source.inside })] : []),
+                      ...(problemsOf(source) ? [say("sourceProblems", { count: problemsOf(source) })] : []),
                       ...(source.pages_waiting ? [say("sourcePagesWaiting", { count: source.pages_waiting })] : []),
                     ].join(" · ")}
                   </p>
@@ -155,6 +156,10 @@ const COUNTS: Readonly<Record<string, TextKey>> = {
   removed: "runRemoved",
   failed: "runFailed",
 };
+
+function problemsOf(source: Source): number {
+  return source.problems + source.inside_problems;
+}
 
 function RunLine({ run }: { run: Run }) {
   const { say, language } = useLanguage();
