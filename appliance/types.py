@@ -46,6 +46,14 @@ def admits(access: Access, principals: frozenset[Principal]) -> bool:
     return bool(access) and all(layer.admits(principals) for layer in access)
 
 
+def narrower(before: Access, after: Access) -> bool:
+    """True if it is plain that `after` admits nobody whom `before` does not."""
+    return not after or (
+        bool(before)
+        and all(any(a.allow <= b.allow and a.deny >= b.deny for a in after) for b in before)
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Viewer:
     """Who asks. `principals` holds the user, every group (nested ones too) and "everyone"."""

@@ -27,6 +27,7 @@ from appliance.types import (
     Moved,
     Remove,
     Upsert,
+    narrower,
 )
 from connectors.fileserver import Entry, moment
 
@@ -142,9 +143,9 @@ class Round:
                 self._keep(uri, _record(entry, record.changed, record.descriptor, record.read_at))
             elif failed := self._look(uri):
                 yield failed
-            elif self._access(uri) != self._access_before(record):
+            elif (before := self._access_before(record)) != self._access(uri):
                 self._after.doubted |= record.descriptor >= 0 and record.changed == entry.changed
-                yield AccessChanged(uri, self._access(uri))
+                yield self._let_in(uri, record, before, entry)
 
     def _files(self) -> Iterator[Change]:
         """All of them; while that takes long, it is looked after permissions now and then."""
@@ -203,7 +204,8 @@ class Round:
             elif self._access(uri) == before:
                 continue
             elif uri in self._before.files:
-                yield AccessChanged(uri, self._access(uri))
+                read = record if uri in told else self._before.files[uri]
+                yield self._let_in(uri, read, before, found[1])
             elif uri in told:
                 yield self._upsert(uri)
 
@@ -225,6 +227,12 @@ class Round:
         changed = entry.changed if settled else 0
         self._after.files[uri] = _record(entry, changed, self._place(data), now)
         return None
+
+    def _let_in(self, uri: str, read: Record, before: Access, entry: Entry) -> AccessChanged:
+        """Nobody new to what was `read`, where the file is another by now: soon that is read too."""
+        access = self._access(uri)
+        same = _same(entry) == read.same
+        return AccessChanged(uri, access if same or narrower(before, access) else NOBODY)
 
     def _stands(self, record: Record, entry: Entry) -> bool:
         """Whether what is known of its permissions need not be read again."""

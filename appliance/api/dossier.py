@@ -374,7 +374,7 @@ def _about(machine: Appliance, caller: Caller, rights: _Rights, known: Dossier) 
         added_at=one.added_at,
         updated_at=one.updated_at,
         status=one.status,
-        problem=one.problem,
+        problem=one.problem if manages else known.problem,
         notes=list(one.notes) if manages else [],
         searchable=one.searchable,
         readable=rights.reads,

@@ -46,6 +46,7 @@ from appliance.types import (
     Span,
     Viewer,
     admits,
+    narrower,
 )
 
 T = TypeVar("T")
@@ -424,12 +425,7 @@ def inside(
                 row.title,
                 within(row.holder, row.inside) or row.title,
                 row.status,
-                # how much of what was found is for administrators
-                WITHHELD
-                if row.status == "problem"
-                and row.embedder is None
-                and row.personal_data == "quarantine"
-                else row.problem,
+                problem_of(row),
                 row.media_type,
                 row.size_bytes,
                 row.modified_at,
@@ -438,6 +434,12 @@ def inside(
             if row.id in readable
         ]
         return found, _count_inside(s, document_id)
+
+
+def problem_of(row: DocumentRow) -> str | None:
+    """As a reader is told: how much of what was found in it is for administrators."""
+    withheld = row.embedder is None and row.personal_data == "quarantine"
+    return WITHHELD if row.status == "problem" and withheld else row.problem
 
 
 def within(holder: str | None, path: str | None) -> str | None:
@@ -472,6 +474,15 @@ def digest_of(access: Access) -> str:
 def parse(digest_: str, layers: str) -> Access:
     """An access from its row. One that does not match its digest admits nobody."""
     return _parse(digest_, layers) if digest(layers) == digest_ else ()
+
+
+def narrows(s: Session, before: int, after: int) -> bool:
+    """True if it is plain that nobody whom the one did not admit is admitted by the other."""
+    if before == after:
+        return True
+    rows = s.exec(select(AccessRow).where(col(AccessRow.id).in_([before, after])))
+    found = {row.id: parse(row.digest, row.layers) for row in rows}
+    return narrower(found[before], found[after])
 
 
 @lru_cache(maxsize=4096)

@@ -360,18 +360,18 @@ def renew(engine: Engine, source_id: int, file: RawFile, *, digest: str | None =
         if row is None:
             raise Conflict("資料がなくなっています。")
         before, dated = (row.access_id, row.title), row.modified_at
-        row.access_id = _access_id(s, file.access)
-        _name(row, file.title)
-        row.modified_at = file.modified_at
         if digest is not None:
             row.version, row.digest, row.size_bytes = file.version, digest, file.size_bytes
+        lost = _admit(s, row, file.access)
+        _name(row, file.title)
+        row.modified_at = file.modified_at
         s.add(row)
         s.flush()
         inside.date(s, row, dated)
         if before[0] != row.access_id:
             inside.note(s, row, "access")
         if changed := before != (row.access_id, row.title):
-            _log(s, row)
+            _log(s, row, lost)
         if before[1] != row.title:
             _look_again(s, row)
         return changed
@@ -381,13 +381,11 @@ def set_access(engine: Engine, source_id: int, uri: str, access: Access) -> bool
     """Who may read it, from now on. True if that is a change; False too if it is not there."""
     with writing(engine) as s:
         row = _row(s, source_id, uri, lock=True)
-        if row is None or row.access_id == (access_id := _access_id(s, access)):
+        if row is None or row.access_id == _access_id(s, access):
             return False
-        row.access_id = access_id
-        s.add(row)
-        s.flush()
+        lost = _admit(s, row, access)
         inside.note(s, row, "access")
-        _log(s, row)
+        _log(s, row, lost)
         return True
 
 
@@ -403,11 +401,9 @@ def move(
             _forget(s, there)
         row.uri, row.uri_digest = uri, accesses.digest(uri)
         _name(row, title)
-        row.access_id = _access_id(s, access)
-        s.add(row)
-        s.flush()
+        lost = _admit(s, row, access)
         inside.note(s, row, "moved", old_uri)
-        _log(s, row)
+        _log(s, row, lost)
         _look_again(s, row)
         return True
 
@@ -428,7 +424,8 @@ def fail(
 ) -> str:
     """A file that could not be taken in: a row that says why. Returns the document's id.
 
-    The last good text stays searchable, for those whom `access` admits.
+    The last good text stays searchable, for those whom `access` admits; unless the file is another
+    by now, and may be read by others: it may have been replaced so that they can.
     A transient problem is tried again, later each time; `version` is the one that failed.
     """
     with writing(engine) as s:
@@ -447,10 +444,12 @@ def fail(
                 modified_at=modified_at or now(),
             )
             changed = False  # nothing of it can be found
-            told = None
+            told, lost = None, dict[str, bytes]()
         else:
             before = (row.access_id, row.title)
-            row.access_id = _access_id(s, access)
+            if version and version != row.version:
+                _outdate(s, row)
+            lost = _admit(s, row, access)
             _name(row, title)
             changed = before != (row.access_id, row.title)
             told = row.problem
@@ -470,7 +469,7 @@ def fail(
         if row.problem != told:  # the same again and again is told once
             history.note(s, row.id, "failed", row.problem)
         if changed:
-            _log(s, row)
+            _log(s, row, lost)
         return row.id
 
 
@@ -829,7 +828,7 @@ def _put(
     row.status, row.problem = "problem" if problem else "ready", problem
     row.notes = [clean(note) for note in document.problems]
     row.embedder, row.sizes, row.personal_data = embedder, sizes, personal_data
-    row.updated_at = now()
+    row.outdated, row.updated_at = False, now()
     s.add(row)
     s.flush()
     rows.set_texts(s, {row.id: rows.Text(row.title, document, counts, row.in_force)})
@@ -899,6 +898,7 @@ def _empty(
     """None of its text is left; the row says why. Returns the chunks it lost, by document."""
     row.status, row.problem, row.notes = "problem", problem, []
     row.own_title = row.embedder = row.sizes = None
+    row.outdated = False
     row.attempts, row.next_attempt_at = 0, again_at
     row.updated_at = now()
     s.add(row)
@@ -939,6 +939,23 @@ def _new_row(s: Session, source_id: int, file: RawFile) -> DocumentRow:
     )
 
 
+def _outdate(s: Session, row: DocumentRow) -> None:
+    """Its text, and those of what is inside it, are of an earlier version now."""
+    family = or_(col(DocumentRow.id) == row.id, col(DocumentRow.parent_id) == row.id)
+    texts = update(DocumentRow).where(family, col(DocumentRow.embedder).is_not(None))
+    s.connection().execute(texts.values(outdated=True))
+    s.expire(row, ["outdated"])
+    scans.want(s, row.id, row.digest, ())
+
+
+def _admit(s: Session, row: DocumentRow, access: Access) -> dict[str, bytes]:
+    """They may read it from now on. Returns the chunks that were lost by it."""
+    before, row.access_id = row.access_id, _access_id(s, access)
+    s.add(row)
+    s.flush()
+    return {} if row.access_id == before else inside.admitted(s, row, before)
+
+
 def _access_id(s: Session, access: Access) -> int:
     layers = accesses.to_json(access)
     digest = accesses.digest(layers)
@@ -977,9 +994,9 @@ def forget_some(s: Session, source_id: int, limit: int) -> int:
     return len(ids)
 
 
-def _log(s: Session, row: DocumentRow) -> None:
+def _log(s: Session, row: DocumentRow, lost: Mapping[str, bytes] = {}) -> None:
     """It changed, and what is inside it with it."""
-    rows.log(s, dict.fromkeys([row.id, *inside.carry(s, row)], b""))
+    rows.log(s, dict.fromkeys([row.id, *inside.carry(s, row)], b"") | dict(lost))
 
 
 def _sizes(s: Session, ids: set[str]) -> dict[str, int]:

@@ -42,6 +42,7 @@ class Dossier:
     page_count: int  # pages, or slides
     access: Access
     history: tuple[history.Event, ...]
+    problem: str | None  # as a reader is told
     masked: bool  # its original may show what its source does not let be shown
     alone: bool  # its own bytes can be had: it is a file, or one inside another
 
@@ -88,6 +89,7 @@ def of(engine: Engine, document_id: str) -> Dossier:
             max(len(pages), leaves[-1].page or 0 if leaves else 0),
             access.parse(reads.digest, reads.layers),
             history.of(s, document_id),
+            access.problem_of(row),
             _masked(s, row, listed, pages),
             row.parent_id is None or row.at is not None,
         )

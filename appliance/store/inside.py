@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 import numpy as np
-from sqlalchemy import case, insert, literal, update
+from sqlalchemy import case, insert, literal, or_, update
 from sqlmodel import Session, col, select
 
 from appliance.errors import Conflict
@@ -22,6 +22,14 @@ from appliance.text.personal import Handling
 from appliance.text.split import SEPARATOR
 from appliance.types import Child, Chunk, Document, Vectors
 
+OTHERS = "新しい内容を読めないうちに、閲覧できる人が変わりました。読めるまで検索できません。"
+_UNREAD: dict[str, Any] = {
+    "own_title": None,
+    "embedder": None,
+    "sizes": None,
+    "notes": [],
+    "outdated": False,
+}
 _MADE = ("digest", "embedder", "sizes", "personal_data")  # of what, and how, a text was made
 
 
@@ -105,6 +113,26 @@ def carry(s: Session, parent: DocumentRow) -> list[str]:
     return found
 
 
+def admitted(s: Session, parent: DocumentRow, before: int) -> dict[str, bytes]:
+    """Others may read it now than `before`. Returns the chunks that it and those inside it lost.
+
+    Whoever is let in is not let in to what a file was before: such a text goes.
+    """
+    family = or_(col(DocumentRow.id) == parent.id, col(DocumentRow.parent_id) == parent.id)
+    found = list(s.exec(select(DocumentRow.id).where(family, DocumentRow.outdated)))
+    if not found or accesses.narrows(s, before, parent.access_id):
+        return {}
+    mine = col(DocumentRow.id).in_(found)
+    s.connection().execute(update(DocumentRow).where(mine).values(**_UNREAD))
+    s.connection().execute(
+        update(DocumentRow)
+        .where(mine, col(DocumentRow.status) == "ready")
+        .values(status="problem", problem=OTHERS)
+    )
+    s.expire(parent)
+    return rows.empty(s, found)
+
+
 def note(s: Session, parent: DocumentRow, kind: history.Kind, detail: str = "") -> None:
     """What happened to a document happened to those inside it; `detail` is a place of it."""
     mine = select(DocumentRow.id, DocumentRow.inside).where(DocumentRow.parent_id == parent.id)
@@ -171,6 +199,7 @@ def replace(
     paged: list[tuple[str, Inner]] = []
     told: list[tuple[str, history.Kind, str]] = []
     had_pages = scans.of_those_inside(s, parent.id)
+    lost: dict[str, bytes] = {}
     for one in wanted:
         values = _values(parent, one, embedder, sizes, handling)
         document_id, document = one.kept or uuid.uuid4().hex, one.child.document
@@ -182,6 +211,10 @@ def replace(
                 raise Conflict("中のファイルが変わっています。")
             renamed, in_force = row.inside != values["inside"], row.in_force
             values["attempts"] = row.attempts + 1 if failed else 0
+            values["outdated"] = failed and row.embedder is not None
+            if values["outdated"] and not accesses.narrows(s, row.access_id, parent.access_id):
+                values |= _UNREAD
+                lost |= rows.empty(s, [row.id])
             _keep_what_was_corrected(row, one, values)
             told += [(row.id, *event) for event in _events(row, one, values, handling)]
             if _changed(row, values):
@@ -205,7 +238,7 @@ def replace(
         s.connection().execute(insert(DocumentRow), new)
     changed |= {i: b"" for i, *_ in fresh}
     changed |= rows.drop_chunks(s, [i for i, one, _ in fresh if one.kept])
-    changed |= rows.empty(s, [*withheld])
+    changed |= lost | rows.empty(s, [*withheld])
     about.count(s, withheld)
     rows.set_texts(s, texts)
     for i, one, document in fresh:

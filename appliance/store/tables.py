@@ -12,6 +12,7 @@ from sqlalchemy import (
     LargeBinary,
     Text,
     UniqueConstraint,
+    false,
 )
 from sqlalchemy.types import TypeDecorator
 from sqlmodel import Field, SQLModel
@@ -116,7 +117,9 @@ class DocumentRow(SQLModel, table=True):
     at: list[int] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))
     uri: str = Field(sa_type=Text)
     uri_digest: str = Field(max_length=64)  # a uri may be longer than an index can hold
-    version: str = Field(sa_type=Text)  # as last tried; the text may be older
+    version: str = Field(sa_type=Text)  # as last tried
+    # the text is of an earlier version, for the one last tried could not be read
+    outdated: bool = Field(default=False, sa_column_kwargs={"server_default": false()})
     title: str = Field(sa_type=Text)
     own_title: str | None = Field(default=None, sa_type=Text)
     given_title: str | None = Field(default=None, sa_type=Text)  # its source's; None: `title` is

@@ -13,7 +13,7 @@ import pytest
 from appliance.formats.sandbox import Sandbox
 from appliance.ingest import again, schedule
 from appliance.ingest.desk import Desk
-from appliance.store import audit, catalog, editions, sources
+from appliance.store import access, audit, catalog, editions, sources
 from appliance.system import Appliance, desk
 from appliance.types import EVERYONE, Viewer
 from tests.api.conftest import Person
@@ -250,6 +250,7 @@ def test_the_original_of_a_holder_is_withheld_as_soon_as_one_inside_is(
     machine: Appliance,
     share: Path,
     open_desk: None,
+    admin: Person,
     ito: Person,
     work: Work,  # noqa: F811
     handling: Any,
@@ -264,6 +265,10 @@ def test_the_original_of_a_holder_is_withheld_as_soon_as_one_inside_is(
         response = original(ito, ids[uri])
         assert "個人情報を伏せる" in response.json()["detail"] and NUMBER not in response.text
     assert original(ito, ids[NESTED]).content.decode() == "車輪は四つある。"
+    if handling == "quarantine":  # what was found in it, and how often, is for administrators
+        told = "規程集.zip › 申告書"
+        assert about(ito, ids[told])["problem"] == access.WITHHELD
+        assert "マイナンバー 1 件" in about(admin, ids[told])["problem"]
     unread = about(ito, ids[PDF])  # a page of it is a picture that nobody has read
     assert not unread["downloadable"] and not unread["pictured"]
 

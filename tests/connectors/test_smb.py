@@ -214,6 +214,14 @@ def test_new_permissions_are_told_first_and_no_content_is_read(
     assert len(asked) == 1 and not [c for c in third if isinstance(c, AccessChanged)]
 
 
+def test_nobody_new_is_let_in_to_what_a_file_was_before(shelf: Share, windows: None) -> None:
+    first = run(shelf.connector())
+    shelf.write("案内.txt", "受付は2階に移り、誰でも入れます。", allow(SATO))
+    second = run(shelf.connector(), first)
+    assert second[0] == AccessChanged("案内.txt", NOBODY), "what is stored is the former text"
+    assert upserts(second)["案内.txt"].file.access == only("user:sato")
+
+
 def test_where_no_time_tells_of_permissions_they_are_read_again_soon(
     shelf: Share, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -21,6 +21,7 @@ from appliance.text import places
 from appliance.types import (
     EVERYONE,
     NOBODY,
+    Access,
     Chunk,
     Document,
     Layer,
@@ -194,6 +195,39 @@ def test_a_failed_version_is_read_by_those_whom_its_access_admits(
     assert access.passages(engine, ITO, wanted)
     catalog.fail(engine, source, "a.txt", "a.txt", "?", transient=True, access=NOBODY)
     assert access.passages(engine, ITO, wanted) == []
+
+
+def fails(engine: Engine, source: int, access: Access, version: str = "") -> None:
+    catalog.fail(engine, source, "a.txt", "a", "?", transient=False, access=access, version=version)
+
+
+def test_who_is_let_in_to_a_file_is_not_let_in_to_what_it_was(engine: Engine, put, source) -> None:
+    put("a.txt", "役員報酬は三千万円。", version="1", access=FOR_SATO)
+    wanted = [(i, 1.0) for i in chunk_ids(engine)]
+    fails(engine, source, PUBLIC, version="2")
+    assert access.passages(engine, ITO, wanted) == []
+    assert chunk_ids(engine) == []
+    (one,) = catalog.documents(engine, status="problem").documents
+    assert not one.searchable
+    put("a.txt", "社内報。", version="3")
+    assert access.passages(engine, ITO, [(i, 1.0) for i in chunk_ids(engine)])
+
+
+def test_nor_is_who_is_let_in_later(engine: Engine, put, source) -> None:
+    put("a.txt", "役員報酬は三千万円。", version="1", access=FOR_SATO)
+    fails(engine, source, FOR_SATO, version="2")
+    assert chunk_ids(engine)
+    fails(engine, source, NOBODY)  # narrower: its text waits
+    assert chunk_ids(engine)
+    assert catalog.set_access(engine, source, "a.txt", PUBLIC)
+    assert chunk_ids(engine) == []
+
+
+def test_a_file_that_is_as_it_was_may_be_shown_to_others(engine: Engine, put, source) -> None:
+    put("a.txt", "宿泊費は一万円とする。", version="1", access=FOR_SATO)
+    fails(engine, source, NOBODY)  # its permissions could not be read for a while
+    assert catalog.set_access(engine, source, "a.txt", PUBLIC)
+    assert access.passages(engine, ITO, [(i, 1.0) for i in chunk_ids(engine)])
 
 
 def test_a_transient_problem_is_tried_again_later_each_time(engine: Engine, source) -> None:

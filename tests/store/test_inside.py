@@ -187,3 +187,28 @@ def test_one_that_shows_what_it_must_not_any_more_is_emptied_and_what_holds_it_d
     assert known and known.embedder == "hash"
     with pytest.raises(Conflict):  # read while the source still showed it
         catalog.replace(engine, source, file, Document(""), [], none, "hash", children=wanted)
+
+
+def test_who_is_let_in_is_not_let_in_to_what_cannot_be_read_any_more(
+    engine: Engine, source: int, hold: Hold
+) -> None:
+    hold("a.zip", {"報酬": "役員報酬は三千万円。", "旅費": "日当は千円。"}, FOR_ITO)
+    hold("a.zip", {"報酬": None, "旅費": "日当は千円。"}, FOR_ITO)
+    assert "a.zip › 報酬" in seen(engine, "user:ito")
+    catalog.set_access(engine, source, "a.zip", PUBLIC)
+    assert seen(engine) == {"a.zip › 旅費": "日当は千円。"}
+    hold("a.zip", {"報酬": "公開した。", "旅費": "日当は千円。"}, PUBLIC)
+    assert set(seen(engine)) == {"a.zip › 報酬", "a.zip › 旅費"}
+    whole(engine)
+
+
+def test_nor_where_the_archive_itself_cannot_be_read(
+    engine: Engine, source: int, hold: Hold
+) -> None:
+    hold("a.zip", {"報酬": "役員報酬は三千万円。"}, FOR_ITO)
+    fail = {"transient": False, "version": "next"}
+    catalog.fail(engine, source, "a.zip", "a", "壊れています", access=FOR_ITO, **fail)
+    assert seen(engine, "user:ito")
+    catalog.fail(engine, source, "a.zip", "a", "壊れています", access=PUBLIC, **fail)
+    assert seen(engine, "user:ito") == {}
+    whole(engine)
