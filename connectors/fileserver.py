@@ -49,8 +49,9 @@ from appliance.errors import (
 )
 from appliance.types import Site
 from connectors import lsa
-from connectors.http import Pace, addresses
+from connectors.http import Pace
 from connectors.signed import Signed, Unsigned, Wire
+from connectors.wire import addresses
 
 Protocol = Literal["ntlm", "negotiate", "kerberos"]
 T = TypeVar("T")

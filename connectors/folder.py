@@ -24,10 +24,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from fnmatch import fnmatchcase
 from functools import cached_property, partial
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO, ClassVar, cast
+from typing import BinaryIO, ClassVar, cast
 
 from pydantic import BaseModel, Field
 
@@ -48,21 +47,13 @@ from appliance.types import (
     Failed,
     Layer,
     Moved,
-    Principal,
     RawFile,
     Remove,
     Upsert,
 )
+from connectors import admit
 
 ACCESS_FILE = ".kura-access.toml"
-_LEFT_OUT = {
-    "thumbs.db",
-    "desktop.ini",
-    "$recycle.bin",
-    "system volume information",
-    "lost+found",
-    "#recycle",
-}
 _TICK_S = 0.02  # two writes closer than this may leave the same time behind
 _CLOSED: Access = (Layer(frozenset()),)  # unlike NOBODY it stays when folders below add a layer
 _FEW = 20  # files; fewer than this may vanish at once without a doubt
@@ -124,10 +115,7 @@ class FolderConnector:
     @cached_property
     def _default(self) -> Access:
         """For what lies under no access file."""
-        try:
-            return (Layer(_principals(self._settings.allow)),) if self._settings.allow else NOBODY
-        except ValueError as error:
-            raise SourceMisconfigured(f"allow: {error}") from None
+        return admit.access(self._settings.allow)
 
     def changes(self, since: Cursor | None) -> Iterator[Change]:
         """Everything below the root, then a checkpoint, complete if all could be listed."""
@@ -175,7 +163,9 @@ class FolderConnector:
                 with os.scandir(fd) as entries:
                     like = [e for e in entries if _spell(e.name) == wanted[0]]
                 # the NFC spelling first: it is the one that keeps the name
-                like = sorted((e for e in like if not _left_out(e.name)), key=_unlike_its_spelling)
+                like = sorted(
+                    (e for e in like if not admit.left_out(e.name)), key=_unlike_its_spelling
+                )
                 folders = [e.name for e in like if e.is_dir(follow_symlinks=False)]
                 here = self._default if access is None else access
                 for entry in like if len(wanted) == 1 else ():
@@ -252,7 +242,7 @@ class FolderConnector:
             # the NFC spelling first: it is the one that keeps the name
             found = sorted(entries, key=lambda e: (_spell(e.name), e.name != _spell(e.name)))
             for entry in found:
-                if _left_out(entry.name):
+                if admit.left_out(entry.name):
                     continue
                 if entry.is_dir(follow_symlinks=False):
                     folders.append(entry.name)
@@ -284,12 +274,7 @@ class FolderConnector:
 
     def _wanted(self, uri: str) -> bool:
         include, exclude = self._settings.include, self._settings.exclude
-        name = PurePosixPath(uri).name
-
-        def fits(patterns: list[str]) -> bool:
-            return any(fnmatchcase(uri, p) or fnmatchcase(name, p) for p in patterns)
-
-        return (not include or fits(include)) and not fits(exclude)
+        return (not include or admit.fits(uri, include)) and not admit.fits(uri, exclude)
 
     def _access(self, fd: int, folder: str, outer: Access | None, walk: _Walk) -> Access | None:
         """Who may read below this folder, None while no access file has said anything.
@@ -314,23 +299,12 @@ class FolderConnector:
         inherit = said.get("inherit", True)
         if not isinstance(inherit, bool) or not {"allow", "deny"} & set(said):
             raise ValueError("allow か deny が必要です。inherit は true か false です")
-        deny = _principals(said.get("deny", []))
+        deny = admit.principals(said.get("deny", []))
         if "allow" not in said:  # takes away from what holds above, gives nothing
             above = (self._default if outer is None else outer) if inherit else NOBODY
             return (*(above or _CLOSED), Layer(frozenset({EVERYONE}), deny))
         above = outer if inherit and outer else NOBODY
-        return (*above, Layer(_principals(said["allow"]), deny))
-
-
-def _principals(names: Any) -> frozenset[Principal]:
-    """Raises ValueError naming what is not a principal."""
-    if not isinstance(names, list):
-        raise ValueError('allow と deny は ["group:…"] のような一覧です')
-    for name in names:
-        kind, _, rest = name.partition(":") if isinstance(name, str) else ("", "", "")
-        if name != EVERYONE and not (kind in ("user", "group") and rest.strip()):
-            raise ValueError(f"「{name}」は user:… でも group:… でも everyone でもありません")
-    return frozenset(Principal(_spell(name)) for name in names)
+        return (*above, Layer(admit.principals(said["allow"]), deny))
 
 
 def _access_file(folder_fd: int) -> str | None:
@@ -408,10 +382,6 @@ def _spell(name: str) -> str:
 
 def _unlike_its_spelling(entry: os.DirEntry[str]) -> tuple[bool, str]:
     return entry.name != _spell(entry.name), entry.name
-
-
-def _left_out(name: str) -> bool:
-    return name.startswith((".", "~$")) or name.lower() in _LEFT_OUT
 
 
 def _below(uri: str, folders: tuple[str, ...]) -> bool:

@@ -10,10 +10,8 @@ is asked again, as slowly as the source wishes. No message holds a query, a head
 from __future__ import annotations
 
 import email.utils
-import ipaddress
 import random
 import re
-import socket
 import ssl
 import tempfile
 import threading
@@ -38,6 +36,7 @@ from appliance.errors import (
     TooLarge,
 )
 from appliance.types import Site
+from connectors.wire import addresses, trust, untrusted
 
 ATTEMPTS = 5
 LONGEST_WAIT_S = 30.0  # between two attempts; a source that wants more is left for the next run
@@ -49,17 +48,7 @@ _AGAIN = frozenset({429, 500, 502, 503, 504})
 _URL = re.compile(r"(https?)://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?([/?][!-~]*)?")
 _ODD = re.compile(r"[\\#@]|%(?![0-9A-Fa-f]{2})")
 _PRIVATE = ("authorization", "cookie", "proxy-authorization")
-_TLS = {
-    9: "証明書がまだ有効ではありません。時計を確かめてください",
-    10: "証明書の期限が切れています。更新してください",
-    18: "証明書が自己署名です。社内認証局の証明書を設定 ca_file に加えてください",
-    19: "証明書が自己署名です。社内認証局の証明書を設定 ca_file に加えてください",
-    20: "証明書の発行元が分かりません。社内認証局の証明書を設定 ca_file に加えてください",
-    62: "証明書の名前が接続先と違います。URL の名前を証明書に合わせてください",
-}
-
 Endpoint = tuple[str, str, int]  # scheme, host, port
-IP = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +74,7 @@ class Http:
     per_second: float = 0.0  # requests, at most; 0: as many as there are
     timeout_s: float = 30.0
     sleep: Callable[[float], None] = time.sleep
+    judge: Callable[[httpx2.Response, str], None] = field(default=lambda a, u: judge(a, u))
     _client: httpx2.Client = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -92,9 +82,9 @@ class Http:
         for _, host, _ in self._allowed:
             self.site.reach(host)
         self._pace = Pace(self.per_second, self.sleep)
-        transport = httpx2.HTTPTransport(verify=_trust(self.site), trust_env=False)
+        transport = httpx2.HTTPTransport(verify=trust(self.site), trust_env=False)
         pinned = httpcore2.ConnectionPool(
-            ssl_context=_trust(self.site),
+            ssl_context=trust(self.site),
             max_connections=8,
             keepalive_expiry=30.0,
             network_backend=_Pinned(self.site.near),
@@ -129,7 +119,7 @@ class Http:
     ) -> Reply:
         """One answer, whole. Whatever is asked must be harmless if asked twice."""
         with self._answer(method, url, headers or {}, content) as answer:
-            body = b"".join(_bounded(answer, url, most_bytes))
+            body = b"".join(bounded(answer, url, most_bytes))
             return Reply(answer.status_code, _lower(answer.headers), str(answer.url), body)
 
     def file(
@@ -139,9 +129,9 @@ class Http:
         copy = cast(BinaryIO, tempfile.TemporaryFile())  # noqa: SIM115  the caller closes it
         try:
             with self._answer("GET", url, headers or {}, None) as answer:
-                if answer.status_code >= 400:
+                if answer.status_code >= 300:
                     raise SourceUnreachable(f"{shown(url)} がありません ({answer.status_code})。")
-                for block in _bounded(answer, url, most_bytes):
+                for block in bounded(answer, url, most_bytes):
                     copy.write(block)
             copy.seek(0)
         except BaseException:
@@ -164,8 +154,8 @@ class Http:
                 continue
             try:
                 if answer.status_code not in _AGAIN:
-                    _judge(answer, url)
                     with _told(url):
+                        self.judge(answer, url)
                         yield answer
                     return
                 wait_s = _asked_to_wait(answer)
@@ -195,9 +185,9 @@ class Http:
             request = self._client.build_request(method, url, headers=headers, content=content)
             with _told(url):
                 answer = self._client.send(request, auth=auth, stream=True)
-            if answer.status_code not in (301, 302, 303, 307, 308):
-                return answer
             target = answer.headers.get("location", "")
+            if not target or answer.status_code not in (301, 302, 303, 307, 308):
+                return answer
             answer.close()
             url = _joined(url, target)
             if (at := _endpoint(url))[0] == "http" and first[0] == "https":
@@ -238,35 +228,6 @@ def _joined(base: str, target: str) -> str:
         raise SourceMisconfigured(f"{shown(base)} の転送先は URL として使えません。") from None
 
 
-def special(address: str) -> bool:
-    """Whether an address is this machine, its link, or no machine at all."""
-    ip: IP = ipaddress.ip_address(address.partition("%")[0])
-    inner = getattr(ip, "ipv4_mapped", None) or getattr(ip, "sixtofour", None)
-    if inner is None and isinstance(ip, ipaddress.IPv6Address) and int(ip) >> 32 == 0x64FF9B << 64:
-        inner = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)  # NAT64
-    ip = inner or ip
-    return (
-        ip.is_loopback
-        or ip.is_link_local
-        or ip.is_unspecified
-        or ip.is_multicast
-        or (ip.is_reserved and not ip.is_private)
-    )
-
-
-def addresses(host: str, port: int, near: Collection[str]) -> list[str]:
-    """What a name means now, to be connected to without asking again. Raises OSError, UnicodeError.
-
-    Raises SourceDenied where that is this machine or its link, and `near` does not name it.
-    """
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    numbers = list(dict.fromkeys(str(info[4][0]) for info in found))
-    named = f"{host}:{port}".lower() in {name.lower() for name in near}
-    if not named and any(map(special, numbers)):
-        raise _Special(host, port)
-    return numbers
-
-
 class _Pinned(httpcore2.NetworkBackend):
     """Connects to the address that was judged: there is no second look-up to be answered otherwise."""
 
@@ -297,18 +258,11 @@ class _Pinned(httpcore2.NetworkBackend):
         raise httpcore2.ConnectError(f"name {host}")
 
 
-class _Special(SourceDenied):
-    def __init__(self, host: str, port: int) -> None:
-        super().__init__(
-            f"{host}:{port} は、このマシン自身か、隣のマシンだけを指す番号です。本当につなぐ場合は、"
-            "設定 near_hosts に加えてください。"
-        )
-
-
 # --- what comes back --------------------------------------------------------------
 
 
-def _judge(answer: httpx2.Response, url: str) -> None:
+def judge(answer: httpx2.Response, url: str) -> None:
+    """Raises what a refusal means."""
     match answer.status_code:
         case 401 | 407:
             raise SourceDenied(
@@ -318,13 +272,15 @@ def _judge(answer: httpx2.Response, url: str) -> None:
             raise SourceDenied(f"{shown(url)} を読む権限が、この接続の利用者にありません。")
         case 404 | 410:
             return
+        case 412:
+            raise SourceBusy(f"{shown(url)} は書き込み中です。次の確認で読み直します。")
         case status if status >= 400:
             raise SourceMisconfigured(
                 f"{shown(url)} は要求を断りました ({status})。設定を確かめてください。"
             )
 
 
-def _bounded(answer: httpx2.Response, url: str, most_bytes: int) -> Iterator[bytes]:
+def bounded(answer: httpx2.Response, url: str, most_bytes: int) -> Iterator[bytes]:
     """The body, not more of it than is wanted, however it was packed, nor for longer."""
     size, until = 0, time.monotonic() + ANSWER_S
     for block in answer.iter_bytes():  # as it comes: gathering blocks would wait for a slow one
@@ -369,11 +325,7 @@ def _told(url: str) -> Iterator[None]:
         raise SourceUnreachable(f"{shown(url)} が時間内に応えません。") from None
     except httpx2.ConnectError as error:
         if isinstance(cause := _certificate(error), ssl.SSLError):
-            code = getattr(cause, "verify_code", 0)
-            why = _TLS.get(
-                code, "安全な接続を作れません。証明書と TLS の版 (1.2 以上) を確かめてください"
-            )
-            raise SourceMisconfigured(f"{shown(url)}: {why}。") from None
+            raise SourceMisconfigured(f"{shown(url)}: {untrusted(cause)}。") from None
         raise SourceUnreachable(
             f"{shown(url)} につながりません。名前、ポート、相手の稼働を確かめてください。"
         ) from None
@@ -387,19 +339,6 @@ def _certificate(error: BaseException | None) -> BaseException | None:
     while error is not None and not isinstance(error, ssl.SSLError):
         error = error.__cause__ or error.__context__
     return error
-
-
-def _trust(site: Site) -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    if site.ca_file:
-        try:
-            context.load_verify_locations(cafile=site.ca_file)
-        except (OSError, ssl.SSLError) as error:
-            raise SourceMisconfigured(
-                f"設定 ca_file ({site.ca_file}) を読めません: {error}"
-            ) from None
-    return context
 
 
 class Pace:

@@ -13,7 +13,6 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Collection, Iterator
-from fnmatch import fnmatchcase
 from functools import cached_property, partial
 from typing import ClassVar
 
@@ -38,15 +37,11 @@ from appliance.types import (
     RawFile,
     Site,
 )
-from connectors import fileserver, ntfs
+from connectors import admit, fileserver, ntfs
 from connectors.fileserver import Entry, FileServer, Protocol
 from connectors.round import Round, Walk, load, title
 
 DEEPEST = 100  # folders inside folders
-_LEFT_OUT = {
-    "thumbs.db", "desktop.ini", "$recycle.bin", "recycler", "system volume information",
-    "dfsrprivate", "#recycle", "@recycle", "lost+found", "~snapshot",
-}  # fmt: skip
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*")
 _SID = re.compile(r"[Ss]-1-\d+(-\d+)*")
 
@@ -336,13 +331,10 @@ class SmbConnector:
                 yield _joined(path, entry.name), entry
 
     def _wanted(self, uri: str, entry: Entry) -> bool:
-        name = uri.rpartition("/")[2]
-        if name.startswith((".", "~$")) or name.lower() in _LEFT_OUT or entry.leads_elsewhere:
+        if entry.leads_elsewhere or not admit.wanted(uri, self._settings.exclude):
             return False
-        if entry.attributes & (fileserver.HIDDEN | fileserver.SYSTEM) and not self._settings.hidden:
-            return False
-        exclude = self._settings.exclude
-        return not any(fnmatchcase(uri, p) or fnmatchcase(name, p) for p in exclude)
+        apart = entry.attributes & (fileserver.HIDDEN | fileserver.SYSTEM)
+        return not apart or self._settings.hidden
 
     @property
     def access_s(self) -> float:
@@ -366,13 +358,10 @@ def _unreadable(entry: Entry) -> str | None:
 
 
 def _principals(setting: str, names: list[str]) -> frozenset[Principal]:
-    for name in names:
-        kind, _, rest = name.partition(":")
-        if name != EVERYONE and not (kind in ("user", "group") and rest.strip()):
-            raise SourceMisconfigured(
-                f"{setting}の「{name}」は user:… でも group:… でも everyone でもありません。"
-            )
-    return frozenset(Principal(_spelled(name)) for name in names)
+    try:
+        return admit.principals(names)
+    except ValueError as error:
+        raise SourceMisconfigured(f"{setting}の{error}。") from None
 
 
 def _folded(name: str) -> str:

@@ -8,14 +8,11 @@ where the server has one: a rename or a move is `Moved`. An unchanged file costs
 from __future__ import annotations
 
 import email.utils
-import json
 import unicodedata
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from fnmatch import fnmatchcase
 from functools import cached_property, partial
-from pathlib import PurePosixPath
 from typing import Any, BinaryIO, ClassVar
 from urllib.parse import quote, unquote, urlsplit
 
@@ -32,22 +29,16 @@ from appliance.errors import (
 )
 from appliance.types import (
     ALONE,
-    NOBODY,
     Access,
     Change,
-    Checkpoint,
     Cursor,
-    Failed,
-    Layer,
-    Moved,
-    Principal,
     RawFile,
     Site,
-    Upsert,
 )
+from connectors import admit
 from connectors.http import Http, shown
+from connectors.listing import DEEPEST, Listing, title
 
-DEEPEST = 60  # folders inside folders: a share that holds itself ends
 FILE_BYTES = 2_000_000_000  # what is too large for the appliance is refused by it, with its limit
 _DAV, _OC = "{DAV:}", "{http://owncloud.org/ns}"
 _ASK = (
@@ -65,7 +56,7 @@ class WebDavSettings(BaseModel):
     )
     user: str = Field(default="", title="利用者名")
     password: str = Field(
-        default="", title="パスワード", description="アプリパスワードを勧めます。"
+        default="", title="パスワード", description="アプリパスワードを勧めます。", repr=False
     )
     allow: list[str] = Field(
         default_factory=list,
@@ -105,13 +96,6 @@ class _Entry:
     same: str  # its id, which a move keeps; empty where the server gives none
 
 
-@dataclass(slots=True)
-class _Walk:
-    files: dict[str, _Entry] = field(default_factory=dict)
-    failures: list[Failed] = field(default_factory=list)
-    closed: list[str] = field(default_factory=list)  # folders whose content is unknown, "a/b/"
-
-
 class WebDavConnector:
     """WebDAV (Nextcloud など)"""
 
@@ -131,14 +115,7 @@ class WebDavConnector:
 
     @cached_property
     def _access(self) -> Access:
-        allow = self._settings.allow
-        for name in allow:
-            kind, _, rest = name.partition(":")
-            if name != "everyone" and not (kind in ("user", "group") and rest.strip()):
-                raise SourceMisconfigured(
-                    f"閲覧できる人「{name}」は user:… でも group:… でも everyone でもありません。"
-                )
-        return (Layer(frozenset(map(Principal, allow))),) if allow else NOBODY
+        return admit.access(self._settings.allow)
 
     def check(self) -> None:
         self._access  # noqa: B018  its setting may be wrong
@@ -146,22 +123,8 @@ class WebDavConnector:
             raise SourceMisconfigured(f"{shown(self._settings.url)} はフォルダーではありません。")
 
     def changes(self, since: Cursor | None) -> Iterator[Change]:
-        """All that is below; a checkpoint, complete if every folder could be listed."""
-        before, walk = _load(since), self._walk()
-        closed = tuple(walk.closed)
-        origin = {
-            same: uri
-            for uri, same in before.items()
-            if same and uri not in walk.files and not uri.startswith(closed)
-        }
-        yield from walk.failures
-        for uri, entry in walk.files.items():
-            if uri not in before and (old := origin.pop(entry.same, None)) is not None:
-                yield Moved(old, uri, _title(uri), self._access)
-            yield Upsert(self._file(uri, entry))
-        after = {uri: entry.same for uri, entry in walk.files.items()}
-        after |= {u: s for u, s in before.items() if u not in after and u.startswith(closed)}
-        yield Checkpoint(_save(after), complete=not closed)
+        """All that is below."""
+        yield from self._walk().changes(since, lambda entry: entry.same, self._file)
 
     def file(self, uri: str) -> RawFile:
         if not uri or any(part in ("", ".", "..") for part in uri.split("/")) or "\0" in uri:
@@ -177,7 +140,7 @@ class WebDavConnector:
             version=entry.version,
             open=partial(self._open, uri, entry),
             access=self._access,
-            title=_title(uri),
+            title=title(uri),
             modified_at=entry.modified_at,
             media_type=entry.media_type,
             size_bytes=entry.size_bytes,
@@ -197,9 +160,10 @@ class WebDavConnector:
 
     # --- listing ------------------------------------------------------------------
 
-    def _walk(self) -> _Walk:
+    def _walk(self) -> Listing[_Entry]:
         self._access  # noqa: B018
-        walk, waiting, seen = _Walk(), [(self._base, "", 0)], {self._base}
+        walk, seen = Listing[_Entry](), {self._base}
+        waiting = [(self._base, "", 0)]
         while waiting:
             href, folder, depth = waiting.pop()
             try:
@@ -207,29 +171,20 @@ class WebDavConnector:
             except (SourceDenied, SourceMisconfigured, SourceUnreachable) as error:
                 if not folder:
                     raise
-                transient = isinstance(error, SourceUnreachable)
-                walk.closed.append(folder)
-                walk.failures.append(
-                    Failed(folder, _title(folder), f"フォルダーを開けません ({error})", transient)
-                )
+                walk.shut(folder, error, transient=isinstance(error, SourceUnreachable))
                 continue
             for entry in sorted(entries, key=lambda e: e.href):
                 uri = self._uri(entry.href)
-                if not uri or not self._wanted(uri):
+                if not uri or not admit.wanted(uri, self._settings.exclude):
                     continue
+                if entry.href in seen:
+                    continue
+                seen.add(entry.href)
                 if not entry.folder:
-                    self._add(walk, uri, entry)
-                elif entry.href not in seen and depth < DEEPEST:
-                    seen.add(entry.href)
+                    walk.add(uri, entry, self._access)
+                elif depth < DEEPEST:
                     waiting.append((entry.href, f"{uri}/", depth + 1))
         return walk
-
-    def _add(self, walk: _Walk, uri: str, entry: _Entry) -> None:
-        if uri in walk.files and walk.files[uri].href != entry.href:
-            reason = "同じ名前のファイルがあります (濁点などの文字コードだけが違います)"
-            walk.failures.append(Failed(f"{uri}#2", _title(uri), reason, False, self._access))
-            return
-        walk.files[uri] = entry
 
     def _listed(self, href: str, depth: str) -> list[_Entry]:
         """What a folder holds, itself among it; empty where there is nothing any more."""
@@ -263,13 +218,6 @@ class WebDavConnector:
         """The path below the base, NFC; empty for the base, and for what is no path."""
         uri = unicodedata.normalize("NFC", unquote(href[len(self._base) :])).strip("/")
         return "" if any(p in ("", ".", "..") for p in uri.split("/")) or "\0" in uri else uri
-
-    def _wanted(self, uri: str) -> bool:
-        name = PurePosixPath(uri).name
-        if name.startswith((".", "~$")) or name.lower() in ("thumbs.db", "desktop.ini"):
-            return False
-        exclude = self._settings.exclude
-        return not any(fnmatchcase(uri, p) or fnmatchcase(name, p) for p in exclude)
 
     def _url(self, href: str) -> str:
         parts = urlsplit(self._settings.url)
@@ -316,19 +264,3 @@ def _when(said: str) -> datetime:
     except (ValueError, TypeError):
         return datetime.fromtimestamp(0, UTC)
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-
-
-def _title(uri: str) -> str:
-    return PurePosixPath(uri).stem or uri
-
-
-def _load(cursor: Cursor | None) -> dict[str, str]:
-    try:
-        files = json.loads(cursor or "{}").get("files", {})
-        return {str(uri): str(same) for uri, same in files.items()}
-    except (ValueError, AttributeError):
-        return {}  # another version's: everything is listed anyway
-
-
-def _save(files: dict[str, str]) -> Cursor:
-    return Cursor(json.dumps({"files": files}, ensure_ascii=False, separators=(",", ":")))

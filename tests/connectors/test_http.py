@@ -25,7 +25,7 @@ from appliance.errors import (
     TooLarge,
 )
 from appliance.types import Site
-from connectors import http
+from connectors import http, wire
 
 CANARY = "himitsu-0451"
 Answer = Callable[[BaseHTTPRequestHandler], None]
@@ -145,7 +145,7 @@ def test_this_machine_is_not_reached_in_any_spelling(server: Server, host: str) 
     ],
 )  # fmt: skip
 def test_the_intranet_is_reached_and_links_are_not(address: str, closed: bool) -> None:
-    assert http.special(address) is closed
+    assert wire.special(address) is closed
 
 
 def test_a_name_that_means_this_machine_too_is_not_reached(

@@ -1,0 +1,55 @@
+"""What of a source is let in, and for whom: the settings that connectors have in common."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+from typing import Any
+
+from appliance.errors import SourceMisconfigured
+from appliance.types import EVERYONE, NOBODY, Access, Layer, Principal
+
+_LEFT_OUT = {
+    "thumbs.db", "desktop.ini", "$recycle.bin", "recycler", "system volume information",
+    "dfsrprivate", "#recycle", "@recycle", "lost+found", "~snapshot",
+}  # fmt: skip
+
+
+def access(allow: list[str]) -> Access:
+    """For a source whose documents all have the same readers. Raises SourceMisconfigured."""
+    try:
+        return (Layer(principals(allow)),) if allow else NOBODY
+    except ValueError as error:
+        raise SourceMisconfigured(f"閲覧できる人{error}。") from None
+
+
+def principals(names: Any) -> frozenset[Principal]:
+    """Raises ValueError naming what is not a principal."""
+    if not isinstance(names, list):
+        raise ValueError('allow と deny は ["group:…"] のような一覧です')
+    for name in names:
+        kind, _, rest = name.partition(":") if isinstance(name, str) else ("", "", "")
+        if name != EVERYONE and not (kind in ("user", "group") and rest.strip()):
+            raise ValueError(f"「{name}」は user:… でも group:… でも everyone でもありません")
+    return frozenset(Principal(unicodedata.normalize("NFC", name)) for name in names)
+
+
+def left_out(name: str) -> bool:
+    """Hidden files, locks of open documents, and what systems put beside documents."""
+    return name.startswith((".", "~$")) or name.lower() in _LEFT_OUT
+
+
+def fits(uri: str, patterns: Sequence[str]) -> bool:
+    """Patterns like *.pdf or 個人/*, of the whole name or of its last part."""
+    name = _last(uri)
+    return any(fnmatchcase(uri, p) or fnmatchcase(name, p) for p in patterns)
+
+
+def wanted(uri: str, exclude: Sequence[str]) -> bool:
+    """Of a file or a folder, what is above it left aside."""
+    return not left_out(_last(uri)) and not fits(uri, exclude)
+
+
+def _last(uri: str) -> str:
+    return uri.rpartition("/")[2]  # a path would pass over a name that is only a dot

@@ -1,0 +1,96 @@
+"""All that a source shows at one time, beside what it showed before: what came, moved and went."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from typing import Generic, TypeVar
+
+from appliance.types import (
+    Access,
+    Change,
+    Checkpoint,
+    Cursor,
+    Failed,
+    Moved,
+    RawFile,
+    Upsert,
+)
+
+E = TypeVar("E")
+
+DEEPEST = 60  # folders inside folders: a share that holds itself ends
+
+
+@dataclass(slots=True)
+class Listing(Generic[E]):
+    """Files by uri, as their connector knows them."""
+
+    files: dict[str, E] = field(default_factory=dict)
+    failures: list[Failed] = field(default_factory=list)
+    closed: list[str] = field(default_factory=list)  # folders whose content is unknown, "a/b/"
+
+    def add(self, uri: str, entry: E, access: Access) -> None:
+        """One file; of two with the same name the first is kept, and the other told of."""
+        if uri in self.files:
+            reason = "同じ名前のファイルがあります (濁点などの文字コードだけが違います)"
+            self.failures.append(Failed(f"{uri}#2", title(uri), reason, False, access))
+            return
+        self.files[uri] = entry
+
+    def shut(self, folder: str, why: object, *, transient: bool) -> None:
+        """A folder, "a/b/", that did not open: it hides no other, and what was in it stays."""
+        self.closed.append(folder)
+        reason = f"フォルダーを開けません ({why})"
+        self.failures.append(Failed(folder, title(folder), reason, transient))
+
+    def changes(
+        self,
+        since: Cursor | None,
+        same: Callable[[E], str],
+        file: Callable[[str, E], RawFile],
+    ) -> Iterator[Change]:
+        """All files, then a checkpoint, complete if every folder could be listed.
+
+        `same` is what a move keeps, or empty: where one file that is gone and one that is new have
+        it, and no others do, it is the same file. What it does not promise, the version must: a
+        file that moved is read again if its version is another.
+        """
+        before, closed = _load(since), tuple(self.closed)
+        now = {uri: same(entry) for uri, entry in self.files.items()}
+        gone = {u: s for u, s in before.items() if u not in now and not u.startswith(closed)}
+        come = {uri: one for uri, one in now.items() if uri not in before}
+        origin, arrived = _by_sameness(gone), _by_sameness(come)
+        yield from self.failures
+        for uri, entry in self.files.items():
+            one = file(uri, entry)
+            if arrived.get(now[uri]) == uri and (old := origin.get(now[uri])) is not None:
+                yield Moved(old, uri, one.title, one.access)
+            yield Upsert(one)
+        unknown = {u: s for u, s in before.items() if u not in now and u not in gone}
+        yield Checkpoint(_save(now | unknown), complete=not closed)
+
+
+def title(uri: str) -> str:
+    return PurePosixPath(uri).stem or uri
+
+
+def _by_sameness(files: Mapping[str, str]) -> dict[str, str]:
+    """Uris by what they keep, where one alone has it."""
+    times = Counter(files.values())
+    return {same: uri for uri, same in files.items() if same and times[same] == 1}
+
+
+def _load(cursor: Cursor | None) -> dict[str, str]:
+    try:
+        files = json.loads(cursor or "{}").get("files", {})
+        return {str(uri): str(same) for uri, same in files.items()}
+    except (ValueError, AttributeError):
+        return {}  # another version's: everything is listed anyway
+
+
+def _save(files: Mapping[str, str]) -> Cursor:
+    return Cursor(json.dumps({"files": files}, ensure_ascii=False, separators=(",", ":")))

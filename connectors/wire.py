@@ -1,0 +1,104 @@
+"""How a connector reaches a host: the name is looked up once, and what it means is judged.
+
+An address of this machine or of its link is reached only where the administrator of the machine
+named that host and port (`Site.near`), whatever the name says.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+import ssl
+from collections.abc import Collection
+
+from appliance.errors import SourceDenied, SourceMisconfigured, SourceUnreachable
+from appliance.types import Site
+
+IP = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+_TLS = {
+    9: "証明書がまだ有効ではありません。時計を確かめてください",
+    10: "証明書の期限が切れています。更新してください",
+    18: "証明書が自己署名です。社内認証局の証明書を設定 ca_file に加えてください",
+    19: "証明書が自己署名です。社内認証局の証明書を設定 ca_file に加えてください",
+    20: "証明書の発行元が分かりません。社内認証局の証明書を設定 ca_file に加えてください",
+    62: "証明書の名前が接続先と違います。接続先の名前を証明書に合わせてください",
+}
+
+
+class Special(SourceDenied):
+    """This machine, or its link, and nobody said that it may be asked."""
+
+    def __init__(self, host: str, port: int) -> None:
+        super().__init__(
+            f"{host}:{port} は、このマシン自身か、隣のマシンだけを指す番号です。本当につなぐ場合は、"
+            "設定 near_hosts に加えてください。"
+        )
+
+
+def addresses(host: str, port: int, near: Collection[str]) -> list[str]:
+    """What the name means now. Raises Special, OSError or UnicodeError where it means nothing."""
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    numbers = list(dict.fromkeys(str(info[4][0]) for info in found))
+    if not is_near(host, port, near) and any(map(special, numbers)):
+        raise Special(host, port)
+    return numbers
+
+
+def is_near(host: str, port: int, near: Collection[str]) -> bool:
+    return f"{host}:{port}".lower() in {name.lower() for name in near}
+
+
+def dial(host: str, port: int, site: Site, timeout_s: float) -> socket.socket:
+    """A connection. Raises SourceUnreachable, SourceDenied."""
+    site.reach(host)
+    try:
+        numbers = addresses(host, port, site.near)
+    except (OSError, UnicodeError):
+        raise SourceUnreachable(f"名前 {host} が見つかりません。綴りを確かめてください。") from None
+    for address in numbers:
+        try:
+            return socket.create_connection((address, port), timeout_s)
+        except OSError:
+            continue
+    raise SourceUnreachable(
+        f"{host}:{port} につながりません。名前、ポート、相手の稼働を確かめてください。"
+    )
+
+
+def special(address: str) -> bool:
+    """Whether an address is this machine, its link, or no machine at all."""
+    ip: IP = ipaddress.ip_address(address.partition("%")[0])
+    inner = getattr(ip, "ipv4_mapped", None) or getattr(ip, "sixtofour", None)
+    if inner is None and isinstance(ip, ipaddress.IPv6Address) and int(ip) >> 32 == 0x64FF9B << 64:
+        inner = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)  # NAT64
+    ip = inner or ip
+    return (
+        ip.is_loopback
+        or ip.is_link_local
+        or ip.is_unspecified
+        or ip.is_multicast
+        or (ip.is_reserved and not ip.is_private)
+    )
+
+
+def trust(site: Site) -> ssl.SSLContext:
+    """The system's authorities and the site's, TLS 1.2 or newer. Raises SourceMisconfigured."""
+    context = ssl.create_default_context()
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if site.ca_file:
+        try:
+            context.load_verify_locations(cafile=site.ca_file)
+        except (OSError, ssl.SSLError) as error:
+            raise SourceMisconfigured(
+                f"設定 ca_file ({site.ca_file}) を読めません: {error}"
+            ) from None
+    return context
+
+
+def untrusted(error: ssl.SSLError) -> str:
+    """What is wrong with a TLS connection, for a person."""
+    return _TLS.get(
+        getattr(error, "verify_code", 0),
+        "安全な接続を作れません。証明書と TLS の版 (1.2 以上) を確かめてください",
+    )
