@@ -4,8 +4,16 @@ from __future__ import annotations
 
 from connectors.example import ExampleConnector
 from connectors.folder import FolderConnector
+from connectors.s3 import S3Connector
 from connectors.smb import SmbConnector
 from connectors.uploads import UploadsConnector
 from connectors.webdav import WebDavConnector
 
-CONNECTORS = (FolderConnector, SmbConnector, WebDavConnector, UploadsConnector, ExampleConnector)
+CONNECTORS = (
+    FolderConnector,
+    SmbConnector,
+    WebDavConnector,
+    S3Connector,
+    UploadsConnector,
+    ExampleConnector,
+)

@@ -33,6 +33,8 @@ ALLOW = ["group:営業部"]
 class Share:
     """A folder served by WsgiDAV under /共有/, to ito alone."""
 
+    kind, missing = "webdav", "/共有/ がありません"
+
     def __init__(self, root: Path) -> None:
         self.root = root
         app = WsgiDAVApp(
@@ -56,15 +58,35 @@ class Share:
         self.thread = threading.Thread(target=self.server.serve, daemon=True)
         self.thread.start()
 
-    def connector(self, **more: object) -> WebDavConnector:
-        own = {
-            "url": f"http://127.0.0.1:{self.port}/共有",
+    @property
+    def near(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    @property
+    def settings(self) -> dict[str, object]:
+        return {
+            "url": f"http://{self.near}/共有",
             "user": "ito",
             "password": "himitsu",
             "allow": ALLOW,
         }
-        site = Site(near=frozenset({f"127.0.0.1:{self.port}"}))
-        return WebDavConnector(WebDavSettings.model_validate(own | more), site)
+
+    def connector(self, **more: object) -> WebDavConnector:
+        site = Site(near=frozenset({self.near}))
+        return WebDavConnector(WebDavSettings.model_validate(self.settings | more), site)
+
+    def put(self, uri: str, text: str) -> None:
+        (self.root / uri).parent.mkdir(parents=True, exist_ok=True)
+        (self.root / uri).write_text(text, "utf-8")
+
+    def move(self, uri: str, to: str) -> None:
+        (self.root / uri).rename(self.root / to)
+
+    def delete(self, uri: str) -> None:
+        (self.root / uri).unlink()
+
+    def take_away(self) -> None:
+        self.root.rename(self.root.parent / "away")
 
     def close(self) -> None:
         self.server.stop()  # twice is once
