@@ -5,6 +5,7 @@ from __future__ import annotations
 from connectors.example import ExampleConnector
 from connectors.folder import FolderConnector
 from connectors.s3 import S3Connector
+from connectors.sftp import SftpConnector
 from connectors.smb import SmbConnector
 from connectors.uploads import UploadsConnector
 from connectors.webdav import WebDavConnector
@@ -14,6 +15,7 @@ CONNECTORS = (
     SmbConnector,
     WebDavConnector,
     S3Connector,
+    SftpConnector,
     UploadsConnector,
     ExampleConnector,
 )

@@ -19,7 +19,6 @@ import os
 import stat
 import time
 import tomllib
-import unicodedata
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -52,6 +51,7 @@ from appliance.types import (
     Upsert,
 )
 from connectors import admit
+from connectors.listing import spelled
 
 ACCESS_FILE = ".kura-access.toml"
 _TICK_S = 0.02  # two writes closer than this may leave the same time behind
@@ -372,12 +372,7 @@ def _facts(facts: os.stat_result) -> tuple[int, int, int, int]:
 
 
 def _spell(name: str) -> str:
-    """A name in NFC; bytes that are not UTF-8 are read as CP932, as old archives leave them."""
-    try:
-        name.encode("utf-8")
-    except UnicodeEncodeError:
-        name = os.fsencode(name).decode("cp932", "replace")
-    return unicodedata.normalize("NFC", name)
+    return spelled(os.fsencode(name))
 
 
 def _unlike_its_spelling(entry: os.DirEntry[str]) -> tuple[bool, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -72,6 +73,15 @@ class Listing(Generic[E]):
             yield Upsert(one)
         unknown = {u: s for u, s in before.items() if u not in now and u not in gone}
         yield Checkpoint(_save(now | unknown), complete=not closed)
+
+
+def spelled(name: bytes) -> str:
+    """A name in NFC; bytes that are not UTF-8 are read as CP932, as old archives leave them."""
+    try:
+        text = name.decode("utf-8")
+    except UnicodeDecodeError:
+        text = name.decode("cp932", "replace")
+    return unicodedata.normalize("NFC", text)
 
 
 def title(uri: str) -> str:

@@ -1,5 +1,5 @@
 #!/bin/sh
-# What the tests need from Debian's packages: a browser, PostgreSQL's server, a file server, a Japanese font.
+# What the tests need from Debian's packages: a browser, servers (PostgreSQL, files, SSH), a Japanese font.
 set -eu
 
 wanted=""
@@ -7,6 +7,7 @@ command -v chromium >/dev/null 2>&1 || wanted="$wanted chromium"
 ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || wanted="$wanted postgresql"
 { command -v smbd >/dev/null 2>&1 || [ -x /usr/sbin/smbd ]; } || wanted="$wanted samba samba-vfs-modules"
 ls /usr/lib/*/libnss_wrapper.so >/dev/null 2>&1 || wanted="$wanted libnss-wrapper"
+[ -x /usr/sbin/sshd ] || wanted="$wanted openssh-server"
 fonts=$(find /usr/share/fonts -name NotoSansCJK-Regular.ttc -o -name ipaexg.ttf 2>/dev/null || true)
 [ -n "$fonts" ] || wanted="$wanted fonts-ipaexfont"
 [ -n "$wanted" ] || exit 0
@@ -21,9 +22,11 @@ if ! { $sudo apt-get update -qq && $sudo apt-get install -y -qq --no-install-rec
     tail -5 .install.log >&2
     exit 1
 fi
-case "$wanted" in
-*" samba "*) # the tests start a server of their own; nothing of the machine is shared
-    if command -v systemctl >/dev/null 2>&1; then
-        $sudo systemctl disable --now smbd nmbd >>.install.log 2>&1 || true
-    fi ;;
-esac
+# the tests start servers of their own; nothing of the machine is shared
+services=""
+case "$wanted " in *" samba "*) services="$services smbd nmbd" ;; esac
+case "$wanted " in *" openssh-server "*) services="$services ssh" ;; esac
+if [ -n "$services" ] && command -v systemctl >/dev/null 2>&1; then
+    # shellcheck disable=SC2086 # a list of names
+    $sudo systemctl disable --now $services >>.install.log 2>&1 || true
+fi

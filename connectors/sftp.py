@@ -1,0 +1,452 @@
+"""A folder on a server that speaks SFTP (OpenSSH, a NAS), with all that is below.
+
+Mode, owner and group are numbers of that server, not people, so the administrator says who may read.
+The server is known by the fingerprint of its key, which the administrator enters: until then, and where
+it is another, nothing is sent. No link is followed. A file is known again by its time and size; one
+that moved is read again, because those are no proof.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import re
+import stat
+import tempfile
+import textwrap
+import time
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property, partial
+from typing import Any, BinaryIO, ClassVar, TypeVar, cast
+
+import asyncssh
+from pydantic import BaseModel, Field, field_validator
+
+from appliance.errors import (
+    ApplianceError,
+    NotVisible,
+    SourceBusy,
+    SourceDenied,
+    SourceMisconfigured,
+    SourceUnreachable,
+)
+from appliance.types import ALONE, Access, Change, Cursor, RawFile, Site
+from connectors import admit, wire
+from connectors.listing import DEEPEST, Listing, spelled, title
+
+asyncssh.set_log_level("WARNING")
+
+T = TypeVar("T")
+
+CONNECT_S = 30.0
+ANSWER_S = 60.0
+FILE_S = 600.0  # for one file, however slowly it comes
+BLOCK_BYTES = 1 << 20
+_TICK_S = 2.0  # times are whole seconds: two writes closer than this may leave the same behind
+_KEYS = ("ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521",
+         "rsa-sha2-512", "rsa-sha2-256")  # fmt: skip
+_FINGERPRINT = re.compile(r"SHA256:[A-Za-z0-9+/]{43}")
+_PEM = re.compile(r"\s*(-----BEGIN ([A-Z0-9 ]+)-----)(.*?)(-----END \2-----)\s*", re.DOTALL)
+
+
+class SftpSettings(BaseModel):
+    host: str = Field(title="ホスト", description="サーバーの名前。")
+    port: int = Field(default=22, ge=1, le=65535, title="ポート")
+    folder: str = Field(
+        default="", title="フォルダー", description="この下を読みます。空ならサインインした場所。"
+    )
+    host_fingerprint: str = Field(
+        default="",
+        title="ホスト鍵の指紋",
+        description="SHA256:… の形。空のまま確認すると、相手の指紋が問題の欄に出ます。",
+    )
+    user: str = Field(title="利用者名")
+    password: str = Field(default="", title="パスワード", repr=False)
+    private_key: str = Field(
+        default="", title="秘密鍵", description="PEM か OpenSSH の形。", repr=False
+    )
+    key_password: str = Field(default="", title="秘密鍵のパスフレーズ", repr=False)
+    allow: list[str] = Field(
+        default_factory=list,
+        title="閲覧できる人",
+        description="この取り込み元の資料を読める人 (group:営業部、user:ito、everyone)。"
+        "空なら誰にも見えません。",
+    )
+    exclude: list[str] = Field(
+        default_factory=list, title="除外", description="除く型 (*.bak、個人/* など)。"
+    )
+
+    @field_validator("host")
+    @classmethod
+    def _name(cls, host: str) -> str:
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*|[0-9A-Fa-f:.]+", host.strip()):
+            raise ValueError("ホストの名前だけを書いてください")
+        return host.strip().lower().rstrip(".")
+
+    @field_validator("host_fingerprint")
+    @classmethod
+    def _fingerprints(cls, said: str) -> str:
+        """One, or several of a server that has several keys."""
+        if not all(_FINGERPRINT.fullmatch(one.rstrip("=")) for one in said.split()):
+            raise ValueError("指紋は SHA256: と 43 文字です")
+        return " ".join(one.rstrip("=") for one in said.split())
+
+    @field_validator("private_key")
+    @classmethod
+    def _lines(cls, pem: str) -> str:
+        """A form's field of one line takes the line ends away; keys need them."""
+        if not (found := _PEM.fullmatch(pem)) or ":" in found[3]:
+            return pem
+        body = textwrap.wrap("".join(found[3].split()), 64)
+        return "\n".join([found[1], *body, found[4], ""])
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    """What a folder says of a file in it. `path` is as the server spells it."""
+
+    path: bytes
+    size: int
+    mtime: int
+
+    @property
+    def same(self) -> str:
+        return f"{self.mtime}:{self.size}" if self.size else ""
+
+
+class SftpConnector:
+    """SFTP (SSH のサーバー)"""
+
+    kind: ClassVar[str] = "sftp"
+    Settings: ClassVar[type[BaseModel]] = SftpSettings
+    lists_all: ClassVar[bool] = True
+
+    def __init__(self, settings: SftpSettings, site: Site = ALONE) -> None:
+        self._settings, self.site = settings, site
+        self._session: _Session | None = None
+
+    @cached_property
+    def _access(self) -> Access:
+        return admit.access(self._settings.allow)
+
+    def check(self) -> None:
+        self._access  # noqa: B018  its setting may be wrong
+        with self._connected() as session:
+            self._root(session)
+
+    def changes(self, since: Cursor | None) -> Iterator[Change]:
+        """All that is below the folder."""
+        with self._connected() as session:  # for the files too, which are read meanwhile
+            walk = self._walk(session)
+            yield from walk.changes(since, lambda one: one.same, self._file)
+
+    def file(self, uri: str) -> RawFile:
+        parts = uri.split("/")
+        if any(part in ("", ".", "..") for part in parts) or "\0" in uri:
+            raise NotVisible(f"{uri} はありません。")
+        with self._connected() as session, suppress(_Gone):
+            folders = [self._root(session)]
+            for part in parts[:-1]:
+                inner = [
+                    entry.path
+                    for folder in folders
+                    for entry in session.listed(folder)
+                    if entry.folder and entry.name == part
+                ]
+                folders = inner
+            for folder in folders:
+                for entry in session.listed(folder):
+                    if entry.file and entry.name == parts[-1]:
+                        return self._file(uri, entry.file)
+        raise NotVisible(f"{uri} はありません。")
+
+    def _file(self, uri: str, one: _File) -> RawFile:
+        # its name too: another file may have the same time and size
+        name = hashlib.blake2s(uri.encode(), digest_size=8).hexdigest()
+        return RawFile(
+            uri=uri,
+            version=f"{one.mtime}:{one.size}:{name}",
+            open=partial(self._open, uri, one),
+            access=self._access,
+            title=title(uri),
+            modified_at=_when(one.mtime),
+            size_bytes=one.size,
+        )
+
+    def _open(self, uri: str, one: _File) -> BinaryIO:
+        """The bytes that were listed, in a copy: SourceBusy where they are others by now."""
+        if 0 < (wait_s := one.mtime + _TICK_S - time.time()) <= _TICK_S:
+            time.sleep(wait_s)  # the next write will show in its time
+        copy = cast(BinaryIO, tempfile.TemporaryFile())  # noqa: SIM115  the caller closes it
+        try:
+            with self._connected() as session:
+                if not session.copied(one, copy):
+                    raise SourceBusy(f"{uri} は書き込み中です。次の確認で読み直します。")
+            copy.seek(0)
+        except _Gone:
+            copy.close()
+            raise SourceUnreachable(f"{uri} がありません。") from None
+        except BaseException:
+            copy.close()
+            raise
+        return copy
+
+    @contextmanager
+    def _connected(self) -> Iterator[_Session]:
+        """The session that is open, or one for as long as this lasts."""
+        if self._session and self._session.alive:
+            yield self._session
+            return
+        before, session = self._session, _Session(self._settings, self.site)
+        self._session = session
+        try:
+            yield session
+        finally:
+            self._session = before
+            session.close()
+
+    # --- listing ------------------------------------------------------------------
+
+    def _root(self, session: _Session) -> bytes:
+        folder = self._settings.folder
+        try:
+            if root := session.real_folder(folder.encode()):
+                return root
+        except _Gone:
+            raise SourceMisconfigured(
+                f"{session.name} に、フォルダー {folder} がありません。"
+            ) from None
+        raise SourceMisconfigured(f"{session.name} の {folder} は、フォルダーではありません。")
+
+    def _walk(self, session: _Session) -> Listing[_File]:
+        self._access  # noqa: B018
+        walk, waiting = Listing[_File](), [(self._root(session), "", 0)]
+        while waiting:
+            path, folder, depth = waiting.pop()
+            try:
+                entries = session.listed(path)
+            except _Gone:
+                continue  # or replaced, while we walked
+            except (SourceDenied, SourceUnreachable) as error:
+                if not folder or not session.alive:
+                    raise
+                walk.shut(folder, error, transient=isinstance(error, SourceUnreachable))
+                continue
+            for entry in entries:
+                uri = folder + entry.name
+                if not admit.wanted(uri, self._settings.exclude):
+                    continue
+                if entry.file:
+                    walk.add(uri, entry.file, self._access)
+                elif entry.folder and depth < DEEPEST:
+                    waiting.append((entry.path, f"{uri}/", depth + 1))
+        return walk
+
+
+# --- one connection ---------------------------------------------------------------
+
+
+class _Gone(ApplianceError):
+    """There is no such file or folder any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    name: str  # NFC
+    path: bytes
+    folder: bool
+    file: _File | None
+
+
+class _Session:
+    """Signed in. Raises SourceUnreachable, SourceDenied, SourceMisconfigured, _Gone."""
+
+    def __init__(self, own: SftpSettings, site: Site) -> None:
+        self.name = f"{own.host}:{own.port}"
+        self._own = own
+        key = _private_key(own)
+        sock = wire.dial(own.host, own.port, site, CONNECT_S)
+        self._runner = asyncio.Runner()
+        self._guard = _HostKey(own.host_fingerprint.split())
+        try:
+            self._ssh, self._sftp = self._run(self._sign_in(sock, key), CONNECT_S)
+        except BaseException:
+            self._guard.hang_up()
+            self._runner.close()
+            sock.close()
+            raise
+
+    async def _sign_in(
+        self, sock: Any, key: asyncssh.SSHKey | None
+    ) -> tuple[asyncssh.SSHClientConnection, asyncssh.SFTPClient]:
+        own = self._own
+        # nothing of this machine's account is asked: no configuration, agent, keys or tickets
+        ssh = await asyncssh.connect(
+            own.host,
+            own.port,
+            sock=sock,
+            config=None,
+            agent_path=None,
+            gss_kex=False,
+            gss_auth=False,
+            host_based_auth=False,
+            x509_trusted_certs=None,
+            known_hosts=([], [], []),
+            server_host_key_algs=_KEYS,
+            kex_algs="-*-sha1",
+            client_factory=lambda: self._guard,
+            username=own.user,
+            password=own.password or None,
+            client_keys=[key] if key else None,
+            compression_algs=None,
+        )
+        return ssh, await ssh.start_sftp_client(path_encoding=None)
+
+    @property
+    def alive(self) -> bool:
+        return not self._ssh.is_closed()
+
+    def close(self) -> None:
+        async def end() -> None:
+            self._ssh.close()
+            await self._ssh.wait_closed()
+
+        try:
+            with suppress(OSError, asyncssh.Error):
+                self._runner.run(asyncio.wait_for(end(), 5.0))
+        finally:
+            self._guard.hang_up()
+            self._runner.close()
+
+    def real_folder(self, path: bytes) -> bytes | None:
+        async def found() -> bytes | None:
+            real = await self._sftp.realpath(path or b".")
+            return real if stat.S_ISDIR((await self._sftp.stat(real)).permissions or 0) else None
+
+        return self._run(found(), ANSWER_S, path)
+
+    def listed(self, path: bytes) -> list[_Entry]:
+        """What a folder holds, but links; the NFC spelling first: it is the one that keeps the name."""
+
+        async def found() -> list[_Entry]:
+            return [
+                _entry(path, entry)
+                async for entry in self._sftp.scandir(path)
+                if entry.filename not in (b".", b"..")
+            ]
+
+        entries = self._run(found(), ANSWER_S, path)
+        return sorted(entries, key=lambda e: (e.name, not e.path.endswith(e.name.encode())))
+
+    def copied(self, one: _File, copy: BinaryIO) -> bool:
+        """Whether the file was the one that was listed, from its first byte to its last."""
+
+        async def done() -> bool:
+            if _known(one.path, await self._sftp.lstat(one.path)) != one:
+                return False
+            async with self._sftp.open(one.path, "rb", encoding=None) as file:
+                if _known(one.path, await file.stat()) != one:
+                    return False
+                size = 0
+                while block := await file.read(BLOCK_BYTES, size):
+                    size += len(block)
+                    if size > one.size:
+                        return False
+                    copy.write(cast(bytes, block))
+                return size == one.size and _known(one.path, await file.stat()) == one
+
+        return self._run(done(), FILE_S, one.path)
+
+    def _run(self, what: Coroutine[Any, Any, T], most_s: float, path: bytes = b"") -> T:
+        """In our words: theirs may hold what was sent."""
+        where = f"{self.name} の {spelled(path)}" if path else self.name
+        try:
+            return self._runner.run(asyncio.wait_for(what, most_s))
+        except (asyncssh.SFTPNoSuchFile, asyncssh.SFTPNoSuchPath, asyncssh.SFTPNotADirectory):
+            raise _Gone(where) from None
+        except asyncssh.SFTPPermissionDenied:
+            raise SourceDenied(f"{where} を読む権限が、この接続の利用者にありません。") from None
+        except asyncssh.PermissionDenied:
+            raise SourceDenied(
+                f"{self.name} にサインインできません。利用者名と、パスワードか秘密鍵を確かめてください。"
+            ) from None
+        except asyncssh.HostKeyNotVerifiable:
+            raise SourceMisconfigured(self._guard.told(self.name)) from None
+        except asyncssh.KeyExchangeFailed:
+            raise SourceMisconfigured(
+                f"{self.name} は、安全と認められる暗号方式に対応していません。"
+            ) from None
+        except asyncssh.ChannelOpenError:
+            raise SourceMisconfigured(f"{self.name} では SFTP を使えません。") from None
+        except TimeoutError:
+            raise SourceUnreachable(f"{where} が時間内に応えません。") from None
+        except (OSError, ValueError, LookupError, asyncssh.Error):  # what it sends may be anything
+            raise SourceUnreachable(f"{where} の応答が途中で切れたか、正しくありません。") from None
+
+
+class _HostKey(asyncssh.SSHClient):
+    """Lets in the server whose key is known, before anything is told to it."""
+
+    def __init__(self, known: list[str]) -> None:
+        self._known, self._seen = known, ""
+        self._connection: asyncssh.SSHClientConnection | None = None
+
+    def connection_made(self, conn: asyncssh.SSHClientConnection) -> None:
+        self._connection = conn
+
+    def hang_up(self) -> None:
+        if self._connection:
+            self._connection.abort()
+
+    def validate_host_public_key(
+        self, host: str, addr: str, port: int, key: asyncssh.SSHKey
+    ) -> bool:
+        self._seen = key.get_fingerprint("sha256").rstrip("=")
+        return self._seen in self._known
+
+    def told(self, name: str) -> str:
+        if not self._seen:
+            return f"{name} のホスト鍵を読めません。"
+        if not self._known:
+            return (
+                f"{name} のホスト鍵の指紋は {self._seen} です。"
+                "相手の管理者に確かめてから、設定「ホスト鍵の指紋」に入れてください。"
+            )
+        return (
+            f"{name} のホスト鍵が、設定したものと違うため、つなぎません (いまは {self._seen})。"
+            "相手が入れ替わった理由を確かめてください。"
+        )
+
+
+def _private_key(own: SftpSettings) -> asyncssh.SSHKey | None:
+    if not own.private_key:
+        return None
+    try:
+        return asyncssh.import_private_key(own.private_key, own.key_password or None)
+    except (asyncssh.KeyImportError, asyncssh.KeyEncryptionError, ValueError):
+        raise SourceMisconfigured(
+            "秘密鍵を読めません。鍵の形と、パスフレーズを確かめてください。"
+        ) from None
+
+
+def _entry(folder: bytes, said: asyncssh.SFTPName) -> _Entry:
+    name = cast(bytes, said.filename)
+    path = folder.rstrip(b"/") + b"/" + name
+    is_folder = stat.S_ISDIR(said.attrs.permissions or 0)
+    return _Entry(spelled(name), path, is_folder, _known(path, said.attrs))
+
+
+def _known(path: bytes, said: asyncssh.SFTPAttrs) -> _File | None:
+    """Nothing of what is no plain file."""
+    if not stat.S_ISREG(said.permissions or 0) or said.size is None:
+        return None
+    return _File(path, said.size, int(said.mtime or 0))
+
+
+def _when(seconds: int) -> datetime:
+    with suppress(ValueError, OverflowError, OSError):
+        return datetime.fromtimestamp(seconds, UTC)
+    return datetime.fromtimestamp(0, UTC)
