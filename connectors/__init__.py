@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from connectors.example import ExampleConnector
 from connectors.folder import FolderConnector
+from connectors.imap import ImapConnector
 from connectors.s3 import S3Connector
 from connectors.sftp import SftpConnector
 from connectors.smb import SmbConnector
@@ -16,6 +17,7 @@ CONNECTORS = (
     WebDavConnector,
     S3Connector,
     SftpConnector,
+    ImapConnector,
     UploadsConnector,
     ExampleConnector,
 )

@@ -1,5 +1,5 @@
 #!/bin/sh
-# What the tests need from Debian's packages: a browser, servers (PostgreSQL, files, SSH), a Japanese font.
+# What the tests need from Debian's packages: a browser, servers (PostgreSQL, files, SSH, IMAP), a Japanese font.
 set -eu
 
 wanted=""
@@ -8,6 +8,7 @@ ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || wanted="$wanted postgresq
 { command -v smbd >/dev/null 2>&1 || [ -x /usr/sbin/smbd ]; } || wanted="$wanted samba samba-vfs-modules"
 ls /usr/lib/*/libnss_wrapper.so >/dev/null 2>&1 || wanted="$wanted libnss-wrapper"
 [ -x /usr/sbin/sshd ] || wanted="$wanted openssh-server"
+[ -x /usr/sbin/dovecot ] || wanted="$wanted dovecot-imapd"
 fonts=$(find /usr/share/fonts -name NotoSansCJK-Regular.ttc -o -name ipaexg.ttf 2>/dev/null || true)
 [ -n "$fonts" ] || wanted="$wanted fonts-ipaexfont"
 [ -n "$wanted" ] || exit 0
@@ -26,6 +27,7 @@ fi
 services=""
 case "$wanted " in *" samba "*) services="$services smbd nmbd" ;; esac
 case "$wanted " in *" openssh-server "*) services="$services ssh" ;; esac
+case "$wanted " in *" dovecot-imapd "*) services="$services dovecot" ;; esac
 if [ -n "$services" ] && command -v systemctl >/dev/null 2>&1; then
     # shellcheck disable=SC2086 # a list of names
     $sudo systemctl disable --now $services >>.install.log 2>&1 || true
