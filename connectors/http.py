@@ -74,7 +74,7 @@ class Http:
     per_second: float = 0.0  # requests, at most; 0: as many as there are
     timeout_s: float = 30.0
     sleep: Callable[[float], None] = time.sleep
-    judge: Callable[[httpx2.Response, str], None] = field(default=lambda a, u: judge(a, u))
+    judge: Callable[[httpx2.Response, str], None] | None = None  # None: by the status alone
     _client: httpx2.Client = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -155,7 +155,7 @@ class Http:
             try:
                 if answer.status_code not in _AGAIN:
                     with _told(url):
-                        self.judge(answer, url)
+                        (self.judge or judge)(answer, url)
                         yield answer
                     return
                 wait_s = _asked_to_wait(answer)

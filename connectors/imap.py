@@ -12,7 +12,6 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import cached_property, partial
 from typing import BinaryIO, ClassVar
@@ -41,6 +40,7 @@ from appliance.types import (
 )
 from connectors import admit
 from connectors.mailboxes import Box, Head, Mailboxes, Security, State
+from connectors.wire import Line
 
 FEW = 20  # messages; fewer than this may vanish at once without a doubt
 NO_SUBJECT = "(件名なし)"
@@ -121,11 +121,11 @@ class ImapConnector:
 
     def __init__(self, settings: ImapSettings, site: Site = ALONE) -> None:
         self._settings, self.site = settings, site
-        self._session: Mailboxes | None = None
+        self._line = Line(self._sign_in)
 
     def check(self) -> None:
         self._rules  # noqa: B018  its settings may be wrong
-        with self._connected() as mail:
+        with self._line.open() as mail:
             if not self._boxes(mail):
                 raise SourceMisconfigured(f"{mail.name} に、対象のフォルダーがありません。")
 
@@ -136,7 +136,7 @@ class ImapConnector:
         believed when two of them say so.
         """
         before = _load(since)
-        with self._connected() as mail:
+        with self._line.open() as mail:
             look = self._look(mail, before)
             known, there = _uris(before), _uris(look.kept)
             gone = {uri: same for uri, same in known.items() if uri not in there}
@@ -158,7 +158,7 @@ class ImapConnector:
     def file(self, uri: str) -> RawFile:
         if found := _URI.fullmatch(uri):
             name, validity, uid = found[1], int(found[2]), int(found[3])
-            with self._connected() as mail:
+            with self._line.open() as mail:
                 for box in self._boxes(mail):
                     if box.name != name or mail.state(box).validity != validity:
                         continue
@@ -181,25 +181,14 @@ class ImapConnector:
         )
 
     def _open(self, uri: str, box: Box, validity: int, uid: int) -> BinaryIO:
-        with self._connected() as mail:
-            if (message := mail.message(box, validity, uid)) is None:
-                raise SourceUnreachable(f"{uri} がありません。")
-            return message
+        message = self._line.ask(lambda mail: mail.message(box, validity, uid))
+        if message is None:
+            raise SourceUnreachable(f"{uri} がありません。")
+        return message
 
-    @contextmanager
-    def _connected(self) -> Iterator[Mailboxes]:
-        """The connection that is open, or one for as long as this lasts."""
-        if self._session and self._session.alive:
-            yield self._session
-            return
-        own, before = self._settings, self._session
-        session = Mailboxes(own.host, own.port, own.security, own.user, own.password, self.site)
-        self._session = session
-        try:
-            yield session
-        finally:
-            self._session = before
-            session.close()
+    def _sign_in(self) -> Mailboxes:
+        own = self._settings
+        return Mailboxes(own.host, own.port, own.security, own.user, own.password, self.site)
 
     # --- who may read -------------------------------------------------------------
 

@@ -35,7 +35,7 @@ from connectors import admit, http
 from connectors.http import Http, shown
 from connectors.listing import Listing, title
 
-FILE_BYTES = 5_000_000_000_000  # as S3 has it; what is too large for the appliance is refused by it
+FILE_BYTES = 2_000_000_000  # what is too large for the appliance is refused by it, with its limit
 KEY_BYTES = 1024
 _NOTHING = hashlib.sha256(b"").hexdigest()
 _SAFE = "-_.~"

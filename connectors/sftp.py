@@ -16,7 +16,7 @@ import tempfile
 import textwrap
 import time
 from collections.abc import Coroutine, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property, partial
@@ -126,7 +126,7 @@ class SftpConnector:
 
     def __init__(self, settings: SftpSettings, site: Site = ALONE) -> None:
         self._settings, self.site = settings, site
-        self._session: _Session | None = None
+        self._line = wire.Line(lambda: _Session(settings, self.site))
 
     @cached_property
     def _access(self) -> Access:
@@ -134,12 +134,12 @@ class SftpConnector:
 
     def check(self) -> None:
         self._access  # noqa: B018  its setting may be wrong
-        with self._connected() as session:
+        with self._line.open() as session:
             self._root(session)
 
     def changes(self, since: Cursor | None) -> Iterator[Change]:
         """All that is below the folder."""
-        with self._connected() as session:  # for the files too, which are read meanwhile
+        with self._line.open() as session:  # for the files too, which are read meanwhile
             walk = self._walk(session)
             yield from walk.changes(since, lambda one: one.same, self._file)
 
@@ -147,7 +147,7 @@ class SftpConnector:
         parts = uri.split("/")
         if any(part in ("", ".", "..") for part in parts) or "\0" in uri:
             raise NotVisible(f"{uri} はありません。")
-        with self._connected() as session, suppress(_Gone):
+        with self._line.open() as session, suppress(_Gone):
             folders = [self._root(session)]
             for part in parts[:-1]:
                 inner = [
@@ -182,9 +182,8 @@ class SftpConnector:
             time.sleep(wait_s)  # the next write will show in its time
         copy = cast(BinaryIO, tempfile.TemporaryFile())  # noqa: SIM115  the caller closes it
         try:
-            with self._connected() as session:
-                if not session.copied(one, copy):
-                    raise SourceBusy(f"{uri} は書き込み中です。次の確認で読み直します。")
+            if not self._line.ask(lambda session: session.copied(one, copy)):
+                raise SourceBusy(f"{uri} は書き込み中です。次の確認で読み直します。")
             copy.seek(0)
         except _Gone:
             copy.close()
@@ -193,20 +192,6 @@ class SftpConnector:
             copy.close()
             raise
         return copy
-
-    @contextmanager
-    def _connected(self) -> Iterator[_Session]:
-        """The session that is open, or one for as long as this lasts."""
-        if self._session and self._session.alive:
-            yield self._session
-            return
-        before, session = self._session, _Session(self._settings, self.site)
-        self._session = session
-        try:
-            yield session
-        finally:
-            self._session = before
-            session.close()
 
     # --- listing ------------------------------------------------------------------
 
@@ -345,6 +330,8 @@ class _Session:
         """Whether the file was the one that was listed, from its first byte to its last."""
 
         async def done() -> bool:
+            copy.seek(0)
+            copy.truncate()
             if _known(one.path, await self._sftp.lstat(one.path)) != one:
                 return False
             async with self._sftp.open(one.path, "rb", encoding=None) as file:

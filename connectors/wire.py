@@ -9,11 +9,15 @@ from __future__ import annotations
 import ipaddress
 import socket
 import ssl
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from typing import Generic, Protocol, TypeVar
 
 from appliance.errors import SourceDenied, SourceMisconfigured, SourceUnreachable
 from appliance.types import Site
 
+C = TypeVar("C", bound="Connection")
+T = TypeVar("T")
 IP = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 _TLS = {
@@ -65,6 +69,55 @@ def dial(host: str, port: int, site: Site, timeout_s: float) -> socket.socket:
     raise SourceUnreachable(
         f"{host}:{port} につながりません。名前、ポート、相手の稼働を確かめてください。"
     )
+
+
+class Connection(Protocol):
+    @property
+    def alive(self) -> bool: ...
+
+    def close(self) -> None: ...
+
+
+class Line(Generic[C]):
+    """One connection for all that ask within the outermost `open`, made anew where it broke.
+
+    For one thread.
+    """
+
+    def __init__(self, connect: Callable[[], C]) -> None:
+        self._connect = connect
+        self._held: C | None = None
+        self._users = 0
+
+    @contextmanager
+    def open(self) -> Iterator[C]:
+        self._users += 1
+        try:
+            if self._held is None or not self._held.alive:
+                self._hang_up()
+                self._held = self._connect()
+            yield self._held
+        finally:
+            self._users -= 1
+            if not self._users:
+                self._hang_up()
+
+    def ask(self, question: Callable[[C], T]) -> T:
+        """Asked once more where a server had hung up meanwhile: taking a document in takes its time."""
+        held = self._held
+        with self.open() as one:
+            try:
+                return question(one)
+            except SourceUnreachable:
+                if one is not held or one.alive:
+                    raise
+        with self.open() as one:
+            return question(one)
+
+    def _hang_up(self) -> None:
+        held, self._held = self._held, None
+        if held is not None:
+            held.close()
 
 
 def special(address: str) -> bool:

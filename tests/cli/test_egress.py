@@ -118,20 +118,29 @@ for host in ("192.0.2.10", "192.0.2.20", "192.0.2.30"):
 
 def test_what_a_source_lies_on_is_reached_from_then_on() -> None:
     code = """
-import socket as s
+import socket
 from appliance import build
+from appliance.errors import SourceUnreachable
+from connectors import wire
 from connectors.webdav import WebDavConnector, WebDavSettings
-def tcp():
+def tcp(host):
     with socket.socket() as s:
         s.settimeout(0.2)
-        s.connect(("192.0.2.7", 81))
-refused(tcp)
-connector = WebDavConnector(WebDavSettings(url="http://192.0.2.7:81/dav/"), build.site(Settings()))
+        s.connect((host, 81))
+site = build.site(Settings())
+refused(lambda: tcp("192.0.2.7"))
+connector = WebDavConnector(WebDavSettings(url="http://192.0.2.7:81/dav/"), site)
 connector._http
-refused(tcp)
+refused(lambda: tcp("192.0.2.7"))
+refused(lambda: tcp("192.0.2.8"))
+try:
+    wire.dial("192.0.2.8", 22, site, 0.2)
+except SourceUnreachable:
+    pass
+refused(lambda: tcp("192.0.2.8"))
 """
-    first, second = said(code)
-    assert first == "refused" and second.startswith("reached")
+    answers = [answer.split()[0] for answer in said(code)]
+    assert answers == ["refused", "reached", "refused", "reached"]
 
 
 def test_a_file_server_is_reached_once_it_is_a_source_and_never_answered_with_ntlmv1(

@@ -62,6 +62,10 @@ class Shell:
             time.sleep(0.05)
         raise AssertionError((self.folder / "log").read_text())
 
+    def hang_up(self) -> None:
+        """Ends the processes that serve one connection each."""
+        subprocess.run(["pkill", "-P", str(self.process.pid)], check=True)
+
     def stop(self) -> None:
         self.process.terminate()
         self.process.wait()

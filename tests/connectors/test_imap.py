@@ -192,13 +192,20 @@ def test_a_head_may_be_anything(post: Post, head: bytes, title: str) -> None:
         assert stream.read().endswith(b"\r\nx\r\n")
 
 
+def cut(connector: ImapConnector) -> None:
+    assert connector._line._held
+    connector._line._held._imap.sock.shutdown(socket.SHUT_RDWR)
+
+
 def test_a_server_that_goes_away_meanwhile_is_told_and_then_found_again(post: Post) -> None:
     connector = post.connector()
     changes = connector.changes(None)
     first = next(changes)
-    assert isinstance(first, Upsert) and connector._session
+    assert isinstance(first, Upsert)
+    cut(connector)
+    first.file.open().close()  # a server hangs up on those who are silent: it is asked again
     post.stop()
-    connector._session._imap.sock.shutdown(socket.SHUT_RDWR)
+    cut(connector)
     with pytest.raises(SourceUnreachable):
         first.file.open()
     with pytest.raises(SourceUnreachable, match="つながりません"):
@@ -345,7 +352,7 @@ def test_folders_are_read_from_answers_of_every_shape() -> None:
         b"{tag} OK done\r\n"
     )
     said = (HELLO, ABLE, b"{tag} OK done\r\n", ABLE, listed, b"* BYE\r\n{tag} OK done\r\n")
-    with answers(*said) as one, one._connected() as mail:
+    with answers(*said) as one, one._line.open() as mail:
         found = {box.name: box.flags for box in mail.boxes()}
     assert set(found) == {"INBOX/台北", "x", 'a"b/c', "a(b)", "&broken"}
     assert found["x"] == {r"\noselect"}
@@ -375,6 +382,6 @@ def test_a_folder_that_does_not_open_hides_no_other_and_deletes_nothing(
 
 def test_the_session_is_not_told_of_with_its_password(post: Post) -> None:
     one = post.connector()
-    with one._connected() as mail:
+    with one._line.open() as mail:
         assert isinstance(mail, Mailboxes)
         assert PASSWORD not in repr(mail) + repr(mail.__dict__) + repr(mail._imap.__dict__)

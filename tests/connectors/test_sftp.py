@@ -31,7 +31,7 @@ from appliance.types import (
 )
 from connectors import sftp
 from connectors.sftp import SftpConnector, SftpSettings
-from tests.connectors.shells import Shell
+from tests.connectors.shells import OLD_S, Shell
 
 CANARY = "himitsu-0451"
 
@@ -106,8 +106,10 @@ def test_no_link_is_followed(shell: Shell, tmp_path: Path) -> None:
 
 def test_names_in_the_encodings_of_old_servers_are_read(shell: Shell) -> None:
     name = "議事録".encode("cp932") + b".txt"
-    with open(os.fsencode(shell.root) + b"/" + name, "wb") as file:
+    path = os.fsencode(shell.root) + b"/" + name
+    with open(path, "wb") as file:
         file.write(b"old")
+    os.utime(path, (OLD_S, OLD_S))
     shell.put("か\u3099ぞう.txt", "NFD")
     found = files(shell.connector().changes(None))
     assert (found["議事録.txt"], found["がぞう.txt"]) == ("old", "NFD")
