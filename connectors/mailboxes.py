@@ -20,7 +20,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 from appliance.errors import (
     ApplianceError,
@@ -166,6 +166,7 @@ class Mailboxes:
         if "STARTTLS" not in self._imap.capabilities:
             raise SourceMisconfigured(f"{self.name} は STARTTLS に対応していません。")
         self._imap.starttls(context)
+        self._imap.bound()
 
     def _sign_in(self, user: str, password: str) -> None:
         try:
@@ -248,12 +249,21 @@ class _Imap(imaplib.IMAP4):
 
     def __init__(self, host: str, port: int, security: Security, site: Site) -> None:
         self._security, self._site = security, site
-        self.budget()
         super().__init__(host, port, TIMEOUT_S)
+
+    def open(self, host: str = "", port: int = 0, timeout: float | None = None) -> None:
+        super().open(host, port, timeout)
+        self.bound()
+
+    def bound(self) -> None:
+        """Whatever comes from here on; again after STARTTLS, which opens the file anew."""
+        self.file.close()
+        self._bounds = _Bounded(self.sock)
+        self.file = io.BufferedReader(self._bounds)
 
     def budget(self) -> None:
         """For the next answer."""
-        self._left, self._until = ANSWER_BYTES, time.monotonic() + ANSWER_S
+        self._bounds.renew()
 
     def plain(
         self, command: str, *args: str | bytes
@@ -276,24 +286,35 @@ class _Imap(imaplib.IMAP4):
             raise
 
     def read(self, size: int) -> bytes:
-        data = bytearray()
-        self._spend(size)
+        if size > ANSWER_BYTES:
+            raise self.abort("too much")
+        data = bytearray()  # as it comes: the size is only what the server says
         while block := cast(bytes, self.file.read(min(size - len(data), 1 << 20))):
             data += block
-            self._spend(0)
         if len(data) < size:
             raise self.abort("cut off")
         return bytes(data)
 
-    def readline(self) -> bytes:
-        line = super().readline()
-        self._spend(len(line))
-        return line
 
-    def _spend(self, size: int) -> None:
-        self._left -= size
+class _Bounded(io.RawIOBase):
+    """A socket to read from, until an answer was too large or took too long."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self.renew()
+
+    def renew(self) -> None:
+        self._left, self._until = ANSWER_BYTES, time.monotonic() + ANSWER_S
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
         if self._left < 0 or time.monotonic() > self._until:
-            raise self.abort("too much")
+            raise imaplib.IMAP4.abort("too much")
+        size = self._sock.recv_into(buffer)
+        self._left -= size
+        return size
 
 
 # --- what comes back --------------------------------------------------------------

@@ -342,6 +342,31 @@ def test_what_is_no_mail_server_is_told_in_a_sentence(
     assert "himitsu" not in str(told.value)
 
 
+def test_an_answer_that_does_not_end_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mailboxes, "ANSWER_S", 0.3)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+        listening.settimeout(5)
+
+        def drip() -> None:
+            peer, _ = listening.accept()
+            with peer, suppress(OSError):
+                peer.settimeout(0.02)
+                for _ in range(500):
+                    peer.sendall(b"*")
+                    with suppress(TimeoutError):
+                        if not peer.recv(1):
+                            return
+
+        thread = threading.Thread(target=drip)
+        thread.start()
+        own = {"host": "127.0.0.1", "port": port, "security": "none", "user": "ito"}
+        site = Site(near=frozenset({f"127.0.0.1:{port}"}))
+        with pytest.raises(SourceUnreachable):
+            ImapConnector(ImapSettings.model_validate(own), site).check()
+        thread.join()
+
+
 def test_folders_are_read_from_answers_of_every_shape() -> None:
     listed = (
         b'* LIST (\\HasNoChildren) "." INBOX.&U,BTFw-\r\n'
