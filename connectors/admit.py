@@ -51,5 +51,11 @@ def wanted(uri: str, exclude: Sequence[str]) -> bool:
     return not left_out(_last(uri)) and not fits(uri, exclude)
 
 
+def within(uri: str, exclude: Sequence[str]) -> bool:
+    """Wanted, as is every folder on the way to it."""
+    parts = uri.split("/")
+    return all(wanted("/".join(parts[:n]), exclude) for n in range(1, len(parts) + 1))
+
+
 def _last(uri: str) -> str:
     return uri.rpartition("/")[2]  # a path would pass over a name that is only a dot

@@ -153,7 +153,10 @@ class ImapConnector:
                 yield Upsert(file)
             whole = much or not before
             yield from map(Remove, () if whole else sorted(lost))
-            yield Checkpoint(_save(look.kept), complete=whole and not look.failures)
+            if whole and look.failures:  # what is gone is known once all of it could be listed
+                yield Checkpoint(since or Cursor(""))
+            else:
+                yield Checkpoint(_save(look.kept), complete=whole)
 
     def file(self, uri: str) -> RawFile:
         if found := _URI.fullmatch(uri):
@@ -236,7 +239,7 @@ class ImapConnector:
                 if not mail.alive:
                     raise
                 transient = isinstance(error, (SourceUnreachable, SourceBusy))
-                reason = f"フォルダーを開けません ({error})"
+                reason = f"フォルダーを開けません ({error}) 読めないままなら、除いてください。"
                 look.failures.append(Failed(f"{box.name}/", box.name, reason, transient))
                 if old:  # it hides no other, and what was in it stays
                     look.kept.setdefault(box.name, old)

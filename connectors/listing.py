@@ -18,12 +18,14 @@ from appliance.types import (
     Failed,
     Moved,
     RawFile,
+    Remove,
     Upsert,
 )
 
 E = TypeVar("E")
 
-DEEPEST = 60  # folders inside folders: a share that holds itself ends
+DEEPEST = 60  # folders inside folders
+FEW = 20  # files; fewer than this may vanish at once without a doubt
 
 
 @dataclass(slots=True)
@@ -48,6 +50,11 @@ class Listing(Generic[E]):
         reason = f"フォルダーを開けません ({why})"
         self.failures.append(Failed(folder, title(folder), reason, transient))
 
+    def end(self, folder: str) -> None:
+        """A folder, "a/b/", that is too deep: no share ends otherwise that holds itself."""
+        reason = "フォルダーが深すぎるため、ここから下は読みません"
+        self.failures.append(Failed(folder, title(folder), reason, False))
+
     def changes(
         self,
         since: Cursor | None,
@@ -69,10 +76,16 @@ class Listing(Generic[E]):
         for uri, entry in self.files.items():
             one = file(uri, entry)
             if arrived.get(now[uri]) == uri and (old := origin.get(now[uri])) is not None:
+                del gone[old]
                 yield Moved(old, uri, one.title, one.access)
             yield Upsert(one)
-        unknown = {u: s for u, s in before.items() if u not in now and u not in gone}
-        yield Checkpoint(_save(now | unknown), complete=not closed)
+        now |= {u: s for u, s in before.items() if u not in now and u.startswith(closed)}
+        if closed and (len(gone) < FEW or 2 * len(gone) <= len(before)):
+            # one folder that does not open must not keep alive what was deleted elsewhere
+            yield from map(Remove, gone)
+        elif closed:
+            now |= gone
+        yield Checkpoint(_save(now), complete=not closed)
 
 
 def spelled(name: bytes) -> str:

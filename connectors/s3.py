@@ -187,14 +187,14 @@ class S3Connector:
         ):
             if why := _unreadable(uri):
                 listing.failures.append(Failed(uri, title(uri), why, False, self._access))
-            elif not uri.endswith("/") and _wanted(uri, self._settings.exclude):
+            elif not uri.endswith("/") and admit.within(uri, self._settings.exclude):
                 # a slash at the end is a folder, as consoles make them
                 listing.add(uri, one, self._access)
         yield from listing.changes(since, lambda one: one.same, self._file)
 
     def file(self, uri: str) -> RawFile:
         named = uri and "\0" not in uri and not uri.endswith("/") and not _unreadable(uri)
-        if named and _wanted(uri, self._settings.exclude):
+        if named and admit.within(uri, self._settings.exclude):
             for form in ("NFC", "NFD"):
                 key = self._settings.prefix + unicodedata.normalize(form, uri)
                 if len(key.encode()) <= KEY_BYTES:
@@ -259,11 +259,6 @@ class S3Connector:
 
     def _uri(self, one: _Object) -> str:
         return unicodedata.normalize("NFC", one.key[len(self._settings.prefix) :])
-
-
-def _wanted(uri: str, exclude: list[str]) -> bool:
-    parts = uri.split("/")
-    return all(admit.wanted("/".join(parts[:n]), exclude) for n in range(1, len(parts) + 1))
 
 
 def _unreadable(uri: str) -> str:

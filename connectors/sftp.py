@@ -145,7 +145,8 @@ class SftpConnector:
 
     def file(self, uri: str) -> RawFile:
         parts = uri.split("/")
-        if any(part in ("", ".", "..") for part in parts) or "\0" in uri:
+        odd = any(part in ("", ".", "..") for part in parts) or "\0" in uri
+        if odd or not admit.within(uri, self._settings.exclude):
             raise NotVisible(f"{uri} はありません。")
         with self._line.open() as session, suppress(_Gone):
             folders = [self._root(session)]
@@ -228,6 +229,8 @@ class SftpConnector:
                     walk.add(uri, entry.file, self._access)
                 elif entry.folder and depth < DEEPEST:
                     waiting.append((entry.path, f"{uri}/", depth + 1))
+                elif entry.folder:
+                    walk.end(f"{uri}/")
         return walk
 
 

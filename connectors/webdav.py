@@ -184,6 +184,8 @@ class WebDavConnector:
                     walk.add(uri, entry, self._access)
                 elif depth < DEEPEST:
                     waiting.append((entry.href, f"{uri}/", depth + 1))
+                else:
+                    walk.end(f"{uri}/")
         return walk
 
     def _listed(self, href: str, depth: str) -> list[_Entry]:

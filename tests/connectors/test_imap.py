@@ -399,6 +399,10 @@ def test_a_folder_that_does_not_open_hides_no_other_and_deletes_nothing(
     assert [(c.uri, c.transient) for c in changes if isinstance(c, Failed)] == [("INBOX/", False)]
     assert not [c for c in changes if isinstance(c, Remove)]
     assert set(upserts(changes)) == {"新着二"}
+    first = list(post.connector().changes(None))
+    assert isinstance(first[-1], Checkpoint) and not first[-1].complete
+    again = list(post.connector().changes(cursor(first)))
+    assert set(upserts(again)) == {"注文", "新着二"}, "until all could be listed, all is told"
     monkeypatch.undo()
     assert set(upserts(list(post.connector().changes(cursor(changes))))) == {"新着"}
     whole = list(post.connector().changes(None))

@@ -26,6 +26,7 @@ from appliance.types import (
     Layer,
     Moved,
     Principal,
+    Remove,
     Site,
     Upsert,
 )
@@ -186,10 +187,12 @@ def test_a_folder_that_does_not_open_hides_no_other_and_deletes_nothing(
             yield entry
 
     monkeypatch.setattr(asyncssh.SFTPClient, "scandir", closed)
+    shell.delete("案内.txt")
     changes = list(shell.connector().changes(since))
+    assert [c.uri for c in changes if isinstance(c, Remove)] == ["案内.txt"]
     failed = [c for c in changes if isinstance(c, Failed)]
     assert [(c.uri, c.transient) for c in failed] == [("規程/旧/", False)]
-    assert len([c for c in changes if isinstance(c, Upsert)]) == 2
+    assert len([c for c in changes if isinstance(c, Upsert)]) == 1
     assert isinstance(changes[-1], Checkpoint) and not changes[-1].complete
     assert "規程/旧/就業規則.txt" in changes[-1].cursor
 
