@@ -39,6 +39,8 @@ from appliance.types import Reading, Role, Words
 POINTS = 3  # answers looked for in a text
 READS = 512  # tokens of question and passage: as many places as the embedder's BERT has
 QUESTION_TOKENS = 96
+_BEFORE = " \t\r\n\u3000、，。"
+_BRACKETS = ("()", "（）", "「」", "『』", "【】")
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,10 +206,18 @@ class LocalReader:
 
 
 def _one_line(words: Words, text: str) -> Words:
-    """An answer ends with its line: what follows is another row, or another item."""
+    """An answer ends with its line: what follows is another row, or another item.
+
+    It begins with no comma, and a bracket that closes behind it is a part of it.
+    """
     said = text[words.start : words.end]
-    start = words.start + len(said) - len(said.lstrip())
-    return Words(start, start + len(said.strip().partition("\n")[0].rstrip()), words.score)
+    start = words.start + len(said) - len(said.lstrip(_BEFORE))
+    said = said.lstrip(_BEFORE).partition("\n")[0].rstrip()
+    end = start + len(said)
+    opened, closed = next(((a, b) for a, b in _BRACKETS if said.count(a) > said.count(b)), ("", ""))
+    if opened and text.startswith(closed, end):
+        end += 1
+    return Words(start, end, words.score)
 
 
 def spans(read: Read, n: int, pair: Pair, most: int, longest: int = 40) -> list[Words]:

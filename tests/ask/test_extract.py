@@ -32,12 +32,20 @@ WRONG = passage("会議室の定員は20名である。", ("20名", -2.0), relev
         ("12,000円[2]", "12,000円[2]"),
         ("一泊１２０００円です[2]。", "一泊１２０００円です[2]。"),  # another way to write it
         ("20名[1]", "12,000円[2]"),
+        ("12[2]", "12,000円[2]"),  # a part of it is no answer
         ("", "12,000円[2]"),
         ("[1]", "12,000円[2]"),
     ],
 )
 def test_what_stands(said: str, stands: str) -> None:
     assert extract.settle(said, [WRONG, RIGHT]) == stands
+
+
+def test_what_both_say_is_believed_sooner() -> None:
+    doubtful = passage("宿泊費は12,000円とする。", ("12,000円", extract.SURE - 1), relevance=0.5)
+    assert extract.settle("", [doubtful]) == ""
+    assert extract.settle("12,000円です[1]", [doubtful]) == "12,000円です[1]"
+    assert extract.settle("8,000円です[1]", [doubtful]) == ""
 
 
 def test_where_nobody_is_sure_nothing_is_said() -> None:

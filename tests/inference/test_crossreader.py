@@ -69,6 +69,24 @@ def test_an_answer_ends_with_its_line() -> None:
     assert (text[words.start : words.end], words.score) == ("20,000円", 1.0)
 
 
+@pytest.mark.parametrize(
+    ("pointed", "said"),
+    [
+        ("、2人で応じる", "2人で応じる"),
+        ("会員(年 36,000円", "会員(年 36,000円)"),
+        ("会員(年 36,000円)", "会員(年 36,000円)"),
+        ("36,000円", "36,000円"),
+        ("「至急", "「至急」"),
+        ("「至急」の札", "「至急」の札"),
+    ],
+)
+def test_an_answer_begins_with_a_word_and_its_brackets_close(pointed: str, said: str) -> None:
+    text = "受付は、2人で応じる。会員(年 36,000円)には「至急」の札を渡す。"
+    start = text.index(pointed)
+    words = crossreader._one_line(crossreader.Words(start, start + len(pointed), 1.0), text)
+    assert text[words.start : words.end] == said
+
+
 def test_the_embedder_stays_as_it_was_and_shares_its_words(folder: Path, adapter: Path) -> None:
     bert = crossreader.Network.load(folder).bert.eval()
     before = {name: part.clone() for name, part in bert.named_parameters()}

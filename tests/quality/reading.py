@@ -36,6 +36,7 @@ Asked = tuple[Sequence[sets.Paragraph], Sequence[tuple[sets.Question, str]]]
 
 WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0)
 PASS = (0.98, 0.95, 0.92, 0.9, 0.85, 0.8)
+STOPPED = (0.05, 0.08, 0.1, 0.15, 0.2, 0.25)
 
 
 def of_jaquad(folder: Path, n: int) -> Iterator[Asked]:
@@ -98,14 +99,17 @@ def ask(every: Iterator[Asked], out: Path) -> None:
 
 def shown(p: Passage) -> dict[str, Any]:
     words = [(w.start, w.end, w.score) for w in p.words]
-    return {"uri": p.uri, "text": p.text, "start": p.start, "read": p.relevance, "words": words}
+    return {
+        "uri": p.uri, "text": p.text, "start": p.start, "read": p.relevance, "score": p.score,
+        "words": words,
+    }  # fmt: skip
 
 
 def passages(row: dict[str, Any]) -> list[Passage]:
     return [
         Passage(
             0, p["uri"], "", p["uri"], "", "", p["text"], p["start"], p["start"] + len(p["text"]),
-            relevance=p["read"], words=tuple(Words(*w) for w in p["words"]),
+            score=p["score"], relevance=p["read"], words=tuple(Words(*w) for w in p["words"]),
         )
         for p in row["passages"]
     ]  # fmt: skip
@@ -123,7 +127,8 @@ def fit(path: Path) -> None:
     best = lambda r: max((p[1] or 0.0 for p in r["ranked"]), default=0.0)  # noqa: E731
     curve("relevance of the best passage", best, open_, near)
     curve("log-odds of the surest words", surest, open_, near)
-    print("\n| answer | exact | F1 | refused near |\n|---|---|---|---|")
+    believed(rows)
+    print("\n| answer | exact | F1 | right | wrong | refused near |\n|---|---|---|---|---|---|")
     line("the model's own", lambda r: strip(r["said"]), open_, near)
     line("the reader's words", lambda r: best_words(r), open_, near)
     against = {
@@ -131,11 +136,33 @@ def fit(path: Path) -> None:
         for name, some in (("answerable", open_), ("near", near))
     }
     print(f"\nanother paragraph is shown as contradicting: {against}")
-    for sure in sorted({round(q, 1) for q in quantiles(map(surest, open_), PASS)}):
-        for close in (0.0, 1.5, 3.0, 6.0):
-            extract.SURE, extract.CLOSE = sure, close
-            name = f"both, sure {sure}, close {close}"
+    for extract.AGREES in (0.0, 1.5, 3.0):
+        values = [surest(r) for r in near]
+        for extract.SURE in sorted({round(q, 1) for q in quantiles(values, STOPPED)}):
+            name = f"both, agrees {extract.AGREES}, sure {extract.SURE}"
             line(name, lambda r: strip(extract.settle(r["said"], passages(r))), open_, near)
+
+
+def believed(rows: Sequence[dict[str, Any]]) -> None:
+    """What a place is believed for: the weights of a logistic sum, of all places that were read."""
+    from sklearn.linear_model import LogisticRegression
+
+    told, right = list[list[float]](), list[bool]()
+    for row in rows:
+        shown = passages(row)
+        for one in extract.extracts(shown):
+            passage = shown[one.number - 1]
+            read = evidence.logit(passage.relevance or 0.0)
+            agrees = extract.agree(strip(row["said"]), one.text)
+            told.append([read, one.words.score, passage.score, float(agrees)])
+            own = passage.uri == row["right"] and not row["hidden"]
+            right.append(own and any(extract.agree(one.text, a) for a in row["answers"]))
+    found = LogisticRegression(max_iter=1000).fit(told, right)
+    print("\n| of a place | weight |\n|---|---|")
+    names = ("relevance, log-odds", "words, log-odds", "fused score", "the model says so too")
+    for name, weight in zip(names, found.coef_[0], strict=True):
+        print(f"| {name} | {weight:.3f} |")
+    print(f"| bias | {found.intercept_[0]:.2f} |")
 
 
 def rank(row: dict[str, Any], weight: float) -> int:
@@ -146,7 +173,7 @@ def rank(row: dict[str, Any], weight: float) -> int:
 
 
 def surest(row: dict[str, Any]) -> float:
-    found = extract.extracts(passages(row))
+    found = extract.extracts(passages(row), strip(row["said"]))
     return found[0].sure if found else -99.0
 
 
@@ -180,7 +207,10 @@ def line(
 ) -> None:
     exact = mean(any(bare(said(r)) == bare(a) for a in r["answers"]) for r in open_)
     f1 = mean(max(character_f1(said(r), a) for a in r["answers"]) for r in open_)
-    print(f"| {name} | {exact:.3f} | {f1:.3f} | {mean(not said(r) for r in near):.3f} |")
+    right = mean(any(extract.agree(said(r), a) for a in r["answers"]) for r in open_)
+    wrong = mean(bool(said(r)) for r in open_) - right
+    refused = mean(not said(r) for r in near)
+    print(f"| {name} | {exact:.3f} | {f1:.3f} | {right:.3f} | {wrong:.3f} | {refused:.3f} |")
 
 
 def quantiles(values: Iterable[float], shares: Sequence[float]) -> list[float]:
