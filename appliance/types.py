@@ -50,7 +50,10 @@ def narrower(before: Access, after: Access) -> bool:
     """True if it is plain that `after` admits nobody whom `before` does not."""
     return not after or (
         bool(before)
-        and all(any(a.allow <= b.allow and a.deny >= b.deny for a in after) for b in before)
+        and all(
+            any((EVERYONE in b.allow or a.allow <= b.allow) and a.deny >= b.deny for a in after)
+            for b in before
+        )
     )
 
 
