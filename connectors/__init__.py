@@ -9,6 +9,7 @@ from connectors.s3 import S3Connector
 from connectors.sftp import SftpConnector
 from connectors.smb import SmbConnector
 from connectors.uploads import UploadsConnector
+from connectors.web import WebConnector
 from connectors.webdav import WebDavConnector
 
 CONNECTORS = (
@@ -18,6 +19,7 @@ CONNECTORS = (
     S3Connector,
     SftpConnector,
     ImapConnector,
+    WebConnector,
     UploadsConnector,
     ExampleConnector,
 )

@@ -35,6 +35,20 @@ def principals(names: Any) -> frozenset[Principal]:
     return frozenset(Principal(unicodedata.normalize("NFC", name)) for name in names)
 
 
+def rules(label: str, lines: Sequence[str], allow: list[str]) -> list[tuple[str, Access]]:
+    """Lines like "人事/* = group:人事部", the first that fits; the last, *, is for all others.
+
+    Raises SourceMisconfigured.
+    """
+    found = []
+    for line in lines:
+        place, equals, names = line.rpartition("=")
+        if not equals or not place.strip():
+            raise SourceMisconfigured(f"{label}「{line}」は「場所 = group:…」の形ではありません。")
+        found.append((place.strip(), access([n.strip() for n in names.split(",") if n.strip()])))
+    return [*found, ("*", access(allow))]
+
+
 def left_out(name: str) -> bool:
     """Hidden files, locks of open documents, and what systems put beside documents."""
     return name.startswith((".", "~$")) or name.lower() in _LEFT_OUT

@@ -9,6 +9,7 @@ is asked again, as slowly as the source wishes. No message holds a query, a head
 
 from __future__ import annotations
 
+import base64
 import email.utils
 import random
 import re
@@ -17,10 +18,11 @@ import tempfile
 import threading
 import time
 import weakref
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any, BinaryIO, cast
 from urllib.parse import unquote
 
@@ -47,8 +49,16 @@ _PORTS = {"http": 80, "https": 443}
 _AGAIN = frozenset({429, 500, 502, 503, 504})
 _URL = re.compile(r"(https?)://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?([/?][!-~]*)?")
 _ODD = re.compile(r"[\\#@]|%(?![0-9A-Fa-f]{2})")
+_OWN_HOST = DefaultCookiePolicy.DomainStrictNonDomain  # unless a cookie says otherwise
 _PRIVATE = ("authorization", "cookie", "proxy-authorization")
 Endpoint = tuple[str, str, int]  # scheme, host, port
+
+
+class Outside(SourceDenied):
+    """What a source does not ask, by its settings: mostly the end of a redirect."""
+
+    def __init__(self, where: str) -> None:
+        super().__init__(f"{where} は、この取り込み元の接続先ではないため、つなぎません。")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +85,7 @@ class Http:
     timeout_s: float = 30.0
     sleep: Callable[[float], None] = time.sleep
     judge: Callable[[httpx2.Response, str], None] | None = None  # None: by the status alone
+    fence: Callable[[str], bool] | None = None  # which URLs of these; None: all
     _client: httpx2.Client = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -96,6 +107,7 @@ class Http:
             follow_redirects=False,
             timeout=self.timeout_s,
             headers={"accept-encoding": "identity", "user-agent": "Kura"},
+            cookies=CookieJar(DefaultCookiePolicy(strict_ns_domain=_OWN_HOST)),
         )
         weakref.finalize(self, self._client.close)  # a connector is dropped, never closed
 
@@ -126,18 +138,27 @@ class Http:
         self, url: str, most_bytes: int, *, headers: Mapping[str, str] | None = None
     ) -> BinaryIO:
         """A file, in a copy that has no name. Raises SourceUnreachable where it is gone."""
+        reply, copy = self.fetch(url, most_bytes, headers=headers)
+        if reply.status >= 300:
+            copy.close()
+            raise SourceUnreachable(f"{shown(url)} がありません ({reply.status})。")
+        return copy
+
+    def fetch(
+        self, url: str, most_bytes: int, *, headers: Mapping[str, str] | None = None
+    ) -> tuple[Reply, BinaryIO]:
+        """What is said of a file, or that it did not change, and a copy of it that has no name."""
         copy = cast(BinaryIO, tempfile.TemporaryFile())  # noqa: SIM115  the caller closes it
         try:
             with self._answer("GET", url, headers or {}, None) as answer:
-                if answer.status_code >= 300:
-                    raise SourceUnreachable(f"{shown(url)} がありません ({answer.status_code})。")
                 for block in bounded(answer, url, most_bytes):
                     copy.write(block)
+                reply = Reply(answer.status_code, _lower(answer.headers), str(answer.url))
             copy.seek(0)
         except BaseException:
             copy.close()
             raise
-        return copy
+        return reply, copy
 
     @contextmanager
     def _answer(
@@ -178,9 +199,9 @@ class Http:
         auth, first = self.auth, _endpoint(url)
         for _ in range(REDIRECTS + 1):
             if (at := _endpoint(url)) not in self._allowed:
-                raise SourceDenied(
-                    f"{at[1]}:{at[2]} は、この取り込み元の接続先ではないため、つなぎません。"
-                )
+                raise Outside(f"{at[1]}:{at[2]}")
+            if self.fence and not self.fence(url):
+                raise Outside(shown(url))
             self._pace.wait()
             request = self._client.build_request(method, url, headers=headers, content=content)
             with _told(url):
@@ -189,14 +210,16 @@ class Http:
             if not target or answer.status_code not in (301, 302, 303, 307, 308):
                 return answer
             answer.close()
-            url = _joined(url, target)
+            url = _joined(url, re.sub(r"#[^@\\]*$", "", target))
             if (at := _endpoint(url))[0] == "http" and first[0] == "https":
                 raise SourceDenied(f"{at[1]} は暗号化しない接続へ移そうとするため、つなぎません。")
             if at != first:
                 headers = {k: v for k, v in headers.items() if k not in _PRIVATE}
                 auth = None
-            if answer.status_code == 303 and method != "HEAD":
+            if (answer.status_code == 303 and method != "HEAD") or method == "POST":
+                # what was posted goes nowhere else
                 method, content = "GET", None
+                headers.pop("content-type", None)
         raise SourceMisconfigured(f"{shown(url)} は転送を繰り返します。URL を確かめてください。")
 
 
@@ -204,6 +227,27 @@ def shown(url: str) -> str:
     """A URL for a message: as people write it, without its query, which may hold a secret."""
     bare = re.sub(r"//[^/]*@", "//", url.split("?", 1)[0].split("#", 1)[0])
     return "".join(c for c in unquote(bare) if c.isprintable())[:200]
+
+
+@dataclass(frozen=True)
+class AtHome(httpx2.Auth):
+    """A header for the hosts of some URLs, and for no other that may be asked."""
+
+    name: str
+    value: str = field(repr=False)
+    homes: Collection[str]
+
+    def auth_flow(
+        self, request: httpx2.Request
+    ) -> Generator[httpx2.Request, httpx2.Response, None]:
+        if _endpoint(str(request.url)) in map(_endpoint, self.homes):
+            request.headers[self.name] = self.value
+        yield request
+
+
+def basic(user: str, password: str) -> str:
+    """The header of a name and a password."""
+    return f"Basic {base64.b64encode(f'{user}:{password}'.encode()).decode('ascii')}"
 
 
 # --- what may be reached ----------------------------------------------------------

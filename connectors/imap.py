@@ -198,16 +198,8 @@ class ImapConnector:
     @cached_property
     def _rules(self) -> list[tuple[str, Access]]:
         """By folder, the first that fits; the last fits all."""
-        rules = []
-        for line in self._settings.folders:
-            pattern, equals, names = line.rpartition("=")
-            if not equals or not pattern.strip():
-                raise SourceMisconfigured(
-                    f"フォルダーごとの閲覧者「{line}」は「フォルダー = group:…」の形ではありません。"
-                )
-            named = [name.strip() for name in names.split(",") if name.strip()]
-            rules.append((pattern.strip(), admit.access(named)))
-        return [*rules, ("*", admit.access(self._settings.allow))]
+        own = self._settings
+        return admit.rules("フォルダーごとの閲覧者", own.folders, own.allow)
 
     def _access(self, folder: str) -> Access:
         return next(access for pattern, access in self._rules if admit.fits(folder, [pattern]))

@@ -12,7 +12,6 @@ import hmac
 import re
 import unicodedata
 from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property, partial
@@ -34,6 +33,7 @@ from appliance.types import ALONE, Access, Change, Cursor, Failed, RawFile, Site
 from connectors import admit, http
 from connectors.http import Http, shown
 from connectors.listing import Listing, title
+from connectors.markup import tree
 
 FILE_BYTES = 2_000_000_000  # what is too large for the appliance is refused by it, with its limit
 KEY_BYTES = 1024
@@ -244,7 +244,7 @@ class S3Connector:
             raise SourceMisconfigured(
                 f"{shown(self._base)} がありません。バケット名を確かめてください。"
             )
-        root = _xml(reply.body)
+        root = tree(reply.body)
         if reply.status != 200 or root is None or etree.QName(root).localname != "ListBucketResult":
             raise SourceMisconfigured(
                 f"{shown(self._base)} は S3 ではありません ({reply.status})。エンドポイントを確かめてください。"
@@ -280,14 +280,6 @@ def _object(said: Any, coded: bool) -> _Object:
     )
 
 
-def _xml(body: bytes) -> Any | None:
-    # nothing is resolved and nothing fetched; a tree too deep is refused
-    parser = etree.XMLParser(resolve_entities=False, no_network=True, huge_tree=False)
-    with suppress(etree.XMLSyntaxError, ValueError):
-        return etree.fromstring(body, parser)
-    return None
-
-
 def _when(said: str) -> datetime:
     try:
         moment = datetime.fromisoformat(said)
@@ -299,7 +291,7 @@ def _when(said: str) -> datetime:
 def _judge(answer: httpx2.Response, url: str) -> None:
     """A refusal by the code that the store gives for it."""
     if answer.status_code in (301, 307, 400, 403):
-        root = _xml(b"".join(http.bounded(answer, url, 1_000_000)))
+        root = tree(b"".join(http.bounded(answer, url, 1_000_000)))
         code, region = (
             ("", "")
             if root is None
