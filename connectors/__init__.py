@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from connectors.example import ExampleConnector
+from connectors.feed import FeedConnector
 from connectors.folder import FolderConnector
 from connectors.imap import ImapConnector
 from connectors.s3 import S3Connector
@@ -20,6 +21,7 @@ CONNECTORS = (
     SftpConnector,
     ImapConnector,
     WebConnector,
+    FeedConnector,
     UploadsConnector,
     ExampleConnector,
 )
