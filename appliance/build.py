@@ -115,9 +115,13 @@ def site(settings: Settings) -> Site:
     """What connectors are told of this machine."""
     from appliance.sovereignty import egress
 
-    near = frozenset(name.strip() for name in settings.near_hosts.split(",") if name.strip())
+    near, loaders = (
+        frozenset(name.strip() for name in names.split(",") if name.strip())
+        for names in (settings.near_hosts, settings.langchain_loaders)
+    )
     ca_file = None if settings.ca_file == Path() else settings.ca_file
-    return Site(ca_file, near, egress.reach, secrets.keyring(settings.secrets_key).open)
+    unseal = secrets.keyring(settings.secrets_key).open
+    return Site(ca_file, near, loaders, egress.reach, unseal)
 
 
 def connectors() -> Mapping[str, type[Connector]]:

@@ -100,6 +100,11 @@ class Settings:
     near_hosts: str = setting(
         "", "Sources on this machine or its own link: host:port of each, separated by commas."
     )
+    langchain_loaders: str = setting(
+        "",
+        "Loaders of LangChain that sources may run: module:Class of each, separated by commas. "
+        "They are code, with the rights of `kura work`.",
+    )
     sync_seconds: int = setting(
         30, "How often a source is looked at, unless it says itself.", "seconds"
     )

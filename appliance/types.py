@@ -71,6 +71,7 @@ class Site:
 
     ca_file: Path | None = None  # certificates of the company's own authority, PEM
     near: frozenset[str] = frozenset()  # "host:port" on this machine or its link that may be asked
+    loaders: frozenset[str] = frozenset()  # "module:Class" of others' code that sources may run
     reach: Callable[[str], None] = lambda host: None  # tells the egress guard who will be asked
     unseal: Callable[[Mapping[str, Any]], dict[str, Any]] = dict  # settings as they were given
 

@@ -6,6 +6,7 @@ from connectors.example import ExampleConnector
 from connectors.feed import FeedConnector
 from connectors.folder import FolderConnector
 from connectors.imap import ImapConnector
+from connectors.langchain import LangchainConnector
 from connectors.s3 import S3Connector
 from connectors.sftp import SftpConnector
 from connectors.smb import SmbConnector
@@ -22,6 +23,7 @@ CONNECTORS = (
     ImapConnector,
     WebConnector,
     FeedConnector,
+    LangchainConnector,
     UploadsConnector,
     ExampleConnector,
 )

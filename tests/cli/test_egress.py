@@ -203,3 +203,22 @@ def test_libraries_are_told_to_stay_at_home() -> None:
 )
 def test_the_hosts_that_settings_name(url: str, hosts: set[str]) -> None:
     assert egress.allowed_hosts(Settings(database_url=url)) == hosts
+
+
+def test_a_loader_of_langchain_reaches_the_hosts_of_its_source_and_no_other() -> None:
+    code = """
+from appliance.types import Site
+from connectors.langchain import LangchainConnector, LangchainSettings
+from appliance.errors import SourceUnreachable
+def look(hosts):
+    own = {"loader": "tests.connectors.loaders:Caller", "hosts": hosts, "allow": ["everyone"],
+           "arguments": '{"address": "192.0.2.1", "timeout_s": 0.05}'}
+    site = Site(loaders=frozenset({own["loader"]}), reach=egress.reach)
+    try:
+        list(LangchainConnector(LangchainSettings.model_validate(own), site).changes(None))
+    except SourceUnreachable as error:
+        print("EgressBlocked" in str(error))
+look([])
+look(["192.0.2.1"])
+"""
+    assert said(code) == ["True", "False"]
