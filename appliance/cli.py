@@ -323,19 +323,30 @@ def sync(
     name: Annotated[str, typer.Argument(help="取り込み元の名前。空ならすべて。")] = "",
     wait: Annotated[bool, typer.Option(help="終わるまで待つ。")] = True,
     timeout_s: Annotated[float, typer.Option("--timeout")] = 3600.0,
+    anew: Annotated[bool, typer.Option("--all", help="はじめからすべてを突き合わせる。")] = False,
     as_json: AsJson = False,
 ) -> None:
     """文書を今すぐ取り込み直す。取り込むのは `kura work`。"""
     import time
+    from datetime import UTC, datetime
 
     from appliance.store import sources
 
-    with _store() as (_, engine):
-        wanted = [_source(engine, name)] if name else sources.all(engine)
+    with _store() as (settings, engine):
+        wanted = [_source(engine, name)] if name else [s for s in sources.all(engine) if s.enabled]
+        if name and not wanted[0].enabled:
+            raise SettingsError(
+                f"{name} は一時停止中です。`kura source resume {name}` で再開します。"
+            )
         before = {s.id: s.last_run.id if s.last_run else 0 for s in wanted}
         for one in wanted:
-            sources.run_now(engine, one.id, retry=True)
+            sources.run_now(engine, one.id, retry=True, anew=anew)
         deadline = time.monotonic() + timeout_s
+        for one in wanted:
+            if until := one.timing.quiet_until(datetime.now(UTC), settings.zone):
+                at = f"{until.astimezone(settings.zone):%H:%M}"
+                typer.echo(f"{one.name}: 取り込みを控える時間帯です。{at} に始まります。", err=True)
+                before.pop(one.id)
         waiting = set(before) if wait else set()
         while waiting:
             if time.monotonic() > deadline:
@@ -353,7 +364,8 @@ def sync(
         return
     for one in after:
         _print(_source_line(one))
-    if wait and any(s.last_run and s.last_run.outcome != "complete" for s in after):
+    ran = [s.last_run for s in after if s.id in before]
+    if wait and any(run and run.outcome != "complete" for run in ran):
         sys.exit(1)
 
 
@@ -376,6 +388,7 @@ def status(as_json: AsJson = False) -> None:
 
     with _store() as (settings, engine):
         counts, pages = catalog.counts(engine), scans.counts(engine)
+        found = sources.all(engine)
         web = up.web_status(settings)
         state = {
             "web": web or "stopped",
@@ -393,7 +406,7 @@ def status(as_json: AsJson = False) -> None:
                 "failed": pages.failed,
                 "per_minute": pages.per_minute,
             },
-            "sources": [_source_shown(s) for s in sources.all(engine)],
+            "sources": [_source_shown(s) for s in found],
         }
     if as_json:
         _print_json(state)
@@ -409,6 +422,11 @@ def status(as_json: AsJson = False) -> None:
                 f"文字の読み取り (OCR): 待ち {pages.waiting} ページ、済み {pages.done}、"
                 f"読めず {pages.failed}、毎分 {pages.per_minute}"
                 + ("" if settings.ocr else "（設定で切られています）")
+            )
+        for one in found:
+            fresh = one.fresh_at and f"{one.fresh_at.astimezone(settings.zone):%Y-%m-%d %H:%M}"
+            _print(
+                f"{one.name}: {f'{fresh} 現在' if fresh else 'まだ全体を見ていません'} {one.trouble or ''}".strip()
             )
     if web not in ("ready", "degraded"):
         sys.exit(1)
@@ -655,6 +673,52 @@ def source_list(as_json: AsJson = False) -> None:
         _print(_source_line(one))
 
 
+@source.command("pause")
+def source_pause(name: str) -> None:
+    """取り込みを止める。取り込み中なら 30 秒以内に止まる。"""
+    _enable(name, False)
+
+
+@source.command("resume")
+def source_resume(name: str) -> None:
+    """止めた取り込みを再開する。"""
+    _enable(name, True)
+
+
+@source.command("run")
+def source_run(name: str) -> None:
+    """予定を待たずに、今すぐ見に行く。"""
+    _wish(name, "source.sync", anew=False)
+
+
+@source.command("resync")
+def source_resync(name: str) -> None:
+    """はじめからすべてを一覧し、突き合わせる。変わっていない文書は読み直さない。"""
+    _wish(name, "source.resync", anew=True)
+
+
+@source.command("timing")
+def source_timing(
+    name: str,
+    interval_s: Annotated[int | None, typer.Option("--every", help="間隔（秒）。")] = None,
+    cron: Annotated[str | None, typer.Option(help='"分 時 日 月 曜日"。')] = None,
+    quiet: Annotated[str | None, typer.Option(help="読まない時間帯。例: 08:30-18:00")] = None,
+    days: Annotated[str, typer.Option(help="その曜日。例: 月火水木金")] = "月火水木金土日",
+    bytes_per_s: Annotated[
+        int | None, typer.Option("--rate", help="毎秒のバイト数の上限。")
+    ] = None,
+) -> None:
+    """いつ、どれだけの速さで読むかを決める。書かないものは、決まりなしに戻る。"""
+    from appliance.store import sources
+    from appliance.store.timing import Timing, quiet_of
+
+    timing = Timing(interval_s, cron, quiet_of(quiet, days) if quiet else None, bytes_per_s)
+    with _store() as (_, engine):
+        one = _source(engine, name)
+        sources.update(engine, one.id, timing=timing)
+        _record(engine, "source.change", {"source": one.id, "name": name, "timing": str(timing)})
+
+
 @source.command("remove")
 def source_remove(name: str) -> None:
     """取り込み元と、そこから来た文書をすべて消す。"""
@@ -785,6 +849,27 @@ def _source(engine: Engine, name: str) -> Source:
     return found
 
 
+def _enable(name: str, enabled: bool) -> None:
+    from appliance.store import sources
+
+    with _store() as (_, engine):
+        one = _source(engine, name)
+        if one.kind == "uploads":
+            raise SettingsError("アップロードの保存先は Kura が管理しています。")
+        sources.update(engine, one.id, enabled=enabled)
+        action = "source.resume" if enabled else "source.pause"
+        _record(engine, action, {"source": one.id, "name": name})
+
+
+def _wish(name: str, action: str, *, anew: bool) -> None:
+    from appliance.store import sources
+
+    with _store() as (_, engine):
+        one = _source(engine, name)
+        sources.run_now(engine, one.id, retry=True, anew=anew)
+        _record(engine, action, {"source": one.id, "name": name})
+
+
 def _source_shown(one: Source) -> dict[str, Any]:
     run = one.last_run
     return {
@@ -792,7 +877,9 @@ def _source_shown(one: Source) -> dict[str, Any]:
         "name": one.name,
         "kind": one.kind,
         "enabled": one.enabled,
-        "problem": one.problem,
+        "problem": one.trouble,
+        "withheld": one.withheld,
+        "fresh_at": one.fresh_at.isoformat() if one.fresh_at else None,
         "outcome": run.outcome if run else None,
         "counts": dict(run.counts) if run else {},
         "finished_at": run.finished_at.isoformat() if run and run.finished_at else None,
@@ -802,7 +889,8 @@ def _source_shown(one: Source) -> dict[str, Any]:
 def _source_line(one: Source) -> str:
     shown = _source_shown(one)
     counts = ", ".join(f"{name} {n}" for name, n in shown["counts"].items() if n)
-    return f"{one.name} ({one.kind}): {shown['outcome'] or 'まだ'} {counts} {one.problem or ''}".strip()
+    state = (shown["outcome"] or "まだ") if one.enabled else "一時停止中"
+    return f"{one.name} ({one.kind}): {state} {counts} {one.trouble or ''}".strip()
 
 
 def _switch(user_id: str, disabled: bool) -> None:

@@ -126,6 +126,8 @@ def sources(settings: Settings) -> str:
     try:
         found = [s for s in sources.all(engine) if s.enabled]
         for source in found:
+            if source.withheld:
+                bad.append(f"{source.name}: {sources.WITHHELD}")
             try:
                 schedule.connector(kinds, source, build.site(settings)).check()
             except ApplianceError as error:

@@ -62,6 +62,13 @@ class Listing(Protocol):
     lists_all: ClassVar[bool]
 
 
+@runtime_checkable
+class Granting(Protocol):
+    """A connector whose source says who may read. A source that does not answer may have changed that."""
+
+    grants: ClassVar[bool]
+
+
 class Embedder(Protocol):
     """Text to vectors. The same text in the same role gives the same row, whatever the batch.
 

@@ -9,9 +9,13 @@ from __future__ import annotations
 import os
 import tomllib
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, fields
+from datetime import UTC, tzinfo
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from appliance.errors import SettingsError
 
@@ -109,6 +113,18 @@ class Settings:
         30, "How often a source is looked at, unless it says itself.", "seconds"
     )
 
+    time_zone: str = setting(
+        "",
+        "Whose clock cron expressions and quiet hours go by, such as Asia/Tokyo; "
+        "empty means the machine's.",
+    )
+    access_max_age_seconds: int = setting(
+        3600,
+        "How long what a source said of who may read holds after it should have been asked again; "
+        "at least 60.",
+        "seconds",
+    )
+
     session_hours: int = setting(12, "A session ends this long after sign-in.", "hours")
     session_idle_minutes: int = setting(120, "A session ends after this long unused.", "minutes")
     lockout_attempts: int = setting(10, "Wrong passwords before an account is locked.", "attempts")
@@ -128,6 +144,13 @@ class Settings:
                 object.__setattr__(self, name, path)
         if not self.database_url:
             object.__setattr__(self, "database_url", f"sqlite:///{self.data / 'kura.db'}")
+        _zone(self.time_zone)
+        if self.access_max_age_seconds < 60:
+            raise SettingsError("access_max_age_seconds must be 60 or more")
+
+    @property
+    def zone(self) -> tzinfo:
+        return _zone(self.time_zone)
 
     @property
     def own_reranker(self) -> str:
@@ -175,3 +198,18 @@ def _convert(name: str, default: Any, value: Any) -> Any:
         return kind(value)
     except (KeyError, TypeError, ValueError):
         raise SettingsError(f"{name} must be a {kind.__name__}, not {value!r}") from None
+
+
+@lru_cache
+def _zone(name: str) -> tzinfo:
+    """Raises SettingsError where this machine does not know it."""
+    if name:
+        try:
+            return ZoneInfo(name)
+        except (KeyError, ValueError, OSError):  # what is not there is a KeyError
+            raise SettingsError(f"time_zone: this machine knows no {name}") from None
+    with suppress(KeyError, ValueError, OSError):
+        return ZoneInfo(os.environ["TZ"])
+    with suppress(OSError), Path("/etc/localtime").open("rb") as file:
+        return ZoneInfo.from_file(file, "localtime")
+    return UTC

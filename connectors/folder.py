@@ -104,6 +104,7 @@ class FolderConnector:
     kind: ClassVar[str] = "folder"
     Settings: ClassVar[type[BaseModel]] = FolderSettings
     lists_all: ClassVar[bool] = True
+    grants: ClassVar[bool] = True
 
     def __init__(self, settings: FolderSettings) -> None:
         self._settings = settings

@@ -146,6 +146,7 @@ class SmbConnector:
     kind: ClassVar[str] = "smb"
     Settings: ClassVar[type[BaseModel]] = SmbSettings
     lists_all: ClassVar[bool] = True
+    grants: ClassVar[bool] = True
 
     def __init__(self, settings: SmbSettings, site: Site = ALONE) -> None:
         self._settings, self.site = settings, site

@@ -6,6 +6,7 @@ A scraper brings an API key with the scope `admin` as its bearer token.
 from __future__ import annotations
 
 import shutil
+from datetime import UTC, datetime
 
 from fastapi import APIRouter
 from fastapi.responses import PlainTextResponse
@@ -15,7 +16,7 @@ from prometheus_client.registry import Collector, CollectorRegistry
 
 from appliance.api.deps import AdminCaller, ApplianceDep
 from appliance.sovereignty import egress
-from appliance.store import catalog
+from appliance.store import catalog, sources
 from appliance.system import Appliance
 
 router = APIRouter(tags=["admin: status"], prefix="/admin")
@@ -50,12 +51,30 @@ class _Machine(Collector):
         )
         for index in machine.indexes:
             behind.add_metric([type(index).__name__], max(0, head - index.sequence))
+        fresh = GaugeMetricFamily(
+            "kura_source_fresh_seconds",
+            "Since a source was last seen as a whole",
+            labels=["source"],
+        )
+        withheld = GaugeMetricFamily(
+            "kura_source_withheld",
+            "Nobody finds its documents, since who may read them could not be asked",
+            labels=["source"],
+        )
+        for source in sources.all(machine.engine):
+            withheld.add_metric([source.name], source.withheld)
+            if source.fresh_at:
+                fresh.add_metric(
+                    [source.name], (datetime.now(UTC) - source.fresh_at).total_seconds()
+                )
         return [
             GaugeMetricFamily("kura_model_up", "The model answers", machine.model_answers()),
             documents,
             inside,
             GaugeMetricFamily("kura_chunks", "Chunks in the catalogue", counts.chunks),
             behind,
+            fresh,
+            withheld,
             GaugeMetricFamily(
                 "kura_free_bytes",
                 "Free space where the data is",

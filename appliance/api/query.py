@@ -149,7 +149,8 @@ async def query(
 def filters(machine: ApplianceDep, caller: QueryCaller) -> Filters:
     """The sources and kinds of document that `filter` can name for this caller."""
     admitted = access.admitted(machine.engine, caller.viewer)
-    names, families = narrow.offered(machine.engine, admitted)
+    withheld = access.withheld(machine.engine)
+    names, families = narrow.offered(machine.engine, admitted, withheld)
     return Filters(sources=names, types=cast(list[Family], families))
 
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime, time
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter
 from pydantic import Field, ValidationError
 
+from appliance.api import runs
 from appliance.api.deps import AdminCaller, ApplianceDep
+from appliance.api.runs import Run
 from appliance.api.shapes import Done, Shape
 from appliance.errors import BadRequest, Conflict, SourceMisconfigured
-from appliance.store import about, audit, catalog, scans, sources
+from appliance.store import about, audit, catalog, scans, sources, timing
 from appliance.store.secrets import SECRET
 from appliance.system import Appliance
 from appliance.text.personal import Handling
@@ -22,14 +24,33 @@ router = APIRouter(tags=["admin: sources"], prefix="/admin")
 HIDDEN = "********"
 OWN = "uploads"  # the one source nobody makes or takes away
 
+Clock = Annotated[str, Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")]
 
-class Run(Shape):
-    id: int
-    started_at: datetime
-    finished_at: datetime | None
-    outcome: str = Field(examples=["complete"])
-    counts: dict[str, int] = Field(examples=[{"added": 60}])
-    problem: str | None
+
+class Quiet(Shape):
+    """Hours in which nothing is read, by the clock of the site; past midnight where `end` is earlier."""
+
+    start: Clock = Field(examples=["08:30"])
+    end: Clock = Field(examples=["18:00"])
+    days: list[Annotated[int, Field(ge=0, le=6)]] = Field(
+        description="On which they begin; 0 is Monday.", examples=[[0, 1, 2, 3, 4]], max_length=7
+    )
+
+
+class Timing(Shape):
+    """When a source is read, and how fast. Null: the appliance's interval, no hours, no limit."""
+
+    interval_s: int | None = Field(default=None, ge=1, le=7 * 24 * 3600)
+    cron: str | None = Field(
+        default=None,
+        max_length=200,
+        description="Five fields, by the clock of the site; instead of the interval.",
+        examples=["0 3 * * *"],
+    )
+    quiet: Quiet | None = None
+    bytes_per_s: int | None = Field(
+        default=None, ge=timing.SLOWEST, le=10**9, description="Of the files that are read."
+    )
 
 
 class Tuning(Shape):
@@ -63,9 +84,18 @@ class Source(Shape):
         examples=[{"root": "/srv/share", "allow": ["everyone"]}],
         description="Secrets are shown as asterisks; sent back so, they stay as they are.",
     )
-    enabled: bool
-    interval_s: int | None
+    enabled: bool = Field(description="False: it is paused.")
+    timing: Timing
     due_at: datetime
+    quiet_until: datetime | None = Field(description="Where it is in its quiet hours.")
+    fresh_at: datetime | None = Field(
+        description="All of the source was seen as it was then; null: never yet. What could not be "
+        "read of it is in `problems`."
+    )
+    access_until: datetime | None = Field(
+        description="How long what the source said of who may read holds, unless it is asked again."
+    )
+    withheld: bool = Field(description="That has passed: nobody finds its documents.")
     problem: str | None
     documents: int
     problems: int
@@ -90,17 +120,17 @@ class NewSource(Shape):
     name: str = Field(min_length=1, max_length=200, examples=["総務部 共有フォルダ"])
     kind: str = Field(max_length=64, examples=["folder"])
     settings: dict[str, Any]
-    interval_s: int | None = Field(default=None, ge=1, le=7 * 24 * 3600)
+    timing: Timing = Timing()
     tuning: Tuning = Tuning()
     personal_data: PersonalData = "show"
 
 
 class SourceChange(Shape):
-    """What is left out stays; an interval of null is the appliance's own again."""
+    """What is left out stays."""
 
     name: str | None = Field(default=None, min_length=1, max_length=200)
     settings: dict[str, Any] | None = None
-    interval_s: int | None = Field(default=None, ge=1, le=7 * 24 * 3600)
+    timing: Timing | None = Field(default=None, description="All of it.")
     enabled: bool | None = None
     tuning: Tuning | None = Field(
         default=None, description="All of it; documents are cut anew where sizes change."
@@ -108,10 +138,6 @@ class SourceChange(Shape):
     personal_data: PersonalData | None = Field(
         default=None, description="Where this changes, all documents are read again."
     )
-
-
-class Runs(Shape):
-    runs: list[Run]
 
 
 class Connector(Shape):
@@ -160,7 +186,7 @@ def create(body: NewSource, machine: ApplianceDep, caller: AdminCaller) -> Sourc
         body.name,
         body.kind,
         machine.keyring.seal(settings),
-        body.interval_s,
+        _timing(body.timing),
         tuning=tuning,
         personal_data=body.personal_data,
     )
@@ -186,7 +212,7 @@ def change(
 ) -> Source:
     before = sources.get(machine.engine, source_id)
     given = body.model_dump(exclude_unset=True)
-    if before.kind == OWN and given.keys() - {"name", "interval_s", "tuning", "personal_data"}:
+    if before.kind == OWN and given.keys() - {"name", "timing", "tuning", "personal_data"}:
         raise Conflict("アップロードの保存先は Kura が管理しています。")
     if given.get("settings") is not None:
         meant = machine.keyring.open(before.settings)
@@ -198,13 +224,15 @@ def change(
         given["settings"] = machine.keyring.seal(checked, before.settings)
     if body.tuning:
         given["tuning"] = _tuning(machine, body.tuning)
-    if "interval_s" in given:
-        given["interval_s"] = body.interval_s or 0
+    if body.timing:
+        given["timing"] = _timing(body.timing)
     after = sources.update(machine.engine, source_id, **given)
     if "settings" in given:
         given["settings"] = _masked(given["settings"])
     if body.tuning:
         given["tuning"] = body.tuning.model_dump()
+    if body.timing:
+        given["timing"] = body.timing.model_dump()
     _record(machine, caller.actor, "source.change", after, **given)
     return _shown(machine, after)
 
@@ -222,23 +250,45 @@ def delete(source_id: int, machine: ApplianceDep, caller: AdminCaller) -> Done:
 
 @router.post("/sources/{source_id}/sync", status_code=202)
 def sync(source_id: int, machine: ApplianceDep, caller: AdminCaller) -> Done:
-    """Look at the source now rather than when it is due."""
+    """Look at the source now rather than when it is due; in its quiet hours, when they end."""
     wanted = sources.get(machine.engine, source_id)
     sources.run_now(machine.engine, source_id, retry=True)
     _record(machine, caller.actor, "source.sync", wanted)
     return Done()
 
 
-@router.get("/sources/{source_id}/runs")
-def runs(
-    source_id: int,
-    machine: ApplianceDep,
-    caller: AdminCaller,
-    limit: Annotated[int, Query(ge=1, le=200)] = 20,
-) -> Runs:
-    sources.get(machine.engine, source_id)
-    found = sources.runs(machine.engine, source_id, limit)
-    return Runs(runs=[Run.model_validate(run) for run in found])
+@router.post("/sources/{source_id}/resync", status_code=202)
+def resync(source_id: int, machine: ApplianceDep, caller: AdminCaller) -> Done:
+    """The same from the beginning: all there is is listed and compared. Documents stay who they are."""
+    wanted = sources.get(machine.engine, source_id)
+    sources.run_now(machine.engine, source_id, retry=True, anew=True)
+    _record(machine, caller.actor, "source.resync", wanted)
+    return Done()
+
+
+@router.post("/sources/{source_id}/pause")
+def pause(source_id: int, machine: ApplianceDep, caller: AdminCaller) -> Source:
+    """Nothing is read until it is resumed; a run under way stops within half a minute.
+
+    Where the source says who may read, that holds until `access_until` alone.
+    """
+    return _switch(machine, caller.actor, source_id, "source.pause", enabled=False)
+
+
+@router.post("/sources/{source_id}/resume")
+def resume(source_id: int, machine: ApplianceDep, caller: AdminCaller) -> Source:
+    """It is looked at again, at once."""
+    return _switch(machine, caller.actor, source_id, "source.resume", enabled=True)
+
+
+def _switch(
+    machine: Appliance, actor: str, source_id: int, action: str, *, enabled: bool
+) -> Source:
+    if sources.get(machine.engine, source_id).kind == OWN:
+        raise Conflict("アップロードの保存先は Kura が管理しています。")
+    after = sources.update(machine.engine, source_id, enabled=enabled)
+    _record(machine, actor, action, after)
+    return _shown(machine, after)
 
 
 def _checked(machine: Appliance, kind: str, settings: dict[str, Any]) -> dict[str, Any]:
@@ -261,6 +311,26 @@ def _tuning(machine: Appliance, given: Tuning) -> sources.Tuning:
             f"前後を含めた長さ（{parent} 文字）は、検索の単位（{chunk} 文字）の 1.25 倍以上にしてください。"
         )
     return sources.Tuning(**given.model_dump())
+
+
+def _timing(given: Timing) -> timing.Timing:
+    """Raises BadRequest."""
+    quiet = None
+    if given.quiet:
+        start, end = map(time.fromisoformat, (given.quiet.start, given.quiet.end))
+        quiet = timing.Quiet(start, end, frozenset(given.quiet.days))
+    return timing.Timing(given.interval_s, given.cron, quiet, given.bytes_per_s)
+
+
+def _timing_shown(own: timing.Timing) -> Timing:
+    quiet = own.quiet and Quiet(
+        start=own.quiet.start.isoformat("minutes"),
+        end=own.quiet.end.isoformat("minutes"),
+        days=sorted(own.quiet.days),
+    )
+    return Timing(
+        interval_s=own.interval_s, cron=own.cron, quiet=quiet, bytes_per_s=own.bytes_per_s
+    )
 
 
 def _masked(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -287,16 +357,20 @@ def _shown(
         kind=source.kind,
         settings=_masked(source.settings),
         enabled=source.enabled,
-        interval_s=source.interval_s,
-        due_at=source.due_at,
-        problem=source.problem,
+        timing=_timing_shown(source.timing),
+        due_at=source.timing.free(source.due_at, machine.settings.zone),
+        quiet_until=source.timing.quiet_until(datetime.now(UTC), machine.settings.zone),
+        fresh_at=source.fresh_at,
+        access_until=source.access_until,
+        withheld=source.withheld,
+        problem=source.trouble,
         documents=found.documents,
         problems=found.problems,
         inside=found.inside,
         inside_problems=found.inside_problems,
         pages_waiting=waiting,
         pages_failed=failed,
-        last_run=Run.model_validate(source.last_run) if source.last_run else None,
+        last_run=runs.last(source, machine.connectors),
         tuning=Tuning.model_validate(source.tuning),
         personal_data=source.personal_data,
         personal=held.get(source.id, {}),

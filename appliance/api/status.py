@@ -11,7 +11,7 @@ import appliance as package
 from appliance.api.deps import AdminCaller, ApplianceDep
 from appliance.api.shapes import Shape
 from appliance.sovereignty import egress
-from appliance.store import audit, catalog, scans
+from appliance.store import audit, catalog, scans, sources
 from appliance.system import Appliance
 
 router = APIRouter(tags=["admin: status"], prefix="/admin")
@@ -46,6 +46,9 @@ class Status(Shape):
     problems: int
     inside: int = Field(description="Files inside documents, not counted among them.")
     inside_problems: int
+    withheld_sources: list[str] = Field(
+        description="Nobody finds their documents, since who may read them could not be asked."
+    )
     chunks: int
     pages: Pages
     indexes: list[Index]
@@ -76,6 +79,7 @@ def status(machine: ApplianceDep, caller: AdminCaller) -> Status:
         problems=counts.problems,
         inside=counts.inside,
         inside_problems=counts.inside_problems,
+        withheld_sources=[s.name for s in sources.all(machine.engine) if s.withheld],
         chunks=counts.chunks,
         pages=_pages(machine),
         indexes=[

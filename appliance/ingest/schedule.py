@@ -1,7 +1,8 @@
 """Which source is looked at next, by whom, and when again.
 
 A worker that looks at a source holds its lease and renews it; a worker that
-died renews nothing, and the source is somebody else's after `LEASE_S`.
+died renews nothing, and the source is somebody else's after `LEASE_S`. Who
+pauses a source takes the lease away at its next renewal.
 """
 
 from __future__ import annotations
@@ -9,26 +10,29 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from dataclasses import replace as but
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 
 from pydantic import ValidationError
 from sqlalchemy import Engine
 
 from appliance.errors import ApplianceError, NotVisible, Permanent, SourceMisconfigured, Transient
+from appliance.ingest.grants import Grants
 from appliance.ingest.sync import Parse, Report, sync
+from appliance.ingest.tally import Tally
 from appliance.ports import Connector, Embedder, Networked
 from appliance.settings import Settings
-from appliance.store import sources
+from appliance.store import runs, sources
+from appliance.store.runs import Outcome
 from appliance.store.sources import Source
 from appliance.types import ALONE, Site
 
 log = logging.getLogger(__name__)
 
 LEASE_S = 60.0
-PROGRESS_S = 2.0  # how often a run's counts are written
 LONGEST_BACKOFF_S = 900.0
 
 Connect = Callable[[Source], Connector]  # raises SourceMisconfigured
@@ -45,21 +49,28 @@ def look(
     kind: str | None = None,
 ) -> bool:
     """Look at one due source, of `kind` if given. False if there was none. Raises NotReady."""
-    source = sources.lease(engine, owner, LEASE_S, kind)
+    source = sources.lease(engine, owner, LEASE_S, kind, settings.zone)
     if source is None:
         return False
     began = time.monotonic()
     try:
-        with _held(engine, source, owner, stop) as over:
-            run_id = sources.start_run(engine, source.id)
-            report, again_s, failures = _run(
-                engine, source, connect, embedder, parse, settings, over, run_id
-            )
-            sources.finish_run(engine, run_id, report.outcome, report.counts, report.problem)
+        with _held(engine, source, owner, stop, settings.zone) as over:
+            run_id = runs.start(engine, source.id)
+            end = _run(engine, source, connect, embedder, parse, settings, over, run_id)
+            report = end.report
+            runs.finish(engine, run_id, report.outcome, report.counts, report.problem, end.told)
     except NotVisible:
         return True  # deleted while we looked at it
-    due_at = datetime.now(UTC) + timedelta(seconds=again_s)
-    sources.release(engine, source.id, owner, due_at, problem=report.problem, failures=failures)
+    sources.release(
+        engine,
+        source.id,
+        owner,
+        end.due_at,
+        problem=report.problem,
+        failures=end.failures,
+        fresh_at=end.fresh_at,
+        access_until=end.access_until,
+    )
     _tell(source, report, time.monotonic() - began)
     return True
 
@@ -84,6 +95,18 @@ def connector(
     return made
 
 
+@dataclass(frozen=True, slots=True)
+class _End:
+    """How a run ended, and what follows from it."""
+
+    report: Report
+    told: Sequence[Outcome]  # that has not been written down
+    due_at: datetime
+    failures: int  # in a row
+    fresh_at: datetime | None
+    access_until: datetime | None
+
+
 def _run(
     engine: Engine,
     source: Source,
@@ -93,37 +116,62 @@ def _run(
     settings: Settings,
     over: threading.Event,
     run_id: int,
-) -> tuple[Report, float, int]:
-    """What came of it, in how many seconds to look again, and failures in a row."""
+) -> _End:
+    began_at, grants = datetime.now(UTC), None
+
+    def write(counts: Mapping[str, int], outcomes: Sequence[Outcome]) -> None:
+        runs.progress(engine, run_id, counts, outcomes)
+        if grants:
+            grants.answered()
+
+    tally, again_s, failures = Tally(write), 0.0, 0
     try:
-        connector, progress = connect(source), _progress(engine, run_id)
-        report = sync(engine, source, connector, embedder, parse, settings, over, progress)
+        connector = connect(source)
+        grants = Grants(engine, source, connector, settings)
+        report = sync(engine, source, connector, embedder, parse, settings, over, tally, grants)
     except NotVisible:
         raise
     except Exception as error:  # noqa: BLE001  one source never stops the others
-        return *_failure(source, error, settings), source.failures + 1
+        report, again_s = _failure(source, error, settings, tally.counts)
+        failures = source.failures + 1
+    told = report.outcome == "complete" and not report.problem
+    if report.outcome == "complete":
+        due_at = source.timing.next(datetime.now(UTC), settings.zone, settings.sync_seconds)
+    else:
+        later = datetime.now(UTC) + timedelta(seconds=again_s)
+        due_at = source.timing.free(later, settings.zone)
     if report.outcome == "stopped":
-        return but(report, problem=source.problem), 0.0, source.failures
-    return report, _interval(source, settings), 0
+        report, failures = but(report, problem=source.problem), source.failures
+    return _End(
+        report,
+        tally.rest(),
+        due_at,
+        failures,
+        began_at if report.whole else None,
+        grants.after(report.outcome, told, due_at) if grants else source.access_until,
+    )
 
 
 @contextmanager
 def _held(
-    engine: Engine, source: Source, owner: str, stop: threading.Event
+    engine: Engine, source: Source, owner: str, stop: threading.Event, zone: tzinfo
 ) -> Iterator[threading.Event]:
-    """Renews the lease until done. The event is set once the lease is lost or `stop` is."""
+    """Renews the lease until done.
+
+    The event is set once the lease is lost, `stop` is, or quiet hours begin.
+    """
     over, done = threading.Event(), threading.Event()
 
     def beat() -> None:
         renewed = time.monotonic()
         while not done.wait(0.1):
-            if stop.is_set():
+            if stop.is_set() or source.timing.quiet_until(datetime.now(UTC), zone):
                 over.set()
             if time.monotonic() - renewed < LEASE_S / 3:
                 continue
             try:
                 if not sources.renew(engine, source.id, owner, LEASE_S):
-                    log.warning("the lease of source %s is lost", source.name)
+                    log.warning("source %s is paused, or its lease is lost", source.name)
                     over.set()
                 renewed = time.monotonic()
             except ApplianceError as error:  # the database is away: try until the lease is over
@@ -140,21 +188,12 @@ def _held(
         thread.join()
 
 
-def _progress(engine: Engine, run_id: int) -> Callable[[Mapping[str, int]], None]:
-    written = time.monotonic()
-
-    def progress(counts: Mapping[str, int]) -> None:
-        nonlocal written
-        if time.monotonic() - written >= PROGRESS_S:
-            sources.progress(engine, run_id, counts)
-            written = time.monotonic()
-
-    return progress
-
-
-def _failure(source: Source, error: Exception, settings: Settings) -> tuple[Report, float]:
-    """What the administrator is told, and when to look again."""
-    backoff_s = min(_interval(source, settings) * 2 ** min(source.failures, 10), LONGEST_BACKOFF_S)
+def _failure(
+    source: Source, error: Exception, settings: Settings, counts: Mapping[str, int]
+) -> tuple[Report, float]:
+    """What the administrator is told, and in how many seconds to look again."""
+    interval_s = source.timing.interval_s or settings.sync_seconds
+    backoff_s = min(interval_s * 2 ** min(source.failures, 10), LONGEST_BACKOFF_S)
     match error:
         case Transient():
             again_s, problem = max(error.retry_after_s, backoff_s), str(error)
@@ -163,11 +202,7 @@ def _failure(source: Source, error: Exception, settings: Settings) -> tuple[Repo
         case _:
             log.exception("source %s", source.name, exc_info=error)
             again_s, problem = backoff_s, f"内部エラーが起きました（{type(error).__name__}）。"
-    return Report("failed", {}, problem or type(error).__name__), again_s
-
-
-def _interval(source: Source, settings: Settings) -> float:
-    return float(source.interval_s or settings.sync_seconds)
+    return Report("failed", counts, problem or type(error).__name__), again_s
 
 
 def _tell(source: Source, report: Report, took_s: float) -> None:

@@ -10,7 +10,6 @@ import hashlib
 import logging
 import tempfile
 import threading
-from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from dataclasses import replace as but
@@ -30,8 +29,11 @@ from appliance.errors import (
     Transient,
 )
 from appliance.ingest import children, kept
+from appliance.ingest.grants import Grants
 from appliance.ingest.handling import handled, quiet
 from appliance.ingest.pages import waits
+from appliance.ingest.tally import Tally
+from appliance.ingest.throttle import BLOCK, Throttle
 from appliance.ingest.vectors import Stopped, of_chunks
 from appliance.ports import Connector, Embedder, Listing
 from appliance.settings import Settings
@@ -40,10 +42,13 @@ from appliance.store import catalog, scans, sources
 from appliance.store.catalog import Stored
 from appliance.store.inside import holder_of
 from appliance.store.rows import clean
-from appliance.store.sources import Outcome, Source
+from appliance.store.runs import Ended
+from appliance.store.sources import Source
 from appliance.text import readings
 from appliance.text.split import split
 from appliance.types import (
+    NOBODY,
+    Access,
     AccessChanged,
     Checkpoint,
     Cursor,
@@ -68,9 +73,10 @@ NO_TEXT = "文字を取り出せませんでした。画像だけの資料か、
 class Report:
     """What a run did. `counts`: added, updated, renewed, unchanged, removed, failed, held."""
 
-    outcome: Outcome
+    outcome: Ended
     counts: Mapping[str, int]
     problem: str | None = None
+    whole: bool = False  # all of the source was seen
 
 
 @dataclass
@@ -81,11 +87,12 @@ class _Sync:
     parse: Parse
     settings: Settings
     over: threading.Event
-    progress: Callable[[Mapping[str, int]], None]
+    tally: Tally
+    throttle: Throttle
     known: dict[str, Stored] = field(default_factory=dict)
     mentioned: set[str] = field(default_factory=set)
-    counts: Counter[str] = field(default_factory=Counter)
     forced: bool = False  # taken in though it may be unchanged
+    partial: bool = False  # not all of the source could be listed
     relist: bool = False  # something was said about a file we do not know
     cursor: Cursor | None = None  # as it is stored
     problem: str | None = None
@@ -112,19 +119,27 @@ def sync(
     parse: Parse,
     settings: Settings,
     over: threading.Event | None = None,
-    progress: Callable[[Mapping[str, int]], None] = lambda counts: None,
+    tally: Tally | None = None,
+    grants: Grants | None = None,
 ) -> Report:
     """Bring the catalogue up with the source. A file's own failure is a row, never an error.
 
     Stops between two files once `over` is set. Raises what the source, the
     database or the embedder raise: the next run goes on from here.
     """
-    run = _Sync(engine, source, embedder, parse, settings, over or threading.Event(), progress)
+    over, tally = over or threading.Event(), tally or Tally()
+    throttle = Throttle(source.timing.bytes_per_s, over)
+    run = _Sync(engine, source, embedder, parse, settings, over, tally, throttle)
     try:
-        _follow(run, connector)
+        _begin(run, connector)
+        if grants and grants.doubtful:
+            _hear(run, connector, grants)
+        if not run.problem:
+            _follow(run, connector, grants)
     except Stopped:
-        return Report("stopped", run.counts)
-    return Report("complete", run.counts, run.problem)
+        return Report("stopped", tally.counts)
+    whole = not run.problem and not run.partial
+    return Report("complete", tally.counts, run.problem, whole)
 
 
 def take_again(
@@ -137,17 +152,68 @@ def take_again(
     over: threading.Event,
 ) -> None:
     """One document read anew though nothing changed. Its own failure is a row, never an error."""
-    run = _Sync(engine, source, embedder, parse, settings, over, lambda counts: None, forced=True)
+    throttle = Throttle(None, over)  # somebody waits for it
+    run = _Sync(engine, source, embedder, parse, settings, over, Tally(), throttle, forced=True)
     if known := catalog.find(engine, source.id, file.uri):
         run.known[file.uri] = known
         _take(run, _storable(run, file))
 
 
-def _follow(run: _Sync, connector: Connector) -> None:
+def _begin(run: _Sync, connector: Connector) -> None:
     connector.check()
     sources.withhold(run.engine, run.source)
     run.known = {one.uri: one for one in catalog.stored(run.engine, run.source.id)}
     run.cursor = run.source.cursor
+
+
+def _hear(run: _Sync, connector: Connector, grants: Grants) -> None:
+    """Who may read what is known, before anybody finds it again. No content is read for it."""
+    told = False
+    for change in connector.changes(run.source.cursor):
+        if run.over.is_set():
+            raise Stopped
+        match change:
+            case Upsert(file):
+                known = run.known.get(uri := clean(file.uri))
+                _grant(run, uri, file.access, same=not known or known.version == file.version)
+            case Failed(uri, access=access):
+                _grant(run, clean(uri), access, same=False)
+            case AccessChanged(uri, access):
+                _grant(run, uri, access)
+            case Moved(old_uri, access=access):
+                _grant(run, old_uri, access)
+            case Remove(uri):
+                _forget(run, uri)
+            case Checkpoint(complete=complete):
+                if complete:
+                    _drop_missing(run)
+                elif isinstance(connector, Listing):
+                    _shut_missing(run)
+                told = True
+        run.tally.tell()
+    if told and not run.problem:
+        grants.verified()
+    run.mentioned.clear()
+
+
+def _grant(run: _Sync, uri: str, access: Access, same: bool = True) -> None:
+    """Whoever may now read what is no longer the `same` may not read what it was: nobody, until it is read."""
+    run.mentioned.add(uri)
+    known = run.known.get(uri)
+    if known and known.access_digest != accesses.digest_of(access):
+        access = access if same else NOBODY
+        if catalog.set_access(run.engine, run.source.id, uri, access):
+            run.tally.note("renewed", uri, known.title)
+        run.known[uri] = known._replace(access_digest=accesses.digest_of(access))
+
+
+def _shut_missing(run: _Sync) -> None:
+    """Nobody reads what the source has, and did not tell of: a folder did not open."""
+    for uri in sorted(run.known.keys() - run.mentioned):
+        _grant(run, uri, NOBODY)
+
+
+def _follow(run: _Sync, connector: Connector, grants: Grants | None) -> None:
     # What must be read again may lie before the cursor, unless every run tells of all there is.
     anew = any(_due(run, one) for one in run.known.values()) and not isinstance(connector, Listing)
     for change in connector.changes(None if anew else run.source.cursor):
@@ -155,7 +221,7 @@ def _follow(run: _Sync, connector: Connector) -> None:
             raise Stopped
         match change:
             case Upsert(file):
-                run.counts[_take(run, _storable(run, file))] += 1
+                _take(run, _storable(run, file))
             case Failed(uri, title, reason, transient, access):
                 title, reason = run.quiet(title), run.quiet(reason)
                 run.mentioned.add(clean(uri))
@@ -168,31 +234,43 @@ def _follow(run: _Sync, connector: Connector) -> None:
                     transient=transient,
                     access=access,
                 )
-                run.counts["failed"] += 1
+                run.tally.note("failed", clean(uri), title, reason)
             case AccessChanged(uri, access):
                 run.mentioned.add(uri)
                 run.relist |= uri not in run.known
-                run.counts["renewed"] += catalog.set_access(run.engine, run.source.id, uri, access)
-                if one := run.known.get(uri):
+                one = run.known.get(uri)
+                if catalog.set_access(run.engine, run.source.id, uri, access):
+                    run.tally.note("renewed", uri, one.title if one else uri)
+                if one:
                     run.known[uri] = one._replace(access_digest=accesses.digest_of(access))
             case Moved(old_uri, uri, title, access):
                 title = run.quiet(title)
                 run.mentioned.add(uri)
                 moved = catalog.move(run.engine, run.source.id, old_uri, uri, title, access)
                 run.relist |= not moved
-                run.counts["renewed"] += moved
+                if moved:
+                    run.tally.note("renewed", uri, title)
                 if old := run.known.pop(old_uri, None):
                     digest = accesses.digest_of(access)
                     run.known[uri] = old._replace(uri=uri, title=title, access_digest=digest)
             case Remove(uri):
-                run.known.pop(uri, None)
-                run.counts["removed"] += catalog.forget(run.engine, run.source.id, uri)
+                _forget(run, uri)
             case Checkpoint(cursor, complete):
                 if complete:
                     _drop_missing(run)
+                elif isinstance(connector, Listing):
+                    run.partial = True
+                    if grants and grants.left_out:
+                        _shut_missing(run)
                 if not run.problem:
                     _save_cursor(run, None if run.relist else cursor)
-        run.progress(run.counts)
+        run.tally.tell()
+
+
+def _forget(run: _Sync, uri: str) -> None:
+    known = run.known.pop(uri, None)
+    if catalog.forget(run.engine, run.source.id, uri):
+        run.tally.note("removed", uri, known.title if known else uri)
 
 
 def _save_cursor(run: _Sync, cursor: Cursor | None) -> None:
@@ -205,46 +283,53 @@ def _save_cursor(run: _Sync, cursor: Cursor | None) -> None:
 # --- one file ---------------------------------------------------------------------
 
 
-def _take(run: _Sync, file: RawFile) -> str:
-    """Take one file in. Returns what it counts as."""
+def _take(run: _Sync, file: RawFile) -> None:
+    """Take one file in."""
     run.mentioned.add(file.uri)
-    known = run.known.get(file.uri)
+    known, reason, transient = run.known.get(file.uri), "", True
     try:
-        if known and known.version == file.version and not _due(run, known):
-            if known.shows(file):
-                return "unchanged"
-            catalog.renew(run.engine, run.source.id, file)
-            return "renewed"
-        if not _take_content(run, file, known):
-            return "renewed"
-        return "updated" if known else "added"
+        done = _taken(run, file, known)
     except Conflict:
         sources.get(run.engine, run.source.id)  # NotVisible, if it is the source that is gone
-        return "skipped"
+        done = "skipped"
     except (Stopped, ModelBusy, ModelUnreachable, NotReady):
         raise  # not this file's fault
     except ApplianceError as error:
         reason, transient = str(error) or type(error).__name__, isinstance(error, Transient)
         reason = run.quiet(reason)  # a parser may quote what it could not read
     except OSError as error:
-        reason, transient = f"ファイルを読めませんでした（{error.strerror or error}）。", True
+        reason = f"ファイルを読めませんでした（{error.strerror or error}）。"
     except Exception as error:
         log.exception("source %s, %r", run.source.name, file.uri)
-        reason, transient = f"内部エラーで取り込めませんでした（{type(error).__name__}）。", True
-    catalog.fail(
-        run.engine,
-        run.source.id,
-        file.uri,
-        file.title,
-        reason,
-        transient=transient,
-        access=file.access,
-        version=file.version,
-        modified_at=file.modified_at,
-        media_type=file.media_type,
-        size_bytes=file.size_bytes,
-    )
-    return "failed"
+        reason = f"内部エラーで取り込めませんでした（{type(error).__name__}）。"
+    if reason:
+        done = "failed"
+        catalog.fail(
+            run.engine,
+            run.source.id,
+            file.uri,
+            file.title,
+            reason,
+            transient=transient,
+            access=file.access,
+            version=file.version,
+            modified_at=file.modified_at,
+            media_type=file.media_type,
+            size_bytes=file.size_bytes,
+        )
+    run.tally.note(done, file.uri, file.title, reason)
+
+
+def _taken(run: _Sync, file: RawFile, known: Stored | None) -> str:
+    """What it counts as."""
+    if known and known.version == file.version and not _due(run, known):
+        if known.shows(file):
+            return "unchanged"
+        catalog.renew(run.engine, run.source.id, file)
+        return "renewed"
+    if not _take_content(run, file, known):
+        return "renewed"
+    return "updated" if known else "added"
 
 
 def _take_content(run: _Sync, file: RawFile, known: Stored | None) -> bool:
@@ -253,7 +338,7 @@ def _take_content(run: _Sync, file: RawFile, known: Stored | None) -> bool:
     if file.size_bytes is not None and file.size_bytes > limit:
         raise _too_large(limit)
     with tempfile.TemporaryFile() as copy:  # without a name: nothing is left of it, ever
-        size, digest = fetch(file, copy, limit)
+        size, digest = fetch(file, copy, limit, run.throttle)
         held = but(file, open=partial(reopen, copy), size_bytes=size)
         if known and known.status == "ready" and not _due(run, known) and known.digest == digest:
             catalog.renew(run.engine, run.source.id, held, digest=digest)
@@ -331,11 +416,15 @@ def _with_readings(run: _Sync, file: RawFile, known: Stored | None, digest: str)
     )
 
 
-def fetch(file: RawFile, copy: BinaryIO, limit: int) -> tuple[int, str]:
+def fetch(
+    file: RawFile, copy: BinaryIO, limit: int, throttle: Throttle | None = None
+) -> tuple[int, str]:
     """The file's bytes, once: what is hashed is what is parsed. Returns size and digest."""
     size, digest = 0, hashlib.sha256()
     with file.open() as stream:
-        while block := stream.read(1 << 20):
+        while block := stream.read(throttle.block if throttle else BLOCK):
+            if throttle:
+                throttle.passed(len(block))
             size += len(block)
             if size > limit:
                 raise _too_large(limit)
@@ -394,7 +483,7 @@ def _drop_missing(run: _Sync) -> None:
     most = len(run.known) >= FEW and len(missing) * 2 > len(run.known)
     if most and not run.source.shrunk:
         sources.set_shrunk(run.engine, run.source.id, True)
-        run.counts["held"] = len(missing)
+        run.tally.counts["held"] = len(missing)
         run.problem = (
             f"{len(run.known)} 件のうち {len(missing)} 件が一覧から消えました。"
             "次の確認でも見つからなければ削除します。共有フォルダの接続を確認してください。"
@@ -403,7 +492,7 @@ def _drop_missing(run: _Sync) -> None:
     for uri in sorted(missing):
         if run.over.is_set():
             raise Stopped
-        run.counts["removed"] += catalog.forget(run.engine, run.source.id, uri)
-        run.progress(run.counts)
+        _forget(run, uri)
+        run.tally.tell()
     if run.source.shrunk:
         sources.set_shrunk(run.engine, run.source.id, False)

@@ -1,9 +1,10 @@
-"""A viewer's scope, narrowed to the documents that are meant."""
+"""A viewer's scope, narrowed to the documents that are meant, and without what is withheld."""
 
 from __future__ import annotations
 
 import time
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from pyroaring import BitMap64
@@ -16,7 +17,7 @@ _KEPT = 64
 # A file's date may change without a change of its text, which the indexes do not hear of.
 _KEPT_S = 30.0
 
-Key = tuple[frozenset[int], Filter]
+Key = tuple[frozenset[int], Filter | frozenset[int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +35,20 @@ class Narrowing:
 
     def scope(self, engine: Engine, scope: Scope, wanted: Filter) -> Scope:
         """What of `scope` is wanted; the same object as before, where nothing changed."""
-        key = (scope.accesses, wanted)
+        return self._kept(scope, wanted, lambda: scope.chunks & narrow.chunks(engine, wanted))
+
+    def without(self, engine: Engine, scope: Scope, sources: frozenset[int]) -> Scope:
+        """What of `scope` does not come from these; likewise."""
+        return self._kept(scope, sources, lambda: scope.chunks - narrow.chunks_of(engine, sources))
+
+    def _kept(
+        self, scope: Scope, by: Filter | frozenset[int], make: Callable[[], BitMap64]
+    ) -> Scope:
+        key = (scope.accesses, by)
         made = self._made.get(key)
         now = time.monotonic()
         if made is None or made.whole is not scope.chunks or now - made.at > _KEPT_S:
-            chunks = scope.chunks & narrow.chunks(engine, wanted)
-            made = _Narrowed(scope.chunks, Scope(chunks, scope.accesses), now)
+            made = _Narrowed(scope.chunks, Scope(make(), scope.accesses), now)
             self._made[key] = made
             while len(self._made) > _KEPT:
                 self._made.popitem(last=False)

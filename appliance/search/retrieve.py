@@ -111,6 +111,8 @@ class Retriever:
             raise NotReady("the indexes are still being loaded")
         k = k or self.settings.passages
         scope = self.scopes.scope(access.admitted(self.engine, viewer))
+        if withheld := access.withheld(self.engine):
+            scope = self.narrowing.without(self.engine, scope, withheld)
         if within != ANY:
             scope = self.narrowing.scope(self.engine, scope, within)
         groups = synonyms.read(self.engine).groups

@@ -30,6 +30,7 @@ from appliance.store.tables import (
     DocumentRow,
     MetadataRow,
     SourceRow,
+    now,
 )
 from appliance.text import places
 from appliance.text.split import SEPARATOR
@@ -164,6 +165,12 @@ def admitted(engine: Engine, viewer: Viewer) -> frozenset[int]:
         return known.admitting(s, viewer.principals)
 
 
+def withheld(engine: Engine) -> frozenset[int]:
+    """Sources of which nobody knows who may read them now: what is theirs is as if it were not there."""
+    with reading(engine) as s:
+        return _withheld(s)
+
+
 def passages(engine: Engine, viewer: Viewer, wanted: Sequence[tuple[int, float]]) -> list[Passage]:
     """The parents of the chunks in `wanted` (chunk id, score), in the order asked for."""
     with reading(engine) as s:
@@ -261,6 +268,7 @@ def documents(
             )
         )
     with reading(engine) as s:
+        wanted.append(col(DocumentRow.source_id).not_in(_withheld(s)))
         total = s.exec(select(func.count()).select_from(DocumentRow).where(*wanted)).one()
         rows = s.exec(
             select(DocumentRow, SourceRow.name, MetadataRow)
@@ -508,13 +516,13 @@ def mark_from_json(value: list[Any]) -> Mark:
 
 def visible(s: Session, viewer: Viewer, ids: Collection[str]) -> set[str]:
     """`visible_documents`, within a transaction."""
-    rows: list[tuple[str, int]] = []
+    rows: list[tuple[str, int, int]] = []
     for block in blocks(ids):
-        rows += s.exec(
-            select(DocumentRow.id, DocumentRow.access_id).where(col(DocumentRow.id).in_(block))
-        ).all()
-    allowed = _admitting(s, viewer, {access_id for _, access_id in rows})
-    return {i for i, access_id in rows if access_id in allowed}
+        columns = (DocumentRow.id, DocumentRow.access_id, DocumentRow.source_id)
+        rows += s.exec(select(*columns).where(col(DocumentRow.id).in_(block))).all()
+    shut = _withheld(s)
+    allowed = _admitting(s, viewer, {access_id for _, access_id, _ in rows})
+    return {i for i, access_id, source in rows if access_id in allowed and source not in shut}
 
 
 def _visible_chunks(s: Session, viewer: Viewer, ids: Collection[int]) -> dict[int, Any]:
@@ -531,6 +539,7 @@ def _visible_chunks(s: Session, viewer: Viewer, ids: Collection[int]) -> dict[in
                 ChunkRow.label,
                 DocumentRow.id.label("document_id"),  # type: ignore[attr-defined]
                 DocumentRow.access_id,
+                DocumentRow.source_id,
                 DocumentRow.uri,
                 DocumentRow.title,
                 DocumentRow.modified_at,
@@ -544,8 +553,13 @@ def _visible_chunks(s: Session, viewer: Viewer, ids: Collection[int]) -> dict[in
             .outerjoin(MetadataRow, col(MetadataRow.document_id) == col(DocumentRow.id))
             .where(col(ChunkRow.id).in_(block))
         ).all()
+    shut = _withheld(s)
     allowed = _admitting(s, viewer, {row.access_id for row in rows})
-    return {row.id: row for row in rows if row.access_id in allowed}
+    return {row.id: row for row in rows if row.access_id in allowed and row.source_id not in shut}
+
+
+def _withheld(s: Session) -> frozenset[int]:
+    return frozenset(s.exec(select(SourceRow.id).where(col(SourceRow.access_until) <= now())))  # type: ignore[arg-type]
 
 
 def _count_inside(s: Session, document_id: str) -> int:

@@ -79,11 +79,25 @@ def _of_type(media_types: frozenset[str]) -> Any:
     return or_(own, col(DocumentRow.parent_id).in_(holders))
 
 
-def offered(engine: Engine, admitted: frozenset[int]) -> tuple[list[str], list[str]]:
-    """Names of the sources, and families, of the documents that these accesses belong to, sorted."""
+def chunks_of(engine: Engine, source_ids: frozenset[int]) -> BitMap64:
+    """Of all documents of these sources."""
+    query: Any = select(ChunkRow.id)
+    query = query.join(DocumentRow, col(DocumentRow.id) == col(ChunkRow.document_id))
+    with reading(engine) as s:
+        return BitMap64(s.exec(query.where(col(DocumentRow.source_id).in_(source_ids))))
+
+
+def offered(
+    engine: Engine, admitted: frozenset[int], withheld: frozenset[int] = frozenset()
+) -> tuple[list[str], list[str]]:
+    """Names of the sources, and families, of the documents that these accesses belong to, sorted.
+
+    Sources that are withheld have none.
+    """
     query = (
         select(DocumentRow.access_id, SourceRow.name, DocumentRow.media_type)
         .join(SourceRow, col(SourceRow.id) == col(DocumentRow.source_id))
+        .where(col(DocumentRow.source_id).not_in(withheld))
         .distinct()
     )
     with reading(engine) as s:

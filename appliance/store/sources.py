@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from datetime import datetime, timedelta
-from typing import Any, Literal
+from datetime import UTC, datetime, time, timedelta, tzinfo
+from typing import Any
 
 from sqlalchemy import Engine, or_
 from sqlalchemy import delete as sql_delete
@@ -17,16 +17,16 @@ from sqlalchemy import update as sql_update
 from sqlmodel import Session, col, select
 
 from appliance.errors import NotVisible
-from appliance.store import catalog
+from appliance.store import catalog, runs
 from appliance.store.database import reading, writing
 from appliance.store.rows import clean
+from appliance.store.runs import Run
 from appliance.store.secrets import Keyring
 from appliance.store.tables import DocumentRow, RunRow, SourceRow, now
+from appliance.store.timing import USUAL, Quiet, Timing
 from appliance.text import personal
 from appliance.text.personal import Handling
 from appliance.types import Cursor
-
-Outcome = Literal["running", "complete", "stopped", "failed", "interrupted"]
 
 FORGET_AT_ONCE = 200  # documents in one transaction
 # what a source does not let be found of documents that were read when it showed everything
@@ -34,20 +34,7 @@ _HIDDEN: Mapping[str, frozenset[str]] = {
     "mask": frozenset(personal.KINDS),
     "quarantine": personal.SERIOUS,
 }
-RUNS_KEPT = 100  # of each source
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """One look at a source. `counts`: added, updated, renewed, unchanged, removed, failed."""
-
-    id: int
-    source_id: int
-    started_at: datetime
-    finished_at: datetime | None
-    outcome: Outcome
-    counts: Mapping[str, int]
-    problem: str | None
+WITHHELD = "だれが読めるかを確かめられないまま時間がたったため、この取り込み元の資料はだれにも見つかりません。"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +53,6 @@ class Source:
     kind: str
     settings: Mapping[str, Any]
     enabled: bool
-    interval_s: int | None  # None: the appliance's own
     cursor: Cursor | None
     due_at: datetime
     failures: int  # runs in a row that could not finish
@@ -76,6 +62,20 @@ class Source:
     last_run: Run | None = None
     tuning: Tuning = Tuning()
     personal_data: Handling = "show"
+    timing: Timing = USUAL
+    known: int | None = None  # documents that the last complete run saw
+    fresh_at: datetime | None = None  # all of it has been seen as it was then; None: never yet
+    access_until: datetime | None = None  # how long what it said of who may read holds
+
+    @property
+    def withheld(self) -> bool:
+        """What it said of who may read is too old: nobody finds its documents."""
+        return self.access_until is not None and self.access_until <= now()
+
+    @property
+    def trouble(self) -> str | None:
+        """All that an administrator must know."""
+        return " ".join(filter(None, [self.problem, WITHHELD if self.withheld else None])) or None
 
 
 def create(
@@ -83,7 +83,7 @@ def create(
     name: str,
     kind: str,
     settings: Mapping[str, Any],
-    interval_s: int | None = None,
+    timing: Timing = USUAL,
     enabled: bool = True,
     tuning: Tuning = Tuning(),
     personal_data: Handling = "show",
@@ -94,10 +94,10 @@ def create(
             name=name,
             kind=kind,
             settings=dict(settings),
-            interval_s=interval_s,
             enabled=enabled,
             personal_data=personal_data,
             **asdict(tuning),
+            **_columns(timing),
         )
         s.add(row)
         s.flush()
@@ -107,20 +107,20 @@ def create(
 def get(engine: Engine, source_id: int) -> Source:
     """Raises NotVisible."""
     with reading(engine) as s:
-        return _source(_row(s, source_id), _last_run(s, source_id))
+        return _source(_row(s, source_id), *runs.last(s, source_id))
 
 
 def by_name(engine: Engine, name: str) -> Source | None:
     with reading(engine) as s:
         row = s.exec(select(SourceRow).where(SourceRow.name == name)).first()
-        return _source(row, _last_run(s, row.id)) if row else None
+        return _source(row, *runs.last(s, row.id)) if row else None
 
 
 def all(engine: Engine) -> list[Source]:
     """Every source, by name, with its last run."""
     with reading(engine) as s:
         rows = s.exec(select(SourceRow).order_by(col(SourceRow.name))).all()
-        return [_source(row, _last_run(s, row.id)) for row in rows]
+        return [_source(row, *runs.last(s, row.id)) for row in rows]
 
 
 def update(
@@ -130,17 +130,16 @@ def update(
     name: str | None = None,
     settings: Mapping[str, Any] | None = None,
     enabled: bool | None = None,
-    interval_s: int | None = None,
+    timing: Timing | None = None,
     tuning: Tuning | None = None,
     personal_data: Handling | None = None,
 ) -> Source:
     """Change what is given. New settings start from the beginning: the cursor is forgotten.
 
-    An interval of 0 is the appliance's own again. Documents that were cut by other sizes, or whose
-    personal data was handled otherwise, are read again by the next run; those known to show what
-    now must not be are found by nobody until then.
+    Documents that were cut by other sizes, or whose personal data was handled otherwise, are read
+    again by the next run; those known to show what now must not be are found by nobody until then.
     """
-    changed = _change(engine, source_id, name, settings, enabled, interval_s, tuning, personal_data)
+    changed = _change(engine, source_id, name, settings, enabled, timing, tuning, personal_data)
     withhold(engine, changed)
     return changed
 
@@ -151,7 +150,7 @@ def _change(
     name: str | None,
     settings: Mapping[str, Any] | None,
     enabled: bool | None,
-    interval_s: int | None,
+    timing: Timing | None,
     tuning: Tuning | None,
     personal_data: Handling | None,
 ) -> Source:
@@ -163,17 +162,15 @@ def _change(
             row.settings, row.cursor = dict(settings), None
         if enabled is not None:
             row.enabled = enabled
-        if interval_s is not None:
-            row.interval_s = interval_s or None
-        if tuning is not None:
-            for name, value in asdict(tuning).items():
-                setattr(row, name, value)
+        for given in (timing and _columns(timing), tuning and asdict(tuning)):
+            for column, value in (given or {}).items():
+                setattr(row, column, value)
         if personal_data is not None:
             row.personal_data = personal_data
         row.wanted, row.failures = True, 0
         s.add(row)
         s.flush()
-        return _source(row, _last_run(s, source_id))
+        return _source(row, *runs.last(s, source_id))
 
 
 def withhold(engine: Engine, source: Source) -> None:
@@ -227,11 +224,14 @@ def delete(engine: Engine, source_id: int) -> int:
                 return forgotten
 
 
-def run_now(engine: Engine, source_id: int, retry: bool = False) -> None:
-    """Due at once, even if a run is under way. `retry`: its problem documents too."""
+def run_now(engine: Engine, source_id: int, retry: bool = False, anew: bool = False) -> None:
+    """Due at once, even if a run is under way. `retry`: its problem documents too.
+
+    `anew`: the cursor is forgotten, so that all there is is listed and compared.
+    """
     with writing(engine) as s:
         row = _row(s, source_id, lock=True)
-        row.wanted = True
+        row.wanted, row.anew = True, row.anew or anew
         s.add(row)
         if retry:
             catalog.make_due(s, col(DocumentRow.source_id) == source_id)
@@ -240,8 +240,13 @@ def run_now(engine: Engine, source_id: int, retry: bool = False) -> None:
 # --- leases -----------------------------------------------------------------------
 
 
-def lease(engine: Engine, owner: str, ttl_s: float, kind: str | None = None) -> Source | None:
-    """A due source (of `kind`) that nobody looks at, now ours for `ttl_s`; None if none is."""
+def lease(
+    engine: Engine, owner: str, ttl_s: float, kind: str | None = None, zone: tzinfo = UTC
+) -> Source | None:
+    """A due source (of `kind`) that nobody looks at, now ours for `ttl_s`; None if none is.
+
+    In the quiet hours of a source, by the clock of `zone`, it is not due, whoever wants it.
+    """
     moment = now()
     due = or_(col(SourceRow.wanted), col(SourceRow.due_at) <= moment)
     free = or_(col(SourceRow.lease_until).is_(None), col(SourceRow.lease_until) < moment)
@@ -249,30 +254,35 @@ def lease(engine: Engine, owner: str, ttl_s: float, kind: str | None = None) -> 
         select(SourceRow)
         .where(col(SourceRow.enabled), due, free)
         .order_by(col(SourceRow.wanted).desc(), col(SourceRow.due_at))
-        .limit(1)
     )
     if kind is not None:
         query = query.where(SourceRow.kind == kind)
     with reading(engine) as s:  # asking costs no writer its turn
-        if s.exec(query).first() is None:
-            return None
-    with writing(engine) as s:
-        row = s.exec(query.with_for_update(skip_locked=True)).first()
-        if row is None:
-            return None
-        row.lease_owner, row.lease_until = owner, moment + timedelta(seconds=ttl_s)
-        row.wanted = False  # whoever wants it from now on wants another run
-        s.add(row)
-        s.flush()
-        return _source(row, _last_run(s, row.id))
+        timed = [(row.id, _timing(row)) for row in s.exec(query)]
+    for source_id, timing in timed:
+        if timing.quiet_until(moment, zone):
+            continue
+        with writing(engine) as s:
+            mine = query.where(SourceRow.id == source_id).with_for_update(skip_locked=True)
+            if (row := s.exec(mine).first()) is None:
+                continue  # somebody was quicker
+            row.lease_owner, row.lease_until = owner, moment + timedelta(seconds=ttl_s)
+            row.wanted = False  # whoever wants it from now on wants another run
+            if row.anew:
+                row.anew, row.cursor = False, None
+            s.add(row)
+            s.flush()
+            return _source(row, *runs.last(s, row.id))
+    return None
 
 
 def renew(engine: Engine, source_id: int, owner: str, ttl_s: float) -> bool:
-    """Still ours for `ttl_s` from now. False if it ran out and somebody else has it."""
+    """Still ours for `ttl_s` from now. False if somebody else has it, or nobody is to look at it."""
     with writing(engine) as s:
+        mine = (col(SourceRow.id) == source_id, col(SourceRow.lease_owner) == owner)
         result = s.connection().execute(
             sql_update(SourceRow)
-            .where(col(SourceRow.id) == source_id, col(SourceRow.lease_owner) == owner)
+            .where(*mine, col(SourceRow.enabled))
             .values(lease_until=now() + timedelta(seconds=ttl_s))
         )
         return bool(result.rowcount)
@@ -286,8 +296,14 @@ def release(
     *,
     problem: str | None = None,
     failures: int = 0,
+    fresh_at: datetime | None = None,
+    access_until: datetime | None = None,
 ) -> None:
-    """Done for now. Changes nothing if the lease is no longer ours."""
+    """Done for now. Changes nothing if the lease is no longer ours.
+
+    `fresh_at` where all of it was seen; `access_until`, as `Source` has it.
+    """
+    seen = {} if fresh_at is None else {"fresh_at": fresh_at}
     with writing(engine) as s:
         s.connection().execute(
             sql_update(SourceRow)
@@ -298,7 +314,19 @@ def release(
                 due_at=due_at,
                 problem=clean(problem) if problem else None,
                 failures=failures,
+                access_until=access_until,
+                **seen,
             )
+        )
+
+
+def hold(engine: Engine, source_id: int, access_until: datetime) -> None:
+    """What it said of who may read holds until then."""
+    with writing(engine) as s:
+        s.connection().execute(
+            sql_update(SourceRow)
+            .where(col(SourceRow.id) == source_id)
+            .values(access_until=access_until)
         )
 
 
@@ -310,7 +338,7 @@ def set_shrunk(engine: Engine, source_id: int, shrunk: bool) -> None:
         )
 
 
-# --- progress ---------------------------------------------------------------------
+# --- cursors ----------------------------------------------------------------------
 
 
 def cursor(engine: Engine, source_id: int) -> Cursor | None:
@@ -324,67 +352,6 @@ def save_cursor(engine: Engine, source_id: int, value: Cursor | None) -> None:
         )
 
 
-def start_run(engine: Engine, source_id: int) -> int:
-    """A new run. One that never finished was interrupted. Raises Conflict if the source is gone."""
-    with writing(engine) as s:
-        s.connection().execute(
-            sql_update(RunRow)
-            .where(col(RunRow.source_id) == source_id, col(RunRow.outcome) == "running")
-            .values(outcome="interrupted", finished_at=now())
-        )
-        row = RunRow(source_id=source_id, started_at=now())
-        s.add(row)
-        s.flush()
-        assert row.id is not None
-        return row.id
-
-
-def progress(engine: Engine, run_id: int, counts: Mapping[str, int]) -> None:
-    """How far a run has come."""
-    with writing(engine) as s:
-        s.connection().execute(
-            sql_update(RunRow).where(col(RunRow.id) == run_id).values(counts=dict(counts))
-        )
-
-
-def finish_run(
-    engine: Engine,
-    run_id: int,
-    outcome: Outcome,
-    counts: Mapping[str, int],
-    problem: str | None = None,
-) -> None:
-    """Ends a run, and drops the oldest beyond `RUNS_KEPT`."""
-    with writing(engine) as s:
-        row = s.get(RunRow, run_id)
-        if row is None:
-            return  # the source was deleted meanwhile
-        row.outcome, row.counts, row.finished_at = outcome, dict(counts), now()
-        row.problem = clean(problem) if problem else None
-        s.add(row)
-        s.flush()
-        old = (
-            select(RunRow.id)
-            .where(RunRow.source_id == row.source_id)
-            .order_by(col(RunRow.id).desc())
-            .offset(RUNS_KEPT)
-            .limit(1)
-        )
-        if (oldest := s.exec(old).first()) is not None:
-            s.connection().execute(
-                sql_delete(RunRow).where(
-                    col(RunRow.source_id) == row.source_id, col(RunRow.id) <= oldest
-                )
-            )
-
-
-def runs(engine: Engine, source_id: int, limit: int = 20) -> list[Run]:
-    """The latest runs, newest first."""
-    with reading(engine) as s:
-        query = select(RunRow).where(RunRow.source_id == source_id)
-        return [_run(row) for row in s.exec(query.order_by(col(RunRow.id).desc()).limit(limit))]
-
-
 # --- below: helpers within one transaction ----------------------------------------
 
 
@@ -396,26 +363,30 @@ def _row(s: Session, source_id: int, lock: bool = False) -> SourceRow:
     return row
 
 
-def _last_run(s: Session, source_id: int | None) -> Run | None:
-    query = select(RunRow).where(RunRow.source_id == source_id).order_by(col(RunRow.id).desc())
-    row = s.exec(query.limit(1)).first()
-    return _run(row) if row else None
+def _columns(timing: Timing) -> dict[str, Any]:
+    quiet = timing.quiet and {
+        "start": timing.quiet.start.isoformat("minutes"),
+        "end": timing.quiet.end.isoformat("minutes"),
+        "days": sorted(timing.quiet.days),
+    }
+    return {
+        "interval_s": timing.interval_s,
+        "cron": timing.cron,
+        "quiet": quiet,
+        "bytes_per_s": timing.bytes_per_s,
+    }
 
 
-def _run(row: RunRow) -> Run:
-    assert row.id is not None
-    return Run(
-        row.id,
-        row.source_id,
-        row.started_at,
-        row.finished_at,
-        row.outcome,  # type: ignore[arg-type]
-        row.counts,
-        row.problem,
+def _timing(row: SourceRow) -> Timing:
+    quiet = row.quiet and Quiet(
+        time.fromisoformat(row.quiet["start"]),
+        time.fromisoformat(row.quiet["end"]),
+        frozenset(row.quiet["days"]),
     )
+    return Timing(row.interval_s, row.cron, quiet or None, row.bytes_per_s)
 
 
-def _source(row: SourceRow, last_run: Run | None = None) -> Source:
+def _source(row: SourceRow, last_run: Run | None = None, known: int | None = None) -> Source:
     assert row.id is not None
     leased = row.lease_owner if row.lease_until and row.lease_until > now() else None
     return Source(
@@ -424,7 +395,6 @@ def _source(row: SourceRow, last_run: Run | None = None) -> Source:
         kind=row.kind,
         settings=row.settings,
         enabled=row.enabled,
-        interval_s=row.interval_s,
         cursor=Cursor(row.cursor) if row.cursor is not None else None,
         due_at=row.due_at,
         failures=row.failures,
@@ -434,4 +404,8 @@ def _source(row: SourceRow, last_run: Run | None = None) -> Source:
         last_run=last_run,
         tuning=Tuning(row.dense_weight, row.chunk_chars, row.parent_chars),
         personal_data=row.personal_data,  # type: ignore[arg-type]
+        timing=_timing(row),
+        known=known,
+        fresh_at=row.fresh_at,
+        access_until=row.access_until,
     )

@@ -60,6 +60,9 @@ class SourceRow(SQLModel, table=True):
     settings: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
     enabled: bool = True
     interval_s: int | None = None  # None: the appliance's own
+    cron: str | None = None
+    quiet: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))
+    bytes_per_s: int | None = None
     dense_weight: float | None = None  # likewise, and so the next two
     chunk_chars: int | None = None
     parent_chars: int | None = None
@@ -68,12 +71,17 @@ class SourceRow(SQLModel, table=True):
     )
     cursor: str | None = Field(default=None, sa_type=Text)
     wanted: bool = True  # look at it now, whatever `due_at` says
+    anew: bool = Field(  # the next look goes from the beginning
+        default=False, sa_column_kwargs={"server_default": "0"}
+    )
     due_at: datetime = Field(default_factory=now, sa_type=Utc, index=True)
     lease_owner: str | None = None
     lease_until: datetime | None = Field(default=None, sa_type=Utc)
     failures: int = 0  # runs in a row that could not finish
     problem: str | None = Field(default=None, sa_type=Text)
     shrunk: bool = False  # the last complete listing lost most documents
+    fresh_at: datetime | None = Field(default=None, sa_type=Utc)  # all of it was seen, from then on
+    access_until: datetime | None = Field(default=None, sa_type=Utc)  # None: what it said holds
     created_at: datetime = Field(default_factory=now, sa_type=Utc)
 
 
@@ -88,6 +96,20 @@ class RunRow(SQLModel, table=True):
     outcome: str = "running"
     counts: dict[str, int] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))
     problem: str | None = Field(default=None, sa_type=Text)
+
+
+class OutcomeRow(SQLModel, table=True):
+    """What became of a document in a run. A document that did not change has none."""
+
+    __tablename__ = "outcome"
+    __table_args__ = NEVER_REUSED
+
+    id: int | None = Field(default=None, primary_key=True, sa_type=BIG)
+    run_id: int = Field(foreign_key="run.id", ondelete="CASCADE", index=True)
+    kind: str
+    uri: str = Field(sa_type=Text)
+    title: str = Field(sa_type=Text)
+    reason: str = Field(default="", sa_type=Text)
 
 
 class AccessRow(SQLModel, table=True):

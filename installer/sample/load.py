@@ -15,6 +15,7 @@ from appliance.errors import Conflict
 from appliance.identity import accounts
 from appliance.settings import Settings
 from appliance.store import people, sources
+from appliance.store.timing import Timing
 from appliance.types import Principal
 
 HERE = Path(__file__).resolve().parent
@@ -65,7 +66,7 @@ def load(engine: Engine, settings: Settings) -> list[Account]:
     _groups(engine, rows)
     if sources.by_name(engine, SOURCE) is None:
         try:
-            sources.create(engine, SOURCE, "folder", {"root": str(HERE / "files")}, interval_s=30)
+            sources.create(engine, SOURCE, "folder", {"root": str(HERE / "files")}, Timing(30))
         except Conflict:
             return made  # another run of the demo was quicker
     return made

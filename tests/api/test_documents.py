@@ -176,7 +176,8 @@ def test_sources_are_made_changed_and_taken_away(machine: Appliance, admin: Pers
         one["settings"],
     )
     for interval in (600, None):
-        assert admin.http.patch(url, json={"interval_s": interval}).json()["interval_s"] == interval
+        timing = {"interval_s": interval, "cron": None, "quiet": None, "bytes_per_s": None}
+        assert admin.http.patch(url, json={"timing": timing}).json()["timing"] == timing
     assert admin.http.post(f"{url}/sync").status_code == 202
     assert admin.http.get(f"{url}/runs").json() == {"runs": []}
     assert admin.http.delete(url).status_code == 200

@@ -18,6 +18,7 @@ from appliance import build, worker
 from appliance.ingest import again, originals, schedule
 from appliance.ingest.sync import sync
 from appliance.store import audit, catalog, sources
+from appliance.store.timing import Timing
 from appliance.system import Appliance
 from appliance.testing.fakes import MemoryConnector
 from appliance.types import Document, Layer, Mark, Page, Principal, RawFile
@@ -62,7 +63,7 @@ def share(machine: Appliance, tmp_path: Path) -> Path:
     (root / "壊れた.pdf").write_bytes(b"%PDF-1.7 broken")
     (root / "爆弾.pdf").write_bytes(bombs.pattern_pdf())
     settings = {"root": str(root), "allow": ["everyone"]}
-    sources.create(machine.engine, "総務", "folder", settings, 3600)
+    sources.create(machine.engine, "総務", "folder", settings, Timing(3600))
     return root
 
 

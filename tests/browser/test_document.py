@@ -12,6 +12,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from appliance.store import catalog, sources
+from appliance.store.timing import Timing
 from appliance.system import Appliance
 from tests.browser.conftest import SECRET, Desk
 
@@ -41,7 +42,7 @@ def rules(machine: Appliance, working: None, tmp_path: Path) -> str:
     share.mkdir()
     shutil.copy(CORPUS / "規程.pdf", share / "出張旅費規程.pdf")
     sources.create(
-        machine.engine, "総務", "folder", {"root": str(share), "allow": ["everyone"]}, 3600
+        machine.engine, "総務", "folder", {"root": str(share), "allow": ["everyone"]}, Timing(3600)
     )
     return document(machine, "出張旅費規程.pdf")
 

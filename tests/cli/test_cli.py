@@ -93,6 +93,15 @@ def test_accounts_groups_and_sources(home: dict[str, str], tmp_path: Path) -> No
     assert "総務" in names
     kura(home, "source", "add", "壊れ", "folder", status=1)
     kura(home, "sync", "総務", "--no-wait")
+    for word in ("pause", "run", "resync"):
+        kura(home, "source", word, "総務")
+    kura(home, "sync", "総務", "--no-wait", status=78)  # it is paused
+    kura(home, "source", "resume", "総務")
+    timing = ("source", "timing", "総務", "--cron")
+    kura(home, *timing, "0 3 * * *", "--quiet", "08:30-18:00", "--days", "月火水木金")
+    kura(home, *timing, "三時", status=1)
+    (shown,) = (s for s in told(home, "source", "list")["sources"] if s["name"] == "総務")
+    assert (shown["enabled"], shown["withheld"], shown["fresh_at"]) == (True, False, None)
     kura(home, "source", "remove", "総務")
     assert "総務" not in [s["name"] for s in told(home, "source", "list")["sources"]]
 

@@ -15,6 +15,7 @@ import pytest
 from sqlalchemy import Engine, text
 
 from appliance.store import access, catalog, sources
+from appliance.store.timing import Timing
 from appliance.testing.fakes import MemoryIndex
 from appliance.types import EVERYONE, Principal, Viewer
 
@@ -51,7 +52,7 @@ class Site:
             "共有",
             "folder",
             {"root": str(self.share), "allow": ["everyone"]},
-            3600,
+            Timing(3600),
         )
 
     def change(self) -> None:

@@ -23,7 +23,7 @@ from appliance.formats import archive
 from appliance.ingest import schedule
 from appliance.ingest import sync as ingest
 from appliance.settings import Settings
-from appliance.store import catalog, database, rows, sources
+from appliance.store import catalog, database, rows, runs, sources
 from appliance.system import Workshop
 from appliance.testing.fakes import HashEmbedder
 from appliance.types import Document, RawFile
@@ -45,7 +45,7 @@ class Reader:
 # Every step of a document's way in, in its order. `rows.…` lie inside a transaction.
 POINTS: dict[str, tuple[Any, str]] = {
     "leased": (sources, "lease"),
-    "run started": (sources, "start_run"),
+    "run started": (runs, "start"),
     "catalogue compared": (ingest, "_due"),
     "fetched": (ingest, "fetch"),
     "parsed": (Reader, "parse"),
@@ -61,7 +61,7 @@ POINTS: dict[str, tuple[Any, str]] = {
     "forgotten, not committed": (rows, "forget"),
     "forgotten": (catalog, "forget"),
     "cursor saved": (sources, "save_cursor"),
-    "run finished": (sources, "finish_run"),
+    "run finished": (runs, "finish"),
     "released": (sources, "release"),
 }
 LEASE_S = 0.3

@@ -24,6 +24,7 @@ from appliance.ocr.reader import ConfinedReader
 from appliance.settings import Settings
 from appliance.store import catalog, sources
 from appliance.store.tables import now
+from appliance.store.timing import Timing
 from appliance.system import Workshop
 from appliance.testing.fakes import PUBLIC, HashEmbedder, MemoryConnector
 from appliance.types import Change, Cursor, Document, Failed, RawFile
@@ -125,9 +126,9 @@ def test_files_and_uploads_come_in_through_the_sandbox_and_follow_their_changes(
     (share / "旅費規程.txt").write_text("宿泊費は一泊一万円とする。", encoding="cp932")
     (share / "壊れた.pdf").write_bytes(b"%PDF-1.7 broken")
     folder = sources.create(
-        workshop.engine, "共有", "folder", {"root": str(share), "allow": ["everyone"]}, 1
+        workshop.engine, "共有", "folder", {"root": str(share), "allow": ["everyone"]}, Timing(1)
     )
-    sources.create(workshop.engine, "アップロード", "uploads", {"root": str(shelf)}, 3600)
+    sources.create(workshop.engine, "アップロード", "uploads", {"root": str(shelf)}, Timing(3600))
     start()
     eventually(lambda: catalog.counts(workshop.engine).documents == 2)
     counts = catalog.counts(workshop.engine)
@@ -171,7 +172,7 @@ def test_a_release_that_reads_more_tries_again_what_could_not_be_read(
     share.mkdir()
     (share / "手引き.odt").write_bytes((CORPUS / "手引き.odt").read_bytes())
     sources.create(
-        workshop.engine, "共有", "folder", {"root": str(share), "allow": ["everyone"]}, 1
+        workshop.engine, "共有", "folder", {"root": str(share), "allow": ["everyone"]}, Timing(1)
     )
 
     def refused(file: RawFile) -> tuple[Document, str]:
@@ -247,7 +248,7 @@ def test_a_source_that_is_away_is_looked_at_less_and_less_until_it_is_back(
 
     Named.worlds["nas"] = {"a.txt": "本文"}
     Named.hooks["nas"] = hook
-    source = sources.create(workshop.engine, "NAS", "named", {"name": "nas"}, 10)
+    source = sources.create(workshop.engine, "NAS", "named", {"name": "nas"}, Timing(10))
     waits = []
     for _ in range(9):
         sources.run_now(workshop.engine, source.id)

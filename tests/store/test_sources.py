@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import threading
 import time
 from datetime import timedelta
@@ -10,18 +11,19 @@ import pytest
 from sqlalchemy import Engine
 
 from appliance.errors import Conflict, NotVisible
-from appliance.store import sources
+from appliance.store import runs, sources
 from appliance.store.tables import now
+from appliance.store.timing import Quiet, Timing
 from appliance.types import Cursor
 
 LATER = timedelta(hours=1)
 
 
 def test_a_new_source_is_due_at_once_and_leased_once(engine: Engine) -> None:
-    made = sources.create(engine, "共有", "folder", {"root": "/srv"}, 60)
+    made = sources.create(engine, "共有", "folder", {"root": "/srv"}, Timing(60))
     leased = sources.lease(engine, "a", 60)
     assert leased is not None
-    assert (leased.id, leased.settings, leased.interval_s) == (made.id, {"root": "/srv"}, 60)
+    assert (leased.id, leased.settings, leased.timing) == (made.id, {"root": "/srv"}, Timing(60))
     assert sources.lease(engine, "b", 60) is None
     assert sources.get(engine, made.id).leased_by == "a"
 
@@ -85,6 +87,33 @@ def test_many_workers_lease_each_source_once(engine: Engine) -> None:
     assert sorted(got) == sorted(made)
 
 
+def test_of_many_workers_one_looks_at_a_source(engine: Engine) -> None:
+    made = sources.create(engine, "共有", "folder", {})
+    at_once, got = threading.Barrier(4), []
+
+    def work(owner: str) -> None:
+        at_once.wait()
+        if sources.lease(engine, owner, 60):
+            got.append(owner)
+
+    for _ in range(5):
+        threads = [threading.Thread(target=work, args=(f"w{n}",)) for n in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(got) == 1
+        assert sources.get(engine, made.id).leased_by == got[0]
+        sources.release(engine, made.id, got.pop(), now())
+
+
+def test_a_timing_is_kept_as_it_was_given(engine: Engine) -> None:
+    quiet = Quiet(dt.time(22, 0), dt.time(6, 30), frozenset({4, 5}))
+    made = sources.create(engine, "共有", "folder", {}, Timing(None, "0 3 * * *", quiet, 50_000))
+    assert sources.get(engine, made.id).timing == made.timing
+    assert sources.update(engine, made.id, timing=Timing()).timing == Timing()
+
+
 def test_a_disabled_source_is_not_looked_at(engine: Engine) -> None:
     made = sources.create(engine, "共有", "folder", {})
     sources.update(engine, made.id, enabled=False)
@@ -122,19 +151,19 @@ def test_names_are_unique_and_absence_is_said(engine: Engine) -> None:
 def test_runs_are_kept_and_an_unfinished_one_was_interrupted(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sources, "RUNS_KEPT", 3)
+    monkeypatch.setattr(runs, "RUNS_KEPT", 3)
     made = sources.create(engine, "共有", "folder", {})
-    sources.start_run(engine, made.id)
+    runs.start(engine, made.id)
     for n in range(4):
-        run = sources.start_run(engine, made.id)
-        sources.progress(engine, run, {"added": n})
-        assert sources.runs(engine, made.id, 1)[0].counts == {"added": n}
-        sources.finish_run(engine, run, "complete", {"added": n + 1})
-    kept = sources.runs(engine, made.id)
+        run = runs.start(engine, made.id)
+        runs.progress(engine, run, {"added": n})
+        assert runs.of(engine, made.id, 1)[0].counts == {"added": n}
+        runs.finish(engine, run, "complete", {"added": n + 1})
+    kept = runs.of(engine, made.id)
     assert [(r.outcome, r.counts) for r in kept] == [("complete", {"added": n}) for n in (4, 3, 2)]
-    unfinished = sources.start_run(engine, made.id)
-    sources.start_run(engine, made.id)
-    outcomes = {r.id: r.outcome for r in sources.runs(engine, made.id)}
+    unfinished = runs.start(engine, made.id)
+    runs.start(engine, made.id)
+    outcomes = {r.id: r.outcome for r in runs.of(engine, made.id)}
     assert outcomes[unfinished] == "interrupted"
     last = sources.get(engine, made.id).last_run
     assert last is not None

@@ -592,9 +592,71 @@ export interface paths {
         put?: never;
         /**
          * Sync
-         * @description Look at the source now rather than when it is due.
+         * @description Look at the source now rather than when it is due; in its quiet hours, when they end.
          */
         post: operations["sources_sync"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/admin/sources/{source_id}/resync": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Resync
+         * @description The same from the beginning: all there is is listed and compared. Documents stay who they are.
+         */
+        post: operations["sources_resync"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/admin/sources/{source_id}/pause": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Pause
+         * @description Nothing is read until it is resumed; a run under way stops within half a minute.
+         *
+         *     Where the source says who may read, that holds until `access_until` alone.
+         */
+        post: operations["sources_pause"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/admin/sources/{source_id}/resume": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Resume
+         * @description It is looked at again, at once.
+         */
+        post: operations["sources_resume"];
         delete?: never;
         options?: never;
         head?: never;
@@ -608,8 +670,31 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Runs */
-        get: operations["sources_runs"];
+        /**
+         * Listing
+         * @description The latest first. Of those in which nothing happened, one after the other, the last is kept.
+         */
+        get: operations["runs_listing"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/admin/sources/{source_id}/runs/{run_id}/documents": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Documents
+         * @description What became of each document that did not stay as it was.
+         */
+        get: operations["runs_documents"];
         put?: never;
         post?: never;
         delete?: never;
@@ -2023,8 +2108,8 @@ export interface components {
             settings: {
                 [key: string]: unknown;
             };
-            /** Interval S */
-            interval_s?: number | null;
+            /** @default {} */
+            timing: components["schemas"]["Timing"];
             /** @default {} */
             tuning: components["schemas"]["Tuning"];
             /**
@@ -2052,6 +2137,30 @@ export interface components {
              * @description Of the list that was edited.
              */
             revision: string;
+        };
+        /** Outcome */
+        Outcome: {
+            /**
+             * Kind
+             * @enum {string}
+             */
+            kind: "added" | "updated" | "renewed" | "removed" | "failed";
+            /** Uri */
+            uri: string;
+            /** Title */
+            title: string;
+            /**
+             * Reason
+             * @description Why it failed.
+             */
+            reason: string;
+        };
+        /** Outcomes */
+        Outcomes: {
+            /** Documents */
+            documents: components["schemas"]["Outcome"][];
+            /** Total */
+            total: number;
         };
         /** Page */
         Page: {
@@ -2279,6 +2388,34 @@ export interface components {
              */
             confidentiality: string | null;
         };
+        /**
+         * Quiet
+         * @description Hours in which nothing is read, by the clock of the site; past midnight where `end` is earlier.
+         */
+        Quiet: {
+            /**
+             * Start
+             * @example 08:30
+             */
+            start: string;
+            /**
+             * End
+             * @example 18:00
+             */
+            end: string;
+            /**
+             * Days
+             * @description On which they begin; 0 is Monday.
+             * @example [
+             *       0,
+             *       1,
+             *       2,
+             *       3,
+             *       4
+             *     ]
+             */
+            days: number[];
+        };
         /** Rating */
         Rating: {
             /**
@@ -2362,8 +2499,9 @@ export interface components {
             /**
              * Outcome
              * @example complete
+             * @enum {string}
              */
-            outcome: string;
+            outcome: "running" | "complete" | "stopped" | "failed" | "interrupted";
             /**
              * Counts
              * @example {
@@ -2375,6 +2513,17 @@ export interface components {
             };
             /** Problem */
             problem: string | null;
+            /**
+             * Per Minute
+             * @description Documents, so far.
+             * @example 120
+             */
+            per_minute: number;
+            /**
+             * Left S
+             * @description About how long it will take yet, by the documents that the last complete run saw; null where that tells nothing.
+             */
+            left_s?: number | null;
         };
         /** Runs */
         Runs: {
@@ -2526,15 +2675,37 @@ export interface components {
             settings: {
                 [key: string]: unknown;
             };
-            /** Enabled */
+            /**
+             * Enabled
+             * @description False: it is paused.
+             */
             enabled: boolean;
-            /** Interval S */
-            interval_s: number | null;
+            timing: components["schemas"]["Timing"];
             /**
              * Due At
              * Format: date-time
              */
             due_at: string;
+            /**
+             * Quiet Until
+             * @description Where it is in its quiet hours.
+             */
+            quiet_until: string | null;
+            /**
+             * Fresh At
+             * @description All of the source was seen as it was then; null: never yet. What could not be read of it is in `problems`.
+             */
+            fresh_at: string | null;
+            /**
+             * Access Until
+             * @description How long what the source said of who may read holds, unless it is asked again.
+             */
+            access_until: string | null;
+            /**
+             * Withheld
+             * @description That has passed: nobody finds its documents.
+             */
+            withheld: boolean;
             /** Problem */
             problem: string | null;
             /** Documents */
@@ -2577,7 +2748,7 @@ export interface components {
         };
         /**
          * SourceChange
-         * @description What is left out stays; an interval of null is the appliance's own again.
+         * @description What is left out stays.
          */
         SourceChange: {
             /** Name */
@@ -2586,8 +2757,8 @@ export interface components {
             settings?: {
                 [key: string]: unknown;
             } | null;
-            /** Interval S */
-            interval_s?: number | null;
+            /** @description All of it. */
+            timing?: components["schemas"]["Timing"] | null;
             /** Enabled */
             enabled?: boolean | null;
             /** @description All of it; documents are cut anew where sizes change. */
@@ -2663,6 +2834,11 @@ export interface components {
             inside: number;
             /** Inside Problems */
             inside_problems: number;
+            /**
+             * Withheld Sources
+             * @description Nobody finds their documents, since who may read them could not be asked.
+             */
+            withheld_sources: string[];
             /** Chunks */
             chunks: number;
             pages: components["schemas"]["Pages"];
@@ -2725,6 +2901,26 @@ export interface components {
             /** Label */
             label: string;
             state: components["schemas"]["PageState"] | null;
+        };
+        /**
+         * Timing
+         * @description When a source is read, and how fast. Null: the appliance's interval, no hours, no limit.
+         */
+        Timing: {
+            /** Interval S */
+            interval_s?: number | null;
+            /**
+             * Cron
+             * @description Five fields, by the clock of the site; instead of the interval.
+             * @example 0 3 * * *
+             */
+            cron?: string | null;
+            quiet?: components["schemas"]["Quiet"] | null;
+            /**
+             * Bytes Per S
+             * @description Of the files that are read.
+             */
+            bytes_per_s?: number | null;
         };
         /** Title */
         Title: {
@@ -4507,7 +4703,127 @@ export interface operations {
             };
         };
     };
-    sources_runs: {
+    sources_resync: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                source_id: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Done"];
+                };
+            };
+            /** @description Client Error */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Server Error */
+            "5XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    sources_pause: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                source_id: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Source"];
+                };
+            };
+            /** @description Client Error */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Server Error */
+            "5XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    sources_resume: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                source_id: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Source"];
+                };
+            };
+            /** @description Client Error */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Server Error */
+            "5XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    runs_listing: {
         parameters: {
             query?: {
                 limit?: number;
@@ -4527,6 +4843,51 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Runs"];
+                };
+            };
+            /** @description Client Error */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Server Error */
+            "5XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    runs_documents: {
+        parameters: {
+            query?: {
+                kind?: ("added" | "updated" | "renewed" | "removed" | "failed") | null;
+                page?: number;
+                size?: number;
+            };
+            header?: never;
+            path: {
+                source_id: number;
+                run_id: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Outcomes"];
                 };
             };
             /** @description Client Error */
