@@ -39,6 +39,11 @@ export function StatusRoom() {
             <p className="overall">
               <Overall status={now} say={say} />
             </p>
+            {now.withheld_sources.length > 0 && (
+              <p className="rowProblem" role="alert">
+                {say("statusWithheld", { names: now.withheld_sources.join("、") })}
+              </p>
+            )}
             <ul className="counts">
               <Count label={say("countDocuments")} value={now.documents} />
               <Count label={say("countReady")} value={now.ready_documents} />

@@ -27,6 +27,7 @@ export type PageState = Schemas["PageState"];
 export type Upload = Schemas["Upload"];
 export type Source = Schemas["Source"];
 export type Run = Schemas["Run"];
+export type Outcome = Schemas["Outcome"];
 export type Connector = Schemas["Connector"];
 export type Listed = Schemas["Listed"];
 export type Account = Schemas["Account"];

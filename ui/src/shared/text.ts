@@ -1,11 +1,13 @@
 /** Every sentence of the interface, Japanese and English side by side. `{name}` is filled in by `say`. */
 
 import { DOCUMENT } from "./text.document";
+import { SOURCES } from "./text.sources";
 
 export type Language = "ja" | "en";
 
 const TEXT = {
   ...DOCUMENT,
+  ...SOURCES,
   // everywhere
   appName: ["蔵 Kura", "Kura"],
   skipToContent: ["本文へ移動", "Skip to content"],
@@ -420,7 +422,6 @@ const TEXT = {
   runChanged: ["更新 {n}", "{n} changed"],
   runRemoved: ["削除 {n}", "{n} removed"],
   runFailed: ["失敗 {n}", "{n} failed"],
-  runMoved: ["移動 {n}", "{n} moved"],
   sourceDeleteTitle: ["この情報源を削除しますか", "Delete this source?"],
   sourceDeleteBody: [
     "「{name}」から取り込んだ文書も、すべて質問に使われなくなります。元のファイルは変わりません。",

@@ -8,6 +8,8 @@ import { Await } from "../shared/Notice";
 import type { TextKey } from "../shared/text";
 import { useLoad } from "../shared/useLoad";
 import { fieldsOf, shown, taken, type FieldSchema } from "./schema";
+import { formOf, timingOf } from "./timing";
+import { TimingFields } from "./TimingFields";
 
 interface Props {
   source: Source | null;
@@ -58,7 +60,7 @@ function Filled({ source, connectors, onClose, onSaved }: Props & { connectors: 
     [connectors, kind],
   );
   const [name, setName] = useState(source?.name ?? "");
-  const [interval, setInterval] = useState(source?.interval_s ? String(source.interval_s) : "");
+  const [timing, setTiming] = useState(() => formOf(source?.timing));
   const [enabled, setEnabled] = useState(source?.enabled ?? true);
   const [personal, setPersonal] = useState<PersonalData>(source?.personal_data ?? "show");
   const [values, setValues] = useState<Record<string, string | boolean>>({});
@@ -80,14 +82,15 @@ function Filled({ source, connectors, onClose, onSaved }: Props & { connectors: 
       if (given !== undefined) settings[field.name] = given;
     }
     const own = Object.fromEntries(TUNED.map(({ name }) => [name, tuning[name].trim() ? Number(tuning[name]) : null]));
-    const interval_s = interval.trim() ? Number(interval) : null;
+    const when = timingOf(timing);
+    if (!when) throw new Invalid(say("timingBoth"));
     if (source) {
       await unwrap(
         api.PATCH("/api/v1/admin/sources/{source_id}", {
           params: { path: { source_id: source.id } },
           body: {
             name: name.trim(),
-            interval_s,
+            timing: when,
             tuning: own,
             personal_data: personal,
             ...(source.kind === "uploads" ? {} : { settings, enabled }),
@@ -95,7 +98,7 @@ function Filled({ source, connectors, onClose, onSaved }: Props & { connectors: 
         }),
       );
     } else {
-      await unwrap(api.POST("/api/v1/admin/sources", { body: { name: name.trim(), kind, settings, interval_s, tuning: own, personal_data: personal } }));
+      await unwrap(api.POST("/api/v1/admin/sources", { body: { name: name.trim(), kind, settings, timing: when, tuning: own, personal_data: personal } }));
     }
     onSaved();
   }
@@ -131,15 +134,7 @@ function Filled({ source, connectors, onClose, onSaved }: Props & { connectors: 
           onChange={(next) => setValues((old) => ({ ...old, [field.name]: next }))}
         />
       ))}
-      <TextField
-        label={say("sourceInterval")}
-        hint={say("sourceIntervalHint")}
-        type="number"
-        min={1}
-        inputMode="numeric"
-        value={interval}
-        onChange={(e) => setInterval(e.target.value)}
-      />
+      <TimingFields form={timing} onChange={setTiming} />
       <SelectField
         label={say("personalData")}
         hint={say("personalDataHint")}

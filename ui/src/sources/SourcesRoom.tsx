@@ -1,8 +1,8 @@
 import { useState } from "react";
 import { api, explain, unwrap } from "../api/client";
-import type { Run, Source } from "../api/types";
+import type { Source } from "../api/types";
 import { minute } from "../shared/dates";
-import { Confirm, Dialog } from "../shared/Dialog";
+import { Confirm } from "../shared/Dialog";
 import { Icon } from "../shared/Icon";
 import { useLanguage } from "../shared/language";
 import { Menu } from "../shared/Menu";
@@ -10,6 +10,7 @@ import { Await, Badge, Empty } from "../shared/Notice";
 import { personalWords } from "../shared/personal";
 import type { Say, TextKey } from "../shared/text";
 import { useLoad } from "../shared/useLoad";
+import { History, RunLine } from "./Runs";
 import { HANDLING, SourceForm } from "./SourceForm";
 import "./sources.css";
 
@@ -20,18 +21,19 @@ export function SourcesRoom() {
   const sources = useLoad(() => unwrap(api.GET("/api/v1/admin/sources")), [], EVERY_MS);
   const [editing, setEditing] = useState<Source | "new" | null>(null);
   const [deleting, setDeleting] = useState<Source | null>(null);
+  const [pausing, setPausing] = useState<Source | null>(null);
+  const [comparing, setComparing] = useState<Source | null>(null);
   const [history, setHistory] = useState<Source | null>(null);
   const [said, setSaid] = useState("");
 
-  async function sync(source: Source) {
-    try {
-      await unwrap(api.POST("/api/v1/admin/sources/{source_id}/sync", { params: { path: { source_id: source.id } } }));
-      setSaid(`${source.name}: ${say("sourceSyncing")}`);
-      sources.reload();
-    } catch (error) {
-      setSaid(explain(error, language, say));
-    }
+  async function act(source: Source, how: "sync" | "resync" | "pause" | "resume", done: TextKey) {
+    await unwrap(api.POST(`/api/v1/admin/sources/{source_id}/${how}`, { params: { path: { source_id: source.id } } }));
+    setSaid(`${source.name}: ${say(done)}`);
+    sources.reload();
   }
+
+  const at = (source: Source, how: "sync" | "resume", done: TextKey) =>
+    act(source, how, done).catch((error: unknown) => setSaid(explain(error, language, say)));
 
   return (
     <>
@@ -63,6 +65,16 @@ export function SourcesRoom() {
                         <Icon name="pencil" />
                         {say("edit")}
                       </button>
+                      <button type="button" onClick={() => setComparing(source)}>
+                        <Icon name="retry" />
+                        {say("sourceResync")}
+                      </button>
+                      {source.kind !== "uploads" && source.enabled && (
+                        <button type="button" onClick={() => setPausing(source)}>
+                          <Icon name="stop" />
+                          {say("sourcePause")}
+                        </button>
+                      )}
                       {source.kind !== "uploads" && (
                         <button type="button" className="danger" onClick={() => setDeleting(source)}>
                           <Icon name="trash" />
@@ -85,11 +97,24 @@ export function SourcesRoom() {
                   <p className="rowSub">
                     {say("sourceLastRun")}：{source.last_run ? <RunLine run={source.last_run} /> : say("sourceNeverRun")}
                   </p>
+                  <p className="rowSub">
+                    {[
+                      source.fresh_at ? say("sourceFresh", { at: minute(source.fresh_at, language) }) : say("sourceNeverFresh"),
+                      ...(source.enabled && source.quiet_until ? [say("sourceQuiet", { at: minute(source.quiet_until, language) })] : []),
+                    ].join(" · ")}
+                  </p>
                   <div className="actions left">
-                    <button type="button" className="button small" onClick={() => void sync(source)}>
-                      <Icon name="retry" />
-                      {say("sourceSync")}
-                    </button>
+                    {source.enabled ? (
+                      <button type="button" className="button small" onClick={() => void at(source, "sync", "sourceSyncing")}>
+                        <Icon name="retry" />
+                        {say("sourceSync")}
+                      </button>
+                    ) : (
+                      <button type="button" className="button small" onClick={() => void at(source, "resume", "sourceResumed")}>
+                        <Icon name="retry" />
+                        {say("sourceResume")}
+                      </button>
+                    )}
                     <button type="button" className="quietButton" onClick={() => setHistory(source)}>
                       {say("runHistory")}
                     </button>
@@ -104,6 +129,24 @@ export function SourcesRoom() {
         <SourceForm source={editing === "new" ? null : editing} onClose={() => setEditing(null)} onSaved={sources.reload} />
       )}
       {history && <History source={history} onClose={() => setHistory(null)} />}
+      {pausing && (
+        <Confirm
+          title={say("sourcePauseTitle")}
+          body={say("sourcePauseBody", { name: pausing.name })}
+          act={say("sourcePause")}
+          onClose={() => setPausing(null)}
+          onConfirm={() => act(pausing, "pause", "sourcePaused")}
+        />
+      )}
+      {comparing && (
+        <Confirm
+          title={say("sourceResyncTitle")}
+          body={say("sourceResyncBody", { name: comparing.name })}
+          act={say("sourceResync")}
+          onClose={() => setComparing(null)}
+          onConfirm={() => act(comparing, "resync", "sourceSyncing")}
+        />
+      )}
       {deleting && (
         <Confirm
           title={say("sourceDeleteTitle")}
@@ -149,60 +192,6 @@ function State({ source, say }: { source: Source; say: Say }) {
   );
 }
 
-const COUNTS: Readonly<Record<string, TextKey>> = {
-  added: "runAdded",
-  changed: "runChanged",
-  moved: "runMoved",
-  removed: "runRemoved",
-  failed: "runFailed",
-};
-
 function problemsOf(source: Source): number {
   return source.problems + source.inside_problems;
-}
-
-function RunLine({ run }: { run: Run }) {
-  const { say, language } = useLanguage();
-  const counts = Object.entries(COUNTS)
-    .filter(([name]) => (run.counts[name] ?? 0) > 0)
-    .map(([name, key]) => say(key, { n: run.counts[name] ?? 0 }));
-  return (
-    <>
-      {minute(run.finished_at ?? run.started_at, language)}
-      {" — "}
-      {run.finished_at ? counts.join("・") || say("runUnchanged") : say("sourceRunning")}
-    </>
-  );
-}
-
-function History({ source, onClose }: { source: Source; onClose: () => void }) {
-  const { say } = useLanguage();
-  const runs = useLoad(
-    () => unwrap(api.GET("/api/v1/admin/sources/{source_id}/runs", { params: { path: { source_id: source.id } } })),
-    [source.id],
-  );
-  return (
-    <Dialog title={`${source.name} — ${say("runHistory")}`} onClose={onClose} wide>
-      <Await loaded={runs}>
-        {(data) =>
-          data.runs.length === 0 ? (
-            <p className="quiet">{say("runsNone")}</p>
-          ) : (
-            <ul className="rows">
-              {data.runs.map((run) => (
-                <li key={run.id} className="row">
-                  <div className="rowMain">
-                    <span>
-                      <RunLine run={run} />
-                    </span>
-                    {run.problem && <p className="rowProblem">{run.problem}</p>}
-                  </div>
-                </li>
-              ))}
-            </ul>
-          )
-        }
-      </Await>
-    </Dialog>
-  );
 }
