@@ -121,7 +121,7 @@ def site(settings: Settings) -> Site:
     )
     ca_file = None if settings.ca_file == Path() else settings.ca_file
     unseal = secrets.keyring(settings.secrets_key).open
-    return Site(ca_file, near, loaders, egress.reach, unseal)
+    return Site(ca_file, near, loaders, egress.reach, unseal, own=settings.data)
 
 
 def connectors() -> Mapping[str, type[Connector]]:

@@ -74,6 +74,7 @@ class Site:
     loaders: frozenset[str] = frozenset()  # "module:Class" of others' code that sources may run
     reach: Callable[[str], None] = lambda host: None  # tells the egress guard who will be asked
     unseal: Callable[[Mapping[str, Any]], dict[str, Any]] = dict  # settings as they were given
+    own: Path | None = None  # Kura's data: no document of any source lies there
 
 
 ALONE = Site()  # nothing of its own authority, nothing near

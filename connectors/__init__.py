@@ -10,6 +10,7 @@ from connectors.langchain import LangchainConnector
 from connectors.s3 import S3Connector
 from connectors.sftp import SftpConnector
 from connectors.smb import SmbConnector
+from connectors.sql import SqlConnector
 from connectors.uploads import UploadsConnector
 from connectors.web import WebConnector
 from connectors.webdav import WebDavConnector
@@ -24,6 +25,7 @@ CONNECTORS = (
     WebConnector,
     FeedConnector,
     LangchainConnector,
+    SqlConnector,
     UploadsConnector,
     ExampleConnector,
 )

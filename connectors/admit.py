@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -49,6 +52,36 @@ def rules(label: str, lines: Sequence[str], allow: list[str]) -> list[tuple[str,
     return [*found, ("*", access(allow))]
 
 
+@dataclass(frozen=True)
+class Readers:
+    """Whom what a row says of its readers admits."""
+
+    all: Access  # where there is no such column
+    table: Mapping[str, frozenset[Principal]]
+    _known: dict[str, Access] = field(default_factory=dict, repr=False)  # one value, many rows
+
+    def of(self, value: Any) -> Access:
+        """Nobody, for what is empty or unknown."""
+        said = value if isinstance(value, list) else re.split(r"[;,\n、；，]", str(value or ""))
+        names = "\n".join(sorted({_spelled(str(one)) for one in said if one}))
+        if names not in self._known:
+            admitted = frozenset[Principal]().union(*map(self._one, names.split("\n")))
+            self._known[names] = (Layer(admitted),) if admitted else NOBODY
+        return self._known[names]
+
+    def _one(self, name: str) -> frozenset[Principal]:
+        if name in self.table:
+            return self.table[name]
+        with suppress(ValueError):
+            return principals([name])
+        return frozenset()
+
+
+def readers(allow: list[str], values: list[str]) -> Readers:
+    """By lines "本社営業 = group:営業部, user:ito". Raises SourceMisconfigured."""
+    return Readers(access(allow), _table(values))
+
+
 def left_out(name: str) -> bool:
     """Hidden files, locks of open documents, and what systems put beside documents."""
     return name.startswith((".", "~$")) or name.lower() in _LEFT_OUT
@@ -73,3 +106,23 @@ def within(uri: str, exclude: Sequence[str]) -> bool:
 
 def _last(uri: str) -> str:
     return uri.rpartition("/")[2]  # a path would pass over a name that is only a dot
+
+
+def _table(lines: list[str]) -> dict[str, frozenset[Principal]]:
+    table = {}
+    for line in lines:
+        value, equals, names = line.rpartition("=")
+        if not equals or not value.strip():
+            raise SourceMisconfigured(
+                f"閲覧できる人の対応表「{line}」は「値 = group:…」の形ではありません。"
+            )
+        named = [name.strip() for name in names.split(",") if name.strip()]
+        try:
+            table[_spelled(value)] = principals(named)
+        except ValueError as error:
+            raise SourceMisconfigured(f"閲覧できる人の対応表{error}。") from None
+    return table
+
+
+def _spelled(name: str) -> str:
+    return unicodedata.normalize("NFC", name).strip()

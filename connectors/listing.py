@@ -67,7 +67,7 @@ class Listing(Generic[E]):
         it, and no others do, it is the same file. What it does not promise, the version must: a
         file that moved is read again if its version is another.
         """
-        before, closed = _load(since), tuple(self.closed)
+        before, closed = held(since), tuple(self.closed)
         now = {uri: same(entry) for uri, entry in self.files.items()}
         gone = {u: s for u, s in before.items() if u not in now and not u.startswith(closed)}
         come = {uri: one for uri, one in now.items() if uri not in before}
@@ -107,7 +107,8 @@ def _by_sameness(files: Mapping[str, str]) -> dict[str, str]:
     return {same: uri for uri, same in files.items() if same and times[same] == 1}
 
 
-def _load(cursor: Cursor | None) -> dict[str, str]:
+def held(cursor: Cursor | None) -> dict[str, str]:
+    """By uri, what each file of the last listing keeps when it moves."""
     try:
         files = json.loads(cursor or "{}").get("files", {})
         return {str(uri): str(same) for uri, same in files.items()}

@@ -11,6 +11,7 @@ import socket
 import ssl
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
 from appliance.errors import SourceDenied, SourceMisconfigured, SourceUnreachable
@@ -20,6 +21,7 @@ C = TypeVar("C", bound="Connection")
 T = TypeVar("T")
 IP = ipaddress.IPv4Address | ipaddress.IPv6Address
 
+_SYSTEM = "/etc/ssl/certs/ca-certificates.crt"
 _TLS = {
     9: "証明書がまだ有効ではありません。時計を確かめてください",
     10: "証明書の期限が切れています。更新してください",
@@ -148,6 +150,14 @@ def trust(site: Site) -> ssl.SSLContext:
                 f"設定 ca_file ({site.ca_file}) を読めません: {error}"
             ) from None
     return context
+
+
+def authorities(site: Site) -> str:
+    """What `trust` trusts, for a program that wants one file, PEM. Raises SourceMisconfigured."""
+    trust(site)  # its setting may be wrong
+    places = (ssl.get_default_verify_paths().cafile, _SYSTEM)
+    system = next((path for path in places if path and Path(path).is_file()), None)
+    return "\n".join(Path(p).read_text("utf-8", "replace") for p in (system, site.ca_file) if p)
 
 
 def untrusted(error: ssl.SSLError) -> str:

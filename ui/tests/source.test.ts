@@ -61,6 +61,7 @@ describe("settings of a source from their JSON Schema", () => {
       allow: { type: "array", items: { type: "string" }, default: ["everyone"] },
       depth: { anyOf: [{ type: "integer" }, { type: "null" }], default: null },
       mode: { $ref: "#/$defs/Mode" },
+      query: { type: "string", title: "問い合わせ", format: "multiline" },
       password: { type: "string" },
       follow: { type: "boolean", default: true },
     },
@@ -74,6 +75,7 @@ describe("settings of a source from their JSON Schema", () => {
       allow: "lines",
       depth: "number",
       mode: "choice",
+      query: "text area",
       password: "secret",
       follow: "flag",
     });
@@ -81,7 +83,7 @@ describe("settings of a source from their JSON Schema", () => {
   });
 
   test("what is shown and what is sent are the same value", () => {
-    const values: Record<string, unknown> = { root: "/srv/規程", allow: ["group:総務部", "everyone"], depth: 3, mode: "whole", password: " 空白も ", follow: false };
+    const values: Record<string, unknown> = { root: "/srv/規程", allow: ["group:総務部", "everyone"], depth: 3, mode: "whole", query: "SELECT 1 -- 一\nFROM 表", password: " 空白も ", follow: false };
     for (const field of fields) expect(taken(field, shown(field.kind, values[field.name])), field.name).toEqual(values[field.name]);
   });
 

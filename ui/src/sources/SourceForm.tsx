@@ -180,6 +180,7 @@ function OneField({ field, label, hint, value, onChange }: OneFieldProps) {
     case "flag":
       return <CheckField label={label} hint={hint} checked={value === true} onChange={(e) => onChange(e.target.checked)} />;
     case "lines":
+    case "text area":
       return <LinesField label={label} hint={hint} value={String(value)} onChange={(e) => onChange(e.target.value)} />;
     case "choice":
       return (

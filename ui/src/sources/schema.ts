@@ -2,7 +2,7 @@
 
 export interface FieldSchema {
   name: string;
-  kind: "text" | "secret" | "number" | "flag" | "lines" | "choice";
+  kind: "text" | "secret" | "number" | "flag" | "lines" | "text area" | "choice";
   title: string;
   description: string;
   required: boolean;
@@ -58,6 +58,7 @@ function kindOf(name: string, one: Json, choices: string[]): FieldSchema["kind"]
   if (one["type"] === "boolean") return "flag";
   if (one["type"] === "integer" || one["type"] === "number") return "number";
   if (one["type"] === "array") return "lines";
+  if (one["format"] === "multiline") return "text area";
   return one["format"] === "password" || one["writeOnly"] === true || SECRET.test(name) ? "secret" : "text";
 }
 
