@@ -5,6 +5,7 @@ from __future__ import annotations
 from connectors.example import ExampleConnector
 from connectors.feed import FeedConnector
 from connectors.folder import FolderConnector
+from connectors.git import GitConnector
 from connectors.imap import ImapConnector
 from connectors.langchain import LangchainConnector
 from connectors.s3 import S3Connector
@@ -26,6 +27,7 @@ CONNECTORS = (
     FeedConnector,
     LangchainConnector,
     SqlConnector,
+    GitConnector,
     UploadsConnector,
     ExampleConnector,
 )

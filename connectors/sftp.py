@@ -13,7 +13,6 @@ import hashlib
 import re
 import stat
 import tempfile
-import textwrap
 import time
 from collections.abc import Coroutine, Iterator
 from contextlib import suppress
@@ -34,7 +33,7 @@ from appliance.errors import (
     SourceUnreachable,
 )
 from appliance.types import ALONE, Access, Change, Cursor, RawFile, Site
-from connectors import admit, wire
+from connectors import admit, ssh, wire
 from connectors.listing import DEEPEST, Listing, spelled, title
 
 asyncssh.set_log_level("WARNING")
@@ -48,8 +47,6 @@ BLOCK_BYTES = 1 << 20
 _TICK_S = 2.0  # times are whole seconds: two writes closer than this may leave the same behind
 _KEYS = ("ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521",
          "rsa-sha2-512", "rsa-sha2-256")  # fmt: skip
-_FINGERPRINT = re.compile(r"SHA256:[A-Za-z0-9+/]{43}")
-_PEM = re.compile(r"\s*(-----BEGIN ([A-Z0-9 ]+)-----)(.*?)(-----END \2-----)\s*", re.DOTALL)
 
 
 class SftpSettings(BaseModel):
@@ -89,19 +86,12 @@ class SftpSettings(BaseModel):
     @field_validator("host_fingerprint")
     @classmethod
     def _fingerprints(cls, said: str) -> str:
-        """One, or several of a server that has several keys."""
-        if not all(_FINGERPRINT.fullmatch(one.rstrip("=")) for one in said.split()):
-            raise ValueError("指紋は SHA256: と 43 文字です")
-        return " ".join(one.rstrip("=") for one in said.split())
+        return ssh.fingerprints(said)
 
     @field_validator("private_key")
     @classmethod
     def _lines(cls, pem: str) -> str:
-        """A form's field of one line takes the line ends away; keys need them."""
-        if not (found := _PEM.fullmatch(pem)) or ":" in found[3]:
-            return pem
-        body = textwrap.wrap("".join(found[3].split()), 64)
-        return "\n".join([found[1], *body, found[4], ""])
+        return ssh.lines(pem)
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,7 +245,7 @@ class _Session:
     def __init__(self, own: SftpSettings, site: Site) -> None:
         self.name = f"{own.host}:{own.port}"
         self._own = own
-        key = _private_key(own)
+        key = ssh.private_key(own.private_key, own.key_password) if own.private_key else None
         sock = wire.dial(own.host, own.port, site, CONNECT_S)
         self._runner = asyncio.Runner()
         self._guard = _HostKey(own.host_fingerprint.split())
@@ -272,7 +262,7 @@ class _Session:
     ) -> tuple[asyncssh.SSHClientConnection, asyncssh.SFTPClient]:
         own = self._own
         # nothing of this machine's account is asked: no configuration, agent, keys or tickets
-        ssh = await asyncssh.connect(
+        line = await asyncssh.connect(
             own.host,
             own.port,
             sock=sock,
@@ -291,7 +281,7 @@ class _Session:
             client_keys=[key] if key else None,
             compression_algs=None,
         )
-        return ssh, await ssh.start_sftp_client(path_encoding=None)
+        return line, await line.start_sftp_client(path_encoding=None)
 
     @property
     def alive(self) -> bool:
@@ -398,28 +388,7 @@ class _HostKey(asyncssh.SSHClient):
         return self._seen in self._known
 
     def told(self, name: str) -> str:
-        if not self._seen:
-            return f"{name} のホスト鍵を読めません。"
-        if not self._known:
-            return (
-                f"{name} のホスト鍵の指紋は {self._seen} です。"
-                "相手の管理者に確かめてから、設定「ホスト鍵の指紋」に入れてください。"
-            )
-        return (
-            f"{name} のホスト鍵が、設定したものと違うため、つなぎません (いまは {self._seen})。"
-            "相手が入れ替わった理由を確かめてください。"
-        )
-
-
-def _private_key(own: SftpSettings) -> asyncssh.SSHKey | None:
-    if not own.private_key:
-        return None
-    try:
-        return asyncssh.import_private_key(own.private_key, own.key_password or None)
-    except (asyncssh.KeyImportError, asyncssh.KeyEncryptionError, ValueError):
-        raise SourceMisconfigured(
-            "秘密鍵を読めません。鍵の形と、パスフレーズを確かめてください。"
-        ) from None
+        return ssh.stranger(name, self._seen, self._known)
 
 
 def _entry(folder: bytes, said: asyncssh.SFTPName) -> _Entry:

@@ -1,5 +1,5 @@
 #!/bin/sh
-# What the tests need from Debian's packages: a browser, servers (PostgreSQL, files, SSH, IMAP), a Japanese font.
+# What the tests need from Debian's packages: a browser, servers (PostgreSQL, files, SSH, IMAP), Git, a Japanese font.
 set -eu
 
 wanted=""
@@ -7,6 +7,8 @@ command -v chromium >/dev/null 2>&1 || wanted="$wanted chromium"
 ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || wanted="$wanted postgresql"
 { command -v smbd >/dev/null 2>&1 || [ -x /usr/sbin/smbd ]; } || wanted="$wanted samba samba-vfs-modules"
 ls /usr/lib/*/libnss_wrapper.so >/dev/null 2>&1 || wanted="$wanted libnss-wrapper"
+command -v git >/dev/null 2>&1 || wanted="$wanted git"
+command -v ssh >/dev/null 2>&1 || wanted="$wanted openssh-client"
 [ -x /usr/sbin/sshd ] || wanted="$wanted openssh-server"
 [ -x /usr/sbin/dovecot ] || wanted="$wanted dovecot-imapd"
 fonts=$(find /usr/share/fonts -name NotoSansCJK-Regular.ttc -o -name ipaexg.ttf 2>/dev/null || true)
