@@ -40,7 +40,7 @@ POINTS = 3  # answers looked for in a text
 READS = 512  # tokens of question and passage: as many places as the embedder's BERT has
 QUESTION_TOKENS = 96
 _BEFORE = " \t\r\n\u3000、，。"
-_BRACKETS = ("()", "（）", "「」", "『』", "【】")
+_BRACKETS = (("(", ")"), ("（", "）"), ("「", "」"), ("『", "』"), ("【", "】"))
 
 
 @dataclass(frozen=True, slots=True)
