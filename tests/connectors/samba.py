@@ -133,10 +133,21 @@ class Samba:
             os.killpg(self._smbd.pid, signal.SIGKILL)
             self._smbd.wait()
             self._smbd = None
+            for pid in self._helpers():  # what answers for its pipes left the group
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
 
     def close(self) -> None:
         self.stop()
         shutil.rmtree(self.home)
+
+    def _helpers(self) -> list[int]:
+        found = []
+        for told in Path("/proc").glob("[0-9]*/cmdline"):
+            with contextlib.suppress(OSError):
+                if os.fsencode(self.home) in told.read_bytes():
+                    found.append(int(told.parent.name))
+        return found
 
     def share(self) -> Share:
         """An empty folder of its own, to everybody on the server."""
