@@ -215,8 +215,9 @@ def test_new_permissions_are_told_first_and_no_content_is_read(
 
 
 def test_nobody_new_is_let_in_to_what_a_file_was_before(shelf: Share, windows: None) -> None:
+    shelf.permit("案内.txt", allow(ITO))
     first = run(shelf.connector())
-    shelf.write("案内.txt", "受付は2階に移り、誰でも入れます。", allow(SATO))
+    shelf.write("案内.txt", "受付は2階に移り、佐藤さんが出ます。", allow(SATO))
     second = run(shelf.connector(), first)
     assert second[0] == AccessChanged("案内.txt", NOBODY), "what is stored is the former text"
     assert upserts(second)["案内.txt"].file.access == only("user:sato")
