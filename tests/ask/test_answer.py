@@ -176,8 +176,11 @@ def test_the_reader_reads_what_is_in_scope_and_orders_it(read):
 
 def test_a_small_model_is_heard_only_where_the_reader_agrees(read):
     question = "日当は三千円ですか"
-    said = read.ask(question, "三千円[1]", caution=0.4)
-    assert (said.text, said.ended, read.shown) == ("三千円[1]", "complete", "三千円[1]")
+    whole = "日当は三千円です。[1]"
+    said = read.ask(question, whole, caution=0.4)
+    assert (said.text, said.ended, read.shown) == (whole, "complete", whole)
+    part = read.ask(question, "三千円[1]", caution=0.4)
+    assert part.text == "日当は三千円とする。[1]", "what it left out may matter"
     astray = read.ask(question, "カレー[1]", caution=0.4)
     assert astray.text == read.shown == "日当は三千円とする。[1]"
     assert astray.citations[0].supported
