@@ -56,7 +56,7 @@ class Networked(Protocol):
 
 
 @runtime_checkable
-class Listing(Protocol):
+class ListsAll(Protocol):
     """A connector whose every run tells of all there is: its cursor holds what it saves, not where it was."""
 
     lists_all: ClassVar[bool]

@@ -37,6 +37,7 @@ from appliance.errors import (
     SourceUnreachable,
 )
 from appliance.types import (
+    ALONE,
     EVERYONE,
     NOBODY,
     Access,
@@ -48,6 +49,7 @@ from appliance.types import (
     Moved,
     RawFile,
     Remove,
+    Site,
     Upsert,
 )
 from connectors import admit
@@ -106,8 +108,8 @@ class FolderConnector:
     lists_all: ClassVar[bool] = True
     grants: ClassVar[bool] = True
 
-    def __init__(self, settings: FolderSettings) -> None:
-        self._settings = settings
+    def __init__(self, settings: FolderSettings, site: Site = ALONE) -> None:
+        self._settings, self.site = settings, site
 
     def check(self) -> None:
         self._default  # noqa: B018  its setting may be wrong
@@ -146,11 +148,11 @@ class FolderConnector:
         try:
             found = self._find(root, (), uri.split("/"), None)
         except PermissionError:
-            raise SourceDenied(f"this machine's account may not open {uri}") from None
+            raise SourceDenied(f"{uri} を開く権限が、Kura の動くアカウントにありません。") from None
         except OSError as error:
-            raise SourceUnreachable(f"{uri} cannot be opened: {error.strerror}") from None
+            raise SourceUnreachable(f"{uri} を開けません ({error.strerror})。") from None
         if found is None:
-            raise NotVisible(f"{uri} is not below {root}")
+            raise NotVisible(f"{uri} はありません。")
         return self._file(root, found)
 
     def _find(
@@ -167,7 +169,12 @@ class FolderConnector:
                 like = sorted(
                     (e for e in like if not admit.left_out(e.name)), key=_unlike_its_spelling
                 )
-                folders = [e.name for e in like if e.is_dir(follow_symlinks=False)]
+                folders = [
+                    e.name
+                    for e in like
+                    if e.is_dir(follow_symlinks=False)
+                    and root.joinpath(*parts, e.name) != self._own
+                ]
                 here = self._default if access is None else access
                 for entry in like if len(wanted) == 1 else ():
                     if entry.is_file(follow_symlinks=False):
@@ -198,14 +205,28 @@ class FolderConnector:
         root = self._settings.root
         try:
             if not stat.S_ISDIR(root.stat().st_mode):
-                raise SourceMisconfigured(f"{root} is a file, not a folder")
+                raise SourceMisconfigured(f"{root} はファイルです。フォルダーを書いてください。")
             with os.scandir(root) as entries:
                 next(entries, None)
         except PermissionError:
-            raise SourceDenied(f"this machine's account may not list {root}") from None
+            raise SourceDenied(
+                f"{root} の一覧を見る権限が、Kura の動くアカウントにありません。"
+            ) from None
         except OSError as error:
-            raise SourceUnreachable(f"{root} cannot be seen from here: {error.strerror}") from None
-        return root.resolve()
+            raise SourceUnreachable(
+                f"{root} が見えません ({error.strerror})。マウントされているか、パスを確かめてください。"
+            ) from None
+        root = root.resolve()
+        if (own := self._own) and (root == own or own in root.parents):
+            raise SourceMisconfigured(
+                f"{root} は Kura 自身のデータです。ほかのフォルダーを書いてください。"
+            )
+        return root
+
+    @cached_property
+    def _own(self) -> Path | None:
+        """Kura's data, with its keys and everybody's documents: no document of any source."""
+        return self.site.own and self.site.own.resolve()
 
     def _walk(self, root: Path) -> _Walk:
         walk = _Walk()
@@ -220,7 +241,9 @@ class FolderConnector:
                     folders = self._list(fd, parts, here, walk)
             except OSError as error:
                 if not parts:
-                    raise SourceUnreachable(f"{root} cannot be listed: {error.strerror}") from None
+                    raise SourceUnreachable(
+                        f"{root} の一覧を読めません ({error.strerror})。"
+                    ) from None
                 if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
                     continue  # gone, or replaced, while we walked
                 walk.unlisted.append(folder)
@@ -233,7 +256,11 @@ class FolderConnector:
                     )
                 )
                 continue
-            waiting += [((*parts, name), access) for name in reversed(folders)]
+            waiting += [
+                ((*parts, name), access)
+                for name in reversed(folders)
+                if root.joinpath(*parts, name) != self._own
+            ]
         return walk
 
     def _list(self, fd: int, parts: tuple[str, ...], access: Access, walk: _Walk) -> list[str]:

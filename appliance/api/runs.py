@@ -11,7 +11,7 @@ from pydantic import Field
 
 from appliance.api.deps import AdminCaller, ApplianceDep
 from appliance.api.shapes import Shape
-from appliance.ports import Connector, Listing
+from appliance.ports import Connector, ListsAll
 from appliance.store import runs, sources
 
 router = APIRouter(tags=["admin: sources"], prefix="/admin/sources/{source_id}/runs")
@@ -80,7 +80,7 @@ def last(source: sources.Source, connectors: Mapping[str, type[Connector]]) -> R
     if source.last_run is None:
         return None
     # other connectors tell of what is new alone, so nobody knows how much that will be
-    lists_all = isinstance(connectors.get(source.kind), Listing)
+    lists_all = isinstance(connectors.get(source.kind), ListsAll)
     return shown(source.last_run, source.known if lists_all else None)
 
 

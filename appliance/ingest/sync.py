@@ -35,7 +35,7 @@ from appliance.ingest.pages import waits
 from appliance.ingest.tally import Tally
 from appliance.ingest.throttle import BLOCK, Throttle
 from appliance.ingest.vectors import Stopped, of_chunks
-from appliance.ports import Connector, Embedder, Listing
+from appliance.ports import Connector, Embedder, ListsAll
 from appliance.settings import Settings
 from appliance.store import access as accesses
 from appliance.store import catalog, scans, sources
@@ -187,7 +187,7 @@ def _hear(run: _Sync, connector: Connector, grants: Grants) -> None:
             case Checkpoint(complete=complete):
                 if complete:
                     _drop_missing(run)
-                elif isinstance(connector, Listing):
+                elif isinstance(connector, ListsAll):
                     _shut_missing(run)
                 told = True
         run.tally.tell()
@@ -215,7 +215,7 @@ def _shut_missing(run: _Sync) -> None:
 
 def _follow(run: _Sync, connector: Connector, grants: Grants | None) -> None:
     # What must be read again may lie before the cursor, unless every run tells of all there is.
-    anew = any(_due(run, one) for one in run.known.values()) and not isinstance(connector, Listing)
+    anew = any(_due(run, one) for one in run.known.values()) and not isinstance(connector, ListsAll)
     for change in connector.changes(None if anew else run.source.cursor):
         if run.over.is_set():
             raise Stopped
@@ -258,7 +258,7 @@ def _follow(run: _Sync, connector: Connector, grants: Grants | None) -> None:
             case Checkpoint(cursor, complete):
                 if complete:
                     _drop_missing(run)
-                elif isinstance(connector, Listing):
+                elif isinstance(connector, ListsAll):
                     run.partial = True
                     if grants and grants.left_out:
                         _shut_missing(run)

@@ -30,6 +30,7 @@ from appliance.types import (
     Layer,
     Moved,
     Principal,
+    Site,
     Upsert,
     admits,
 )
@@ -475,3 +476,18 @@ def test_one_file_is_nothing_that_a_listing_leaves_out(tmp_path: Path) -> None:
             connector.file(uri)
     with pytest.raises(SourceUnreachable):
         folder(tmp_path / "外れた").file("a.txt")
+
+
+def test_kuras_own_data_is_no_source(tmp_path: Path) -> None:
+    root, own = tmp_path, tmp_path / "kura"
+    put(own, "uploads/秘密.txt")
+    put(root, "規程.txt")
+    put(root, "別/kura/規程.txt")  # of the same name alone
+    site = Site(own=own)
+    above = FolderConnector(FolderSettings(root=root, allow=["everyone"]), site)
+    assert uris(run(above)[0]) == ["規程.txt", "別/kura/規程.txt"]
+    with pytest.raises(NotVisible):
+        above.file("kura/uploads/秘密.txt")
+    for inside in (own, own / "uploads"):
+        with pytest.raises(SourceMisconfigured, match="Kura 自身のデータ"):
+            FolderConnector(FolderSettings(root=inside), site).check()
