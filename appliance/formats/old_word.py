@@ -302,7 +302,8 @@ class _Shown:
 
     def lines(self, start: int, length: int) -> list[str]:
         """The paragraphs of another part of the text."""
-        ends = [n for n in range(start, start + length) if self.text[n : n + 1] == "\r"]
+        until = min(start + length, len(self.text))  # a damaged file may tell of billions
+        ends = [n for n in range(max(0, start), until) if self.text[n] == "\r"]
         bounds = zip([start, *(n + 1 for n in ends)], ends, strict=False)
         return [line for line in (one_line(self.line(a, b)) for a, b in bounds) if line]
 
