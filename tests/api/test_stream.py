@@ -248,6 +248,7 @@ def test_the_openai_client_gets_answers_and_citations(
 
 
 def raw(server: Server, data: bytes, patience_s: float = 5.0) -> bytes:
+    """All that comes until the server hangs up. Raises TimeoutError if it waits for more."""
     name, port = server.url.removeprefix("http://").split(":")
     with socket.create_connection((name, int(port)), timeout=patience_s) as wire:
         wire.sendall(data)
@@ -262,7 +263,6 @@ def test_half_a_request_is_hung_up_on(server: Server, monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(serve, "HEAD_PATIENCE_S", 0.3)
     monkeypatch.setattr(wall, "BODY_PATIENCE_S", 0.3)
-    began = time.monotonic()
     assert raw(server, b"") == b""
     assert raw(server, b"POST /api/v1/session HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Slow: ") == b""
     body = (
@@ -270,7 +270,6 @@ def test_half_a_request_is_hung_up_on(server: Server, monkeypatch: pytest.Monkey
         b'Connection: close\r\nContent-Length: 100\r\n\r\n{"user'
     )
     assert raw(server, body).startswith(b"HTTP/1.1 4")
-    assert time.monotonic() - began < 4
 
 
 @pytest.mark.parametrize(
