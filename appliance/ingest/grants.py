@@ -3,7 +3,8 @@
 A source that does not answer may have taken rights away since. What it said holds until
 `access_max_age_seconds` after it should have been asked again; from then on `store/access.py` gives
 its documents to nobody, until it has told of all of them once more. Where the administrator said who
-may read, as of uploads, a source that is away changes nothing.
+may read, as of uploads, a source that is away changes nothing. Unless the administrator said it anew:
+what was said before holds for as long again, while the source cannot be asked what it has.
 """
 
 from __future__ import annotations
@@ -32,18 +33,20 @@ class Grants:
         self._its_own = isinstance(connector, Granting)
         self._age = timedelta(seconds=settings.access_max_age_seconds)
         self._until, self._fresh_at = source.access_until, source.fresh_at
+        self._anew = source.cursor is None  # by settings that may be others
+        self._known = bool(source.known)
         self._held_at = time.monotonic()
 
     @property
     def doubtful(self) -> bool:
         """Too old: nobody finds the documents now."""
-        return self._its_own and self._until is not None and self._until <= datetime.now(UTC)
+        return self._until is not None and self._until <= datetime.now(UTC)
 
     @property
     def left_out(self) -> bool:
-        """So are those of what is not told of this time: all of it was told of too long ago."""
+        """So are those of what is not told of this time: it was told of too long ago, or by other settings."""
         old = self._fresh_at is None or self._fresh_at + self._age <= datetime.now(UTC)
-        return self._its_own and old
+        return self._anew or (self._its_own and old)
 
     def verified(self) -> None:
         """The source has just told of all of them."""
@@ -60,8 +63,8 @@ class Grants:
 
     def after(self, ended: Ended, told: bool, due_at: datetime) -> datetime | None:
         """Until when they hold after a run. `told`: of all it can; it is due again then."""
-        if not self._its_own:
-            return None
-        if told or (ended == "stopped" and not self.doubtful):
-            return due_at + self._age
-        return self._until or datetime.now(UTC) + self._age
+        if told or (self._its_own and ended == "stopped" and not self.doubtful):
+            return due_at + self._age if self._its_own else None
+        if self._its_own or (self._anew and self._known):
+            return self._until or datetime.now(UTC) + self._age
+        return self._until

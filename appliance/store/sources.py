@@ -134,7 +134,7 @@ def update(
     tuning: Tuning | None = None,
     personal_data: Handling | None = None,
 ) -> Source:
-    """Change what is given. New settings start from the beginning: the cursor is forgotten.
+    """Change what is given. With new settings the next run starts from the beginning.
 
     Documents that were cut by other sizes, or whose personal data was handled otherwise, are read
     again by the next run; those known to show what now must not be are found by nobody until then.
@@ -159,7 +159,7 @@ def _change(
         if name is not None:
             row.name = name
         if settings is not None and dict(settings) != row.settings:
-            row.settings, row.cursor = dict(settings), None
+            row.settings, row.anew = dict(settings), True  # a run under way saves a cursor yet
         if enabled is not None:
             row.enabled = enabled
         for given in (timing and _columns(timing), tuning and asdict(tuning)):

@@ -316,6 +316,60 @@ def test_where_the_administrator_said_who_may_read_absence_changes_nothing(
     assert alarm(admin) == (False, [], 0)
 
 
+def test_who_is_shut_out_by_new_settings_is_so_where_nothing_can_be_listed(
+    machine: Appliance, look: Callable[[], None], tmp_path: Path, ito: Person, sato: Person
+) -> None:
+    (tmp_path / "share" / "奥").mkdir(parents=True)
+    (tmp_path / "share" / "鍵.txt").write_text("倉庫の鍵の番号は四七一一である。", "utf-8")
+    (tmp_path / "share" / "奥" / "鍵.txt").write_text("奥の倉庫の鍵の番号は四七一一。", "utf-8")
+    settings = {"root": str(tmp_path / "share"), "allow": ["everyone"]}
+    made = sources.create(machine.engine, NAME, "folder", settings)
+    look()
+    both = {"鍵.txt", "奥/鍵.txt"}
+    assert finds(ito) == finds(sato) == both
+    ClosedFolder.closed = True
+    sources.update(machine.engine, made.id, settings={**settings, "allow": ["group:人事部"]})
+    look()
+    assert (finds(ito), finds(sato)) == (set(), {"鍵.txt"})
+    ClosedFolder.closed = False
+    look()
+    assert (finds(ito), finds(sato)) == (set(), both)
+
+
+@pytest.mark.parametrize("kind", ["given", "shelf"])
+def test_who_was_let_in_by_old_settings_is_so_for_an_hour_where_the_source_is_away(
+    machine: Appliance, world: World, look: Callable[[], None], ito: Person, kind: str
+) -> None:
+    made = sources.create(machine.engine, NAME, kind, {})
+    look()
+    world.away = True
+    sources.update(machine.engine, made.id, settings={"changed": True})
+    look()
+    assert finds(ito) == {"鍵.txt"}
+    an_hour_passes(machine)
+    assert finds(ito) == set()
+    look()
+    assert finds(ito) == set()
+    world.away = False
+    look()
+    assert finds(ito) == {"鍵.txt"}
+    assert (source(machine).access_until is None) == (kind == "given")
+
+
+def test_settings_that_change_during_a_run_are_listed_by_from_the_beginning(
+    machine: Appliance, world: World, look: Callable[[], None]
+) -> None:
+    made = sources.create(machine.engine, NAME, "given", {})
+
+    def meanwhile() -> None:
+        sources.update(machine.engine, made.id, settings={"changed": True})
+
+    world.meanwhile = meanwhile
+    look()
+    leased = sources.lease(machine.engine, "another", 60, "given")
+    assert leased and leased.id == made.id and leased.cursor is None
+
+
 def test_nobody_asks_a_paused_source_so_what_it_said_runs_out(
     machine: Appliance, world: World, look: Callable[[], None], admin: Person, ito: Person
 ) -> None:

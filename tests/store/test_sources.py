@@ -134,7 +134,10 @@ def test_new_settings_start_from_the_beginning(engine: Engine) -> None:
     sources.save_cursor(engine, made.id, Cursor("7"))
     sources.update(engine, made.id, name="共有2", settings={"root": "/a"})
     assert sources.get(engine, made.id).cursor == "7"
-    assert sources.update(engine, made.id, settings={"root": "/b"}).cursor is None
+    sources.update(engine, made.id, settings={"root": "/b"})
+    sources.save_cursor(engine, made.id, Cursor("8"))  # by a run that is under way
+    leased = sources.lease(engine, "a", 60)
+    assert leased and leased.cursor is None
 
 
 def test_names_are_unique_and_absence_is_said(engine: Engine) -> None:
