@@ -24,6 +24,11 @@ VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
 LOG = ROOT / ".install.log"
 LOCKS = ROOT / "installer" / "locks"
+# llama.cpp for this machine's processor, but without its matrix tiles (AMX): GCC before 14 takes only the
+# first 8 bytes of a tile configuration for read, and drops what fills in the others. The program
+# then dies now and then of whatever lay on the stack ("general protection fault" at ldtilecfg).
+_TILES = "-U__AMX_INT8__"
+COMPILED = f"-DGGML_NATIVE=ON -DCMAKE_C_FLAGS={_TILES} -DCMAKE_CXX_FLAGS={_TILES}"
 
 
 def main() -> None:
@@ -80,7 +85,7 @@ def packages(name: str, usual_s: float) -> None:
         # One program is compiled: llama.cpp, for this machine's processor, with every core.
         env={
             "CMAKE_BUILD_PARALLEL_LEVEL": str(os.cpu_count() or 1),
-            "CMAKE_ARGS": os.environ.get("CMAKE_ARGS", "-DGGML_NATIVE=ON"),
+            "CMAKE_ARGS": os.environ.get("CMAKE_ARGS", COMPILED),
             "PATH": f"{VENV / 'bin'}{os.pathsep}{os.environ['PATH']}",
         },
         share=share,
