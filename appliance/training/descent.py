@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import nn
@@ -21,6 +21,7 @@ from torch import nn
 from appliance.training import examples, run, written
 
 Batch = TypeVar("Batch")
+Numbers = Literal["float32", "bfloat16"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,7 @@ class Plan:
     decay: float = 0.01
     clip: float = 1.0
     save_every_s: float = 240.0
+    numbers: Numbers = "float32"  # in which matrices are multiplied; all else is float32
 
 
 def descend(

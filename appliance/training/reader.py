@@ -23,7 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from appliance.inference import crossreader
+from appliance.inference import crossreader, embed
 from appliance.inference.lora import read as read_adapter
 from appliance.training import descent, evaluate, examples, groups, lora, written
 
@@ -62,11 +62,16 @@ def target(pair: crossreader.Pair, answer: tuple[int, int]) -> tuple[int, int]:
 
 
 def loss(
-    net: crossreader.Network, some: Sequence[groups.Group], tokens: crossreader.Tokens
+    net: crossreader.Network,
+    some: Sequence[groups.Group],
+    tokens: crossreader.Tokens,
+    numbers: descent.Numbers = "float32",
 ) -> Tensor:
     """Summed over the groups."""
     pairs = [tokens.pair(g.question, t) for g in some for t in g.texts]
-    read = net(pairs)
+    with embed.computing("cpu", fast=numbers == "bfloat16"):
+        read = net(pairs)
+    read = crossreader.Read(*(part.float() for part in (read.relevance, read.starts, read.ends)))
     wanted_start = torch.zeros(len(pairs), dtype=torch.long)
     wanted_end = torch.zeros(len(pairs), dtype=torch.long)
     answers = torch.zeros(len(pairs))
@@ -106,7 +111,7 @@ def train(
         some.sort(key=lambda g: max(map(len, g.texts)))
         total = 0.0
         for n in range(0, len(some), TOGETHER):
-            part = loss(net, some[n : n + TOGETHER], tokens) / len(some)
+            part = loss(net, some[n : n + TOGETHER], tokens, plan.numbers) / len(some)
             part.backward()
             total += part.item()
         return total
@@ -250,7 +255,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         figures |= at_work(net, tokens, written.read(), given.questions)
         print(json.dumps({"step": kept["step"]} | {k: round(v, 3) for k, v in figures.items()}))
         return
-    plan = Plan(seed=given.seed, steps=given.steps, rate=given.rate)
+    numbers: descent.Numbers = "bfloat16" if embed.has_bfloat16("cpu") else "float32"
+    plan = Plan(seed=given.seed, steps=given.steps, rate=given.rate, numbers=numbers)
     dice = random.Random(plan.seed)
     asked = written.made(written.read(), random.Random(plan.seed), plan.passages)
     maker = groups.Maker(descent.prepare(given, plan), plan.passages, plan.unanswered, asked)

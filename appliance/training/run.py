@@ -55,7 +55,6 @@ def hardware(threads: int) -> dict[str, str | int]:
         "cores": os.cpu_count() or 0,
         "threads": threads,
         "instructions": str(torch.backends.cpu.get_cpu_capability()),
-        "numbers": "float32",
         "torch": str(torch.__version__),
         "python": platform.python_version(),
     }

@@ -57,17 +57,17 @@ def test_it_learns_which_passage_answers_and_where_and_goes_on_where_it_was(
     folder: Path, taught: list[groups.Group], tmp_path: Path
 ) -> None:
     words = crossreader.Tokens.load(folder)
-    plan = reader.Plan(steps=120, groups_per_step=4, rate=3e-3)
+    plan = reader.Plan(steps=400, groups_per_step=4, rate=2e-3)
     (tmp_path / "plan.json").write_text("{}", "utf-8")
     halves = []
-    for steps in (60, 120):  # stopped halfway, and started again
+    for steps in (60, 400):  # stopped halfway, and started again
         again = (g for _ in range(1000) for g in taught)
         half = reader.Plan(steps=steps, groups_per_step=4, rate=plan.rate)
         net = crossreader.Network.load(folder)
         halves.append(reader.train(net, again, words, half, tmp_path, tmp_path / "stop"))
-    assert halves == [60, 120]
+    assert halves == [60, 400]
     log = [json.loads(line) for line in (tmp_path / "loss.jsonl").read_text().splitlines()]
-    assert [line["step"] for line in log] == list(range(1, 121))
+    assert [line["step"] for line in log] == list(range(1, 401))
     assert log[-1]["loss"] < 0.2 * log[0]["loss"]
 
     net, _ = reader.load(tmp_path, folder)
