@@ -24,7 +24,7 @@ demo: install ## the sample company in the browser; CHECK=1 asks, judges and sto
 
 test: install-dev ## everything the tests need, then all tests
 	@$(MAKE) --no-print-directory lint
-	@$(BIN)/pytest
+	@$(BIN)/pytest -n 2 --dist loadfile
 
 check: ## format, lint, types, contracts and the quick tests: before each commit
 	@$(MAKE) --no-print-directory lint
