@@ -141,7 +141,7 @@ class Answerer:
         self, asked: str, viewer: Viewer, passages: tuple[Passage, ...], speech: Speech
     ) -> Iterator[Event]:
         """The end of an answer for which the reader is heard as well as the model."""
-        text = extract.settle("" if speech.refused else speech.text, passages)
+        text = extract.settle(asked, "" if speech.refused else speech.text, passages)
         cited = cite.cite(text, passages)
         if not text or not any(c.supported for c in cited.citations):
             yield Piece(NOT_FOUND)
@@ -153,7 +153,7 @@ class Answerer:
         ended: Ended = "cut" if own and self._cut(speech) else "complete"
         dangling = speech.dangling if own else 0
         said = cited.statements
-        against = self._pointed(viewer, extract.conflicts(cited.text, passages))
+        against = self._pointed(viewer, extract.conflicts(asked, cited.text, passages))
         yield Answer(
             cited.text, citations, passages, ended, asked, dangling, said, conflicts=against
         )
@@ -187,13 +187,13 @@ class Answerer:
         said = cited.statements
         if ended != "complete" and said and not split.SENTENCE_END.search(cited.text[-4:]):
             said = said[:-1]  # it broke off in the middle of it
-        against = self._pointed(viewer, extract.conflicts(cited.text, passages))
+        against = self._pointed(viewer, extract.conflicts(asked, cited.text, passages))
         yield Answer(
             cited.text, citations, passages, ended, asked, speech.dangling, said, conflicts=against
         )
 
     def _refusal(self, asked: str, viewer: Viewer, passages: tuple[Passage, ...]) -> Answer:
-        near = self._pointed(viewer, extract.near(passages))
+        near = self._pointed(viewer, extract.near(asked, passages))
         return Answer(NOT_FOUND, (), passages, "no_evidence", asked, near=near)
 
     def _trusted(self, asked: str, citations: Sequence[Citation]) -> bool:

@@ -221,7 +221,7 @@ def _one_line(words: Words, text: str) -> Words:
 
 
 def spans(read: Read, n: int, pair: Pair, most: int, longest: int = 40) -> list[Words]:
-    """The best `most` answers of pair `n`, at most `longest` tokens each."""
+    """The best `most` answers of pair `n`, at most `longest` tokens each, no two of them of one token."""
     count = len(pair.offsets)
     if not count:
         return []
@@ -230,9 +230,9 @@ def spans(read: Read, n: int, pair: Pair, most: int, longest: int = 40) -> list[
     table = read.starts[n, places, None] + read.ends[n, None, places] - nowhere
     near = torch.ones(count, count).triu().tril(longest - 1).bool()
     table = table.masked_fill(~near, -torch.inf)
-    best = table.flatten().topk(min(most, int(near.sum())))
-    out = []
-    for score, place in zip(best.values.tolist(), best.indices.tolist(), strict=True):
-        first, last = divmod(place, count)
+    out: list[Words] = []
+    while len(out) < most and (score := float(table.max())) > -torch.inf:
+        first, last = divmod(int(table.argmax()), count)
         out.append(Words(pair.offsets[first][0], pair.offsets[last][1], score))
+        table[: last + 1, first:] = -torch.inf  # whatever shares a token with it
     return out

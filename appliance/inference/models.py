@@ -78,8 +78,8 @@ def _answer(folder: Path, progress: Progress) -> None:
 
 
 def _reader(folder: Path, progress: Progress) -> None:
-    shutil.copyfile(ADAPTERS / "kura-reader-v3.safetensors", folder / "kura-reader-v3.safetensors")
-    progress("kura-reader-v3", 1.0)
+    shutil.copyfile(ADAPTERS / "kura-reader-v4.safetensors", folder / "kura-reader-v4.safetensors")
+    progress("kura-reader-v4", 1.0)
 
 
 def _merged(folder: Path, progress: Progress) -> None:
@@ -146,9 +146,9 @@ def catalogue() -> tuple[Model, ...]:
             dim=384,
         ),
         Model(
-            name="kura-reader-v3",
+            name="kura-reader-v4",
             kind="reader",
-            files={"kura-reader-v3.safetensors": _recorded("kura-reader-v3.json", "sha256")},
+            files={"kura-reader-v4.safetensors": _recorded("kura-reader-v4.json", "sha256")},
             make=_reader,
             licence="MIT; trained on JaQuAD (CC BY-SA 3.0)",
             source="appliance/training/reader.py",
@@ -170,7 +170,7 @@ E5_FILES = {
 
 DEFAULT_LLM = "kura-270m"
 DEFAULT_EMBEDDER = "multilingual-e5-small"
-DEFAULT_READER = "kura-reader-v3"
+DEFAULT_READER = "kura-reader-v4"
 
 
 def named(name: str) -> Model:

@@ -7,6 +7,8 @@ import pytest
 from appliance.ask import extract
 from appliance.types import Passage, Version, Words
 
+ASKED = "宿泊費の上限は"
+
 
 def passage(
     text: str,
@@ -38,27 +40,37 @@ WRONG = passage("会議室の定員は20名である。", ("20名", -2.0), relev
     ],
 )
 def test_what_stands(said: str, stands: str) -> None:
-    assert extract.settle(said, [WRONG, RIGHT]) == stands
+    assert extract.settle(ASKED, said, [WRONG, RIGHT]) == stands
 
 
 def test_what_both_say_is_believed_sooner() -> None:
     doubtful = passage("宿泊費は12,000円とする。", ("12,000円", extract.SURE - 1), relevance=0.5)
-    assert extract.settle("", [doubtful]) == ""
-    assert extract.settle("12,000円です[1]", [doubtful]) == "12,000円です[1]"
-    assert extract.settle("8,000円です[1]", [doubtful]) == ""
+    assert extract.settle(ASKED, "", [doubtful]) == ""
+    assert extract.settle(ASKED, "12,000円です[1]", [doubtful]) == "12,000円です[1]"
+    assert extract.settle(ASKED, "8,000円です[1]", [doubtful]) == ""
+
+
+def test_what_has_not_the_form_that_is_asked_for_is_no_answer() -> None:
+    other = passage("宿泊費の申請は総務課へ。", ("総務課", 14.0))
+    assert extract.settle("宿泊費はいくら", "総務課です[1]", [other]) == ""
+    assert extract.settle("宿泊費はいくら", "総務課です[1]", [other, RIGHT]) == "12,000円[2]"
+    assert extract.settle("宿泊費はどこに出す", "", [other, RIGHT]) == "総務課[1]"
 
 
 def test_where_nobody_is_sure_nothing_is_said() -> None:
-    assert extract.settle("20名[1]", [WRONG]) == ""
-    assert extract.settle("20名[1]", [passage("定員は20名である。")]) == ""
+    assert extract.settle(ASKED, "20名[1]", [WRONG]) == ""
+    assert extract.settle(ASKED, "20名[1]", [passage("定員は20名である。")]) == ""
 
 
 def test_words_that_were_cut_away_are_not_quoted() -> None:
     cut = Passage(
         1, "d", "社内", "u", "t", "", "宿泊費は", 100, 104, relevance=0.9, words=RIGHT.words
     )  # fmt: skip
-    assert extract.extracts([cut]) == []
-    assert [str(e) for e in extract.extracts([cut, RIGHT])] == ["12,000円[2]", "一泊12,000円[2]"]
+    assert extract.extracts(ASKED, [cut]) == []
+    assert [str(e) for e in extract.extracts(ASKED, [cut, RIGHT])] == [
+        "12,000円[2]",
+        "一泊12,000円[2]",
+    ]
 
 
 def test_where_nothing_is_sure_the_nearest_places_are_pointed_at() -> None:
@@ -70,8 +82,8 @@ def test_where_nothing_is_sure_the_nearest_places_are_pointed_at() -> None:
     )
     lower = passage("定員は20名である。", ("20名", 1.0), relevance=0.5)
     silly = passage("部屋は3室ある。", ("3室", -11.0), relevance=0.4)
-    assert extract.settle("", [silly, lower, low]) == ""
-    first, second = extract.near([silly, lower, low])
+    assert extract.settle(ASKED, "", [silly, lower, low]) == ""
+    first, second = extract.near(ASKED, [silly, lower, low])
     assert (first.number, first.quote) == (3, "宿泊費は一泊9,000円とする。")
     assert (second.number, second.quote) == (2, "定員は20名である。")
     words = low.text[first.words.start - low.start : first.words.end - low.start]
@@ -80,7 +92,7 @@ def test_where_nothing_is_sure_the_nearest_places_are_pointed_at() -> None:
 
 def test_a_sentence_without_end_is_shown_around_its_words() -> None:
     text = "あ" * 900 + "9,000円" + "い" * 900
-    (one,) = extract.near([passage(text, ("9,000円", 1.0))])
+    (one,) = extract.near(ASKED, [passage(text, ("9,000円", 1.0))])
     assert "9,000円" in one.quote and len(one.quote) < 2 * extract.QUOTED
 
 
@@ -104,11 +116,11 @@ OLD = Version("n", "旅費規程", None, "superseded")
 def test_another_document_with_another_number_is_a_conflict(
     other: Passage, numbers: list[int]
 ) -> None:
-    found = extract.conflicts("12,000円[1]", [RIGHT, other])
+    found = extract.conflicts(ASKED, "12,000円[1]", [RIGHT, other])
     assert [p.number for p in found] == numbers
 
 
 def test_words_without_numbers_contradict_nothing() -> None:
     one = passage("窓口は総務部です。", ("総務部", 9.0))
     other = passage("窓口は経理部です。", ("経理部", 9.0), document="e")
-    assert extract.conflicts("総務部[1]", [one, other]) == ()
+    assert extract.conflicts(ASKED, "総務部[1]", [one, other]) == ()

@@ -87,6 +87,19 @@ def test_an_answer_begins_with_a_word_and_its_brackets_close(pointed: str, said:
     assert text[words.start : words.end] == said
 
 
+def test_the_places_of_a_text_share_no_words() -> None:
+    pair = crossreader.Pair(list(range(8)), 2, [(n, n + 1) for n in range(6)])
+    starts, ends = torch.full((1, 8), -5.0), torch.full((1, 8), -5.0)
+    starts[0, :4] = torch.tensor([0.0, 0.0, 3.0, 9.0])  # nowhere, the question, then the text
+    ends[0, [4, 5, 7]] = torch.tensor([9.0, 8.0, 2.0])
+    read = crossreader.Read(torch.zeros(1), starts, ends)
+    found = crossreader.spans(read, 0, pair, 3)
+    assert (found[0].start, found[0].end) == (1, 3)
+    taken = [set(range(w.start, w.end)) for w in found]
+    assert len(found) == 3 and len(set().union(*taken)) == sum(map(len, taken))
+    assert [w.score for w in found] == sorted((w.score for w in found), reverse=True)
+
+
 def test_the_embedder_stays_as_it_was_and_shares_its_words(folder: Path, adapter: Path) -> None:
     bert = crossreader.Network.load(folder).bert.eval()
     before = {name: part.clone() for name, part in bert.named_parameters()}

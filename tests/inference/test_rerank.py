@@ -356,7 +356,7 @@ class TestKurasOwn(ReaderContract):
 
     @pytest.fixture
     def reranker(self, client: InferClient) -> RemoteReader:
-        return RemoteReader(client, "kura-reader-v3")
+        return RemoteReader(client, "kura-reader-v4")
 
     def test_it_finds_the_text_and_the_words_that_answer(self, reranker: RemoteReader) -> None:
         texts = ["献立\n今日の献立はカレーである。", self.TEXT, "就業規則\n始業は九時とする。"]

@@ -140,7 +140,12 @@ def fit(path: Path) -> None:
         values = [surest(r) for r in near]
         for extract.SURE in sorted({round(q, 1) for q in quantiles(values, STOPPED)}):
             name = f"both, agrees {extract.AGREES}, sure {extract.SURE}"
-            line(name, lambda r: strip(extract.settle(r["said"], passages(r))), open_, near)
+            line(
+                name,
+                lambda r: strip(extract.settle(r["question"], r["said"], passages(r))),
+                open_,
+                near,
+            )
 
 
 def believed(rows: Sequence[dict[str, Any]]) -> None:
@@ -150,7 +155,7 @@ def believed(rows: Sequence[dict[str, Any]]) -> None:
     told, right = list[list[float]](), list[bool]()
     for row in rows:
         shown = passages(row)
-        for one in extract.extracts(shown):
+        for one in extract.extracts(row["question"], shown):
             passage = shown[one.number - 1]
             read = evidence.logit(passage.relevance or 0.0)
             agrees = extract.agree(strip(row["said"]), one.text)
@@ -173,19 +178,20 @@ def rank(row: dict[str, Any], weight: float) -> int:
 
 
 def surest(row: dict[str, Any]) -> float:
-    found = extract.extracts(passages(row), strip(row["said"]))
+    found = extract.extracts(row["question"], passages(row), strip(row["said"]))
     return found[0].sure if found else -99.0
 
 
 def best_words(row: dict[str, Any]) -> str:
-    found = extract.extracts(passages(row))
+    found = extract.extracts(row["question"], passages(row))
     return found[0].text if found else ""
 
 
 def conflicting(row: dict[str, Any]) -> bool:
     """Paragraphs of an encyclopaedia answer no question twice: whatever is shown is wrong."""
     shown = passages(row)
-    return bool(extract.conflicts(extract.settle(row["said"], shown), shown))
+    asked = row["question"]
+    return bool(extract.conflicts(asked, extract.settle(asked, row["said"], shown), shown))
 
 
 def strip(text: str) -> str:

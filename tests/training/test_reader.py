@@ -16,7 +16,7 @@ from appliance.inference import crossreader, lora, models
 from appliance.training import examples, groups, reader
 from tests import small
 
-ADAPTER = models.ADAPTERS / "kura-reader-v3.safetensors"
+ADAPTER = models.ADAPTERS / "kura-reader-v4.safetensors"
 PAIRS = [
     (
         f"{thing}は何年からですか",

@@ -1,0 +1,44 @@
+"""The form an answer must have, as the question puts it.
+
+「いくら」 wants a sum and 「何人」 a number: words of another form answer something else, however
+surely they were read. Of 5,304 questions of colleagues that have an answer (`training/written`, the
+companies that are learned from), 2,492 ask for a form, and the answers of .995 of these have it; so have
+.995 of 1,545 in JaQuAD dev. Of answers to other questions a quarter have not.
+"""
+
+from __future__ import annotations
+
+import re
+
+from appliance.ask import numerals
+
+_DIGIT = r"[0-9一二三四五六七八九十百千万億半両]"
+_COUNTED = (
+    r"何(?:日|時間|分|秒|人|名|台|本|枚|個|件|回|度|歳|才|年|か月|ヶ月|カ月|ヵ月|週|階|割|パー|%|k|c|m|キロ|グラム|トン|メートル"
+    r"|ミリ|センチ|文字|字|桁|号|番|ページ|冊|箱|食|泊|着|社|店|点|位|倍|種|円|万|千)"
+)
+_WHEN = rf"{_DIGIT}|[日月火水木金土年週曜朝夕夜昼末初翌前後時春夏秋冬期際世代]|毎|即|以降|随時|すぐ|ただち|直ち|速やか"
+FORMS: tuple[tuple[re.Pattern[str], re.Pattern[str]], ...] = (
+    (re.compile(r"いくら(?!でも)|幾ら"), re.compile(rf"{_DIGIT}|[円¥]|無料|実費")),
+    (re.compile(_COUNTED), re.compile(_DIGIT)),
+    (re.compile(r"番号(?:は|って|を?教え|[？?]|$)|何番"), re.compile(_DIGIT)),
+    (re.compile(r"ど[のれ][くぐ]らい|どれだけ|どれほど"), re.compile(_DIGIT)),
+    (re.compile(r"いつ(?!も)|何時(?!間)|何月|何曜|何日"), re.compile(_WHEN)),
+    (re.compile(r"誰|だれ|どなた"), re.compile(r"[^\W0-9_]")),
+)
+_ASKS = re.compile(r"いつ(?:まで|から|ごろ|頃)に?[^もで]|いくら(?!でも)|[？?]$")
+_CHOICE = re.compile(
+    r"どちら|どっち|ど[れの]|うち|中で|なに|何[か？?でがをはの]|誰|だれ|どこ|か[。？?]*$"
+)
+
+
+def fits(question: str, text: str) -> bool:
+    """Whether the text may answer: it has one of the forms the question asks for, if it asks for any.
+
+    Words of the question itself answer nothing, unless it offers a choice; nor does another question.
+    """
+    asked, said = (numerals.normalize(t).text for t in (question, text))
+    forms = [answer for asks, answer in FORMS if asks.search(asked)]
+    if _ASKS.search(said) or (forms and not any(form.search(said) for form in forms)):
+        return False
+    return bool(_CHOICE.search(asked)) or said.strip() not in asked

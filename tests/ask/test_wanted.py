@@ -1,0 +1,48 @@
+"""Words of another form than the question asks for are no answer."""
+
+from __future__ import annotations
+
+import pytest
+
+from appliance.ask import wanted
+from appliance.training import written
+
+
+@pytest.mark.parametrize(
+    ("question", "answers", "does_not"),
+    [
+        ("宿泊費はいくらですか", "１万２千円", "総務部"),
+        ("宿泊費はいくらですか", "無料", "課長の承認"),
+        ("忌引は何日とれますか", "三日", "配偶者の父母"),
+        ("借りられるのは何日まで？", "翌月の末日", "事業所の外"),
+        ("いつ売り出すの", "令和8年4月", "株式会社青嶺"),
+        ("どのくらいで返ってくる？", "約2週間", "品質保証課"),
+        ("申請は誰に出す？", "総務課長", "14"),
+        ("届けはいつまでに出せばいい？", "開始の2週間前", "いつまでに出せばよいですか"),
+        ("交換は何回？", "五回", "交換"),
+        ("社員証を再発行する窓口教えて", "総務課", "再発行"),
+    ],
+)
+def test_what_may_answer(question: str, answers: str, does_not: str) -> None:
+    assert wanted.fits(question, answers)
+    assert not wanted.fits(question, does_not)
+
+
+@pytest.mark.parametrize(
+    ("question", "answer"),
+    [
+        ("定例会と部会のどちらが先？", "部会"),  # of the question, but a choice
+        ("承認するのは部長、課長のうち誰？", "課長"),
+        ("いくらでも持ち出せるのは何？", "消耗品"),  # asks for no sum
+        ("What is the limit?", "12,000 yen"),
+    ],
+)
+def test_what_asks_for_no_form_takes_any(question: str, answer: str) -> None:
+    assert wanted.fits(question, answer)
+
+
+def test_answers_of_colleagues_questions_have_the_form_that_is_asked_for() -> None:
+    learned = written.companies(written.read(), measured=False)
+    asked = [one for firm in learned for paper in firm for one in paper.asked]
+    refused = [one for one in asked if not wanted.fits(*one)]
+    assert len(refused) < len(asked) / 200, refused[:5]
