@@ -159,7 +159,8 @@ def _change(
         if name is not None:
             row.name = name
         if settings is not None and dict(settings) != row.settings:
-            row.settings, row.anew = dict(settings), True  # a run under way saves a cursor yet
+            row.settings, row.cursor = dict(settings), None
+            row.anew = True  # a run that is under way saves a cursor yet
         if enabled is not None:
             row.enabled = enabled
         for given in (timing and _columns(timing), tuning and asdict(tuning)):

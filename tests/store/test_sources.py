@@ -134,7 +134,7 @@ def test_new_settings_start_from_the_beginning(engine: Engine) -> None:
     sources.save_cursor(engine, made.id, Cursor("7"))
     sources.update(engine, made.id, name="共有2", settings={"root": "/a"})
     assert sources.get(engine, made.id).cursor == "7"
-    sources.update(engine, made.id, settings={"root": "/b"})
+    assert sources.update(engine, made.id, settings={"root": "/b"}).cursor is None
     sources.save_cursor(engine, made.id, Cursor("8"))  # by a run that is under way
     leased = sources.lease(engine, "a", 60)
     assert leased and leased.cursor is None
