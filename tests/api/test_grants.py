@@ -118,6 +118,15 @@ def source(machine: Appliance) -> sources.Source:
     return one
 
 
+def folder(machine: Appliance, share: Path) -> sources.Source:
+    """Of two files that everyone may read, one of them in a folder of its own."""
+    (share / "奥").mkdir(parents=True)
+    (share / "鍵.txt").write_text("倉庫の鍵の番号は四七一一である。", "utf-8")
+    (share / "奥" / "鍵.txt").write_text("奥の倉庫の鍵の番号は四七一一。", "utf-8")
+    settings = {"root": str(share), "allow": ["everyone"]}
+    return sources.create(machine.engine, NAME, "folder", settings)
+
+
 def an_hour_passes(machine: Appliance) -> None:
     """What was said until when is an hour and more ago."""
     one = source(machine)
@@ -268,11 +277,7 @@ def test_a_folder_that_does_not_open_keeps_its_rights_for_an_hour_and_harms_no_o
     machine: Appliance, look: Callable[[], None], tmp_path: Path, ito: Person
 ) -> None:
     """A real folder; nothing is closed to root, so its listing is told that it is."""
-    (tmp_path / "share" / "奥").mkdir(parents=True)
-    (tmp_path / "share" / "鍵.txt").write_text("倉庫の鍵の番号は四七一一である。", "utf-8")
-    (tmp_path / "share" / "奥" / "鍵.txt").write_text("奥の倉庫の鍵の番号は四七一一。", "utf-8")
-    settings = {"root": str(tmp_path / "share"), "allow": ["everyone"]}
-    made = sources.create(machine.engine, NAME, "folder", settings)
+    made = folder(machine, tmp_path / "share")
     look()
     both = {"鍵.txt", "奥/鍵.txt"}
     assert finds(ito) == both
@@ -319,16 +324,12 @@ def test_where_the_administrator_said_who_may_read_absence_changes_nothing(
 def test_who_is_shut_out_by_new_settings_is_so_where_nothing_can_be_listed(
     machine: Appliance, look: Callable[[], None], tmp_path: Path, ito: Person, sato: Person
 ) -> None:
-    (tmp_path / "share" / "奥").mkdir(parents=True)
-    (tmp_path / "share" / "鍵.txt").write_text("倉庫の鍵の番号は四七一一である。", "utf-8")
-    (tmp_path / "share" / "奥" / "鍵.txt").write_text("奥の倉庫の鍵の番号は四七一一。", "utf-8")
-    settings = {"root": str(tmp_path / "share"), "allow": ["everyone"]}
-    made = sources.create(machine.engine, NAME, "folder", settings)
+    made = folder(machine, tmp_path / "share")
     look()
     both = {"鍵.txt", "奥/鍵.txt"}
     assert finds(ito) == finds(sato) == both
     ClosedFolder.closed = True
-    sources.update(machine.engine, made.id, settings={**settings, "allow": ["group:人事部"]})
+    sources.update(machine.engine, made.id, settings=made.settings | {"allow": ["group:人事部"]})
     look()
     assert (finds(ito), finds(sato)) == (set(), {"鍵.txt"})
     ClosedFolder.closed = False
