@@ -1,7 +1,8 @@
 """Papers of invented companies, written for Kura, and what colleagues ask about them.
 
-`written/*.jsonl`, a paper a line: company, title, text, `qa` (a question, and its answer as it
-stands in the text, once), `no` (questions that no paper of the company answers). People ask in
+`written/*.jsonl`, a paper a line: company, title, text, `qa` (a question `q`, its answer `a` as it
+stands in the text, once, or in a stretch `in` of the text, which stands there once), `no` (questions
+that no paper of the company answers). People ask in
 other words than papers use, and no template knows them; here somebody thought of each. Papers of a
 company are easily confused: editions, neighbouring products, other years. Every sixth company is
 kept for measuring.
@@ -24,18 +25,29 @@ from appliance.types import Document
 HERE = Path(__file__).parent / "written"
 KEPT, KEPT_SEED = 6, "1"  # one of so many companies is not learned from; which ones
 SIZES, SIZE_WEIGHTS = (180, 280, 400), (3, 4, 3)  # characters of a chunk
-NEAREST = 5  # of the company's chunks: the others of a group are drawn from these
+NEAREST = 8  # of the company's chunks: the others of a group are drawn from these
 OWN = 0.3  # of the others come from the same paper
 
 
 @dataclass(frozen=True, slots=True)
-class Paper:
-    """`asked`: (question, answer); an answer stands in the text once."""
+class Asked:
+    """A question and its answer, which stands in the text from `start` on."""
 
+    text: str
+    answer: str
+    start: int
+
+    @property
+    def end(self) -> int:
+        return self.start + len(self.answer)
+
+
+@dataclass(frozen=True, slots=True)
+class Paper:
     company: str
     title: str
     text: str
-    asked: tuple[tuple[str, str], ...]
+    asked: tuple[Asked, ...]
     silent: tuple[str, ...]
 
 
@@ -51,17 +63,25 @@ class Piece:
 
 
 def read(folder: Path = HERE) -> list[Paper]:
-    """Raises ValueError for a paper whose answers do not stand in it once."""
+    """Raises ValueError for a paper of whose answers one does not stand in it once."""
     papers = []
     for path in sorted(folder.glob("*.jsonl")):
         for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
             row = json.loads(line)
-            asked = tuple((one["q"], one["a"]) for one in row["qa"])
-            if wrong := [a for _, a in asked if row["text"].count(a) != 1]:
-                raise ValueError(f"{path.name}, line {number}: {wrong[0]!r} does not stand once")
+            try:
+                asked = tuple(_asked(row["text"], **one) for one in row["qa"])
+            except ValueError as error:
+                raise ValueError(f"{path.name}, line {number}: {error}") from None
             silent = tuple(row["no"])
             papers.append(Paper(row["company"], row["title"], row["text"], asked, silent))
     return papers
+
+
+def _asked(text: str, q: str, a: str, **more: str) -> Asked:
+    around = more.get("in", a)
+    if text.count(around) != 1 or around.count(a) != 1:
+        raise ValueError(f"{a!r} does not stand once")
+    return Asked(q, a, text.index(around) + around.index(a))
 
 
 def kept(company: str) -> bool:
@@ -96,16 +116,16 @@ def made(papers: Sequence[Paper], dice: random.Random, passages: int) -> Iterato
     of = companies(papers, measured=False)
     while True:
         asked = [
-            (firm, n, text, answer)
+            (firm, n, one)
             for firm, some in enumerate(of)
             for n, paper in enumerate(some)
-            for text, answer in (*paper.asked, *((s, "") for s in paper.silent))
+            for one in (*paper.asked, *(Asked(s, "", -1) for s in paper.silent))
         ]
         dice.shuffle(asked)
         shelves = [{size: _Shelf(pieces(some, size)) for size in SIZES} for some in of]
-        for firm, n, text, answer in asked:
+        for firm, n, one in asked:
             shelf = shelves[firm][dice.choices(SIZES, SIZE_WEIGHTS)[0]]
-            if group := shelf.group(of[firm][n], n, text, answer, dice, passages):
+            if group := shelf.group(n, one, dice, passages):
                 yield group
 
 
@@ -117,19 +137,15 @@ class _Shelf:
         self._alike = examples.Alike([p.shown for p in cut])
 
     def group(
-        self, paper: Paper, n: int, text: str, answer: str, dice: random.Random, passages: int
+        self, n: int, asked: Asked, dice: random.Random, passages: int
     ) -> groups.Group | None:
         """None where the answer was cut in two, or the company has nothing else."""
-        start = paper.text.index(answer) if answer else -1
-        end = start + len(answer)
-        right = next(
-            (p for p in self._cut if p.paper == n and answer and p.start <= start and end <= p.end),
-            None,
-        )
-        if answer and right is None:
-            return None
-        near = [self._cut[i] for i in self._alike.nearest(text, NEAREST)]
         own = [p for p in self._cut if p.paper == n]
+        holding = (p for p in own if p.start <= asked.start and asked.end <= p.end)
+        right = next(holding, None) if asked.answer else None
+        if asked.answer and right is None:
+            return None
+        near = [self._cut[i] for i in self._alike.nearest(asked.text, NEAREST)]
         others: list[str] = []
         for _ in range(4 * passages):
             pool = own if not near or dice.random() < OWN else near
@@ -141,9 +157,9 @@ class _Shelf:
         if not others:
             return None
         if right is None:
-            return groups.Group(text, tuple(others), -1, office=True)
+            return groups.Group(asked.text, tuple(others), -1, office=True)
         place = dice.randrange(len(others) + 1)
         others.insert(place, right.shown)
-        first = start - right.start + right.at
-        span = (first, first + len(answer))
-        return groups.Group(text, tuple(others), place, span, office=True)
+        first = asked.start - right.start + right.at
+        span = (first, first + len(asked.answer))
+        return groups.Group(asked.text, tuple(others), place, span, office=True)

@@ -52,9 +52,9 @@ def of_written(n: int) -> Iterator[Asked]:
     for firm in firms:
         uris = [f"{number:02}" for number in range(len(firm))]
         asked = [
-            (sets.Question(q, (uri,), (a,)), "")
+            (sets.Question(one.text, (uri,), (one.answer,)), "")
             for uri, paper in zip(uris, firm, strict=True)
-            for q, a in paper.asked
+            for one in paper.asked
         ]
         silent = [(sets.Question(q), "nobody") for paper in firm for q in paper.silent]
         paragraphs = [sets.Paragraph(u, p.title, p.text) for u, p in zip(uris, firm, strict=True)]

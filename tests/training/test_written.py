@@ -21,7 +21,7 @@ def test_each_answer_stands_in_its_paper_and_questions_are_put_once_a_company() 
         *written.companies(PAPERS, measured=True),
         *written.companies(PAPERS, measured=False),
     ):
-        asked = [q for paper in firm for q in (*(q for q, _ in paper.asked), *paper.silent)]
+        asked = [q for paper in firm for q in (*(one.text for one in paper.asked), *paper.silent)]
         assert len(asked) == len(set(asked)), firm[0].company
         assert all(4 <= len(q) <= 120 for q in asked)
 
@@ -29,7 +29,7 @@ def test_each_answer_stands_in_its_paper_and_questions_are_put_once_a_company() 
 def test_nothing_is_taken_from_the_questions_kura_is_judged_by() -> None:
     lines = (load.HERE / "golden.jsonl").read_text("utf-8").splitlines()
     golden = {json.loads(line)["question"] for line in lines}
-    assert golden.isdisjoint(q for p in PAPERS for q in (*(q for q, _ in p.asked), *p.silent))
+    assert golden.isdisjoint(q for p in PAPERS for q in (*(one.text for one in p.asked), *p.silent))
     whole = "".join(p.text for p in PAPERS)
     assert not any(name in whole for name in ("KP-2200", "FS-310", "KG-3390"))
 
@@ -39,18 +39,30 @@ def test_a_paper_whose_answer_is_not_in_it_is_refused(tmp_path: Path) -> None:
         "company": "甲",
         "title": "乙",
         "text": "丙は3日。丁も3日。",
-        "qa": [{"q": "丙は", "a": "3日"}],
+        "no": [],
     }
-    (tmp_path / "a.jsonl").write_text(json.dumps(paper | {"no": []}, ensure_ascii=False), "utf-8")
-    with pytest.raises(ValueError, match="line 1"):
-        written.read(tmp_path)
+
+    def read(**asked: str) -> written.Asked:
+        line = json.dumps(paper | {"qa": [{"q": "丁は", **asked}]}, ensure_ascii=False)
+        (tmp_path / "a.jsonl").write_text(line, "utf-8")
+        return written.read(tmp_path)[0].asked[0]
+
+    for wrong in (
+        {"a": "3日"},
+        {"a": "4日"},
+        {"a": "3日", "in": "3日"},
+        {"a": "丙", "in": "丁も3日"},
+    ):
+        with pytest.raises(ValueError, match="line 1"):
+            read(**wrong)
+    assert read(a="3日", **{"in": "丁も3日"}).start == str(paper["text"]).rindex("3日")
 
 
 def test_groups_hold_the_answer_where_they_say_and_the_measured_companies_are_left_out() -> None:
     made = [*itertools.islice(written.made(PAPERS, random.Random(4), 2), 400)]
     assert made == [*itertools.islice(written.made(PAPERS, random.Random(4), 2), 400)]
-    answers = {q: a for p in PAPERS for q, a in p.asked}
-    aside = {q for p in PAPERS if written.kept(p.company) for q, _ in p.asked}
+    answers = {one.text: one.answer for p in PAPERS for one in p.asked}
+    aside = {one.text for p in PAPERS if written.kept(p.company) for one in p.asked}
     assert aside and aside.isdisjoint(g.question for g in made)
     for group in made:
         assert len(set(group.texts)) == len(group.texts) <= 2
