@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from appliance.formats import draft
-from appliance.training import examples
+from appliance.training import examples, tabular
 
 FAMILY = "佐藤 鈴木 高橋 田中 伊藤 渡辺 山本 中村 小林 加藤 吉田 山田 松本 井上 木村 林 清水 森 池田 橋本".split()  # noqa: SIM905
 SECTIONS = "総務部 人事課 経理部 営業一課 営業二課 品質保証部 製造部 資材課 情報システム部 法務室 開発二課 広報室".split()  # noqa: SIM905
@@ -623,9 +623,21 @@ def approval(dice: random.Random) -> Paper:
     )
 
 
+def bands(dice: random.Random) -> Paper:
+    return _paper(*tabular.bands(dice))
+
+
+def ledger(dice: random.Random) -> Paper:
+    return _paper(*tabular.ledger(dice))
+
+
+def _paper(title: str, text: str, facts: Sequence[tabular.Fact], silent: tuple[str, ...]) -> Paper:
+    return Paper(title, text, tuple(Fact(*fact) for fact in facts), silent)
+
+
 KINDS: tuple[Callable[[random.Random], Paper], ...] = (
     travel, leave, product, product, minutes, table, grid, grid, faq, notice, contact, safety,
-    approval, errors, errors, incident, mail,
+    approval, errors, errors, incident, mail, bands, bands, bands, ledger, ledger, ledger,
 )  # fmt: skip
 
 

@@ -11,33 +11,39 @@ import json
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import torch
 from torch import nn
 
-from appliance.training import examples, run, written
+from appliance.inference import embed
+from appliance.training import run
 
 Batch = TypeVar("Batch")
+Planned = TypeVar("Planned", bound="Plan")
 Numbers = Literal["float32", "bfloat16"]
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Shares are of `steps`, or of `rate`."""
+    """Shares are of `steps`, or of `rate`. With `minutes` the rate follows the clock instead."""
 
     seed: int = 1
     steps: int = 0
+    minutes: float = 0.0
     rate: float = 4e-4
     warmup: float = 0.03
     flat: float = 0.65
     last_rate: float = 0.02
     decay: float = 0.01
     clip: float = 1.0
+    groups_per_step: int = 12
     save_every_s: float = 240.0
     numbers: Numbers = "float32"  # in which matrices are multiplied; all else is float32
+    device: str = "cpu"
+    dropout: bool = False  # as the embedder's own training had it; for more rounds than one
 
 
 def descend(
@@ -64,9 +70,15 @@ def descend(
         for _ in range(step):
             next(batches)
     began = saved_at = time.monotonic()
+
+    def progress() -> float:
+        if plan.minutes:
+            return (spent + time.monotonic() - began) / (plan.minutes * 60)
+        return step / plan.steps
+
     with (out / "loss.jsonl").open("a", encoding="utf-8") as log:
-        while step < plan.steps and not stop.exists():
-            rate = pace.at(step / plan.steps)
+        while (share := progress()) < 1 and not stop.exists():
+            rate = pace.at(share)
             for setting in descent.param_groups:
                 setting["lr"] = rate
             total = loss(next(batches))
@@ -78,15 +90,16 @@ def descend(
             line = {"step": step, "loss": round(total, 4), "rate": rate, "norm": round(norm, 3)}
             log.write(json.dumps(line | {"spent_s": round(spent + now - began, 1)}) + "\n")
             log.flush()
-            if now - saved_at > plan.save_every_s or step == plan.steps or stop.exists():
+            if now - saved_at > plan.save_every_s:
                 saved_at = now
                 _save(out, learned, descent, step, spent + now - began)
+        _save(out, learned, descent, step, spent + time.monotonic() - began)
     return step
 
 
 def state(out: Path) -> dict[str, Any]:
     """As far as the run in `out` has come: `learned`, `step`, `spent_s`."""
-    kept: dict[str, Any] = torch.load(out / "state.pt", weights_only=True)
+    kept: dict[str, Any] = torch.load(out / "state.pt", map_location="cpu", weights_only=True)
     return kept
 
 
@@ -102,47 +115,66 @@ def parser(description: str, plan: Plan, questions: int) -> argparse.ArgumentPar
     made = argparse.ArgumentParser(description=description)
     verbs = made.add_subparsers(dest="verb", required=True)
     learn, check, write = (verbs.add_parser(v) for v in ("train", "measure", "export"))
-    for verb in (learn, check, write):
+    for verb in (check, write):
         verb.add_argument("--out", type=Path, required=True)
-    for verb in (learn, check):
-        verb.add_argument("--data", type=Path, required=True, help="folder of jaquad_*.json")
-        verb.add_argument("--model", type=Path, required=True, help="folder of the embedder")
-        verb.add_argument("--threads", type=int, default=2)
-    learn.add_argument("--measured", type=Path, required=True, help="JSQuAD: never learned from")
-    learn.add_argument("--stop", type=Path, default=Path(tempfile.gettempdir(), "stop-training"))
-    learn.add_argument("--steps", type=int, required=True)
+    check.add_argument("--threads", type=int, default=2)
+    arguments(learn, plan)
     learn.add_argument("--start", type=Path, help="an adapter to go on from")
-    learn.add_argument("--rate", type=float, default=plan.rate)
-    learn.add_argument("--seed", type=int, default=plan.seed)
+    check.add_argument("--data", type=Path, required=True, help="folder of jaquad_*.json")
+    check.add_argument("--model", type=Path, required=True, help="folder of the embedder")
     check.add_argument("--questions", type=int, default=questions)
     write.add_argument("--adapter", type=Path, required=True)
     return made
 
 
-def prepare(given: argparse.Namespace, plan: Plan) -> list[examples.Paragraph]:
-    """Makes the run's folder and writes down its facts; returns what may be learned from."""
+def arguments(verb: argparse.ArgumentParser, plan: Plan) -> None:
+    """What a run is told."""
+    verb.add_argument("--packed", type=Path, required=True, help="folder of what is learned from")
+    verb.add_argument("--out", type=Path, required=True)
+    verb.add_argument("--threads", type=int, default=2)
+    verb.add_argument("--stop", type=Path, default=Path(tempfile.gettempdir(), "stop-training"))
+    length = verb.add_mutually_exclusive_group(required=True)
+    length.add_argument("--steps", type=int, default=0)
+    length.add_argument("--minutes", type=float, default=0.0)
+    verb.add_argument("--rate", type=float, default=plan.rate)
+    verb.add_argument("--seed", type=int, default=plan.seed)
+    verb.add_argument("--groups-per-step", type=int, default=plan.groups_per_step)
+    verb.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    verb.add_argument("--dropout", action="store_true")
+
+
+def planned(given: argparse.Namespace, plan: Planned) -> Planned:
+    """What the command asks for."""
+    torch.set_num_threads(given.threads)
+    return replace(
+        plan,
+        seed=given.seed,
+        steps=given.steps,
+        minutes=given.minutes,
+        rate=given.rate,
+        groups_per_step=given.groups_per_step,
+        device=given.device,
+        dropout=given.dropout,
+        numbers="bfloat16" if embed.has_bfloat16(given.device) else "float32",
+    )
+
+
+def begin(given: argparse.Namespace, plan: Plan, learned_from: Mapping[str, Any]) -> None:
+    """Makes the run's folder and writes down its facts."""
     given.out.mkdir(parents=True, exist_ok=True)
-    read = examples.read(given.data.glob("jaquad_train_*.json"))
-    kept = examples.without(read, examples.read([given.measured]))
+    start = getattr(given, "start", None)
     facts = {
-        "base": {
-            "file": given.model.name,
-            "sha256": run.sha256(given.model / "model.safetensors"),
-        },
-        "hardware": run.hardware(given.threads),
+        "hardware": run.hardware(given.threads, plan.device),
         "plan": asdict(plan),
-        "started_from": {"file": given.start.name, "sha256": run.sha256(given.start)}
-        if given.start
-        else None,
-        "articles_read": len({p.article for p in read}),
-        "articles_kept": len({p.article for p in kept}),
-        "written": {f.name: run.sha256(f) for f in sorted(written.HERE.glob("*.jsonl"))},
+        "started_from": {"file": start.name, "sha256": run.sha256(start)} if start else None,
+        **learned_from,
     }
     (given.out / "plan.json").write_text(json.dumps(facts, indent=1) + "\n", "utf-8")
-    return kept
 
 
-def card(out: Path, adapter: Path, rank: int, alpha: float) -> None:
+def card(
+    out: Path, adapter: Path, rank: int, alpha: float, more: Mapping[str, Any] | None = None
+) -> None:
     """The facts of a run, written beside its adapter."""
     kept = state(out)
     lines = (out / "loss.jsonl").read_text("utf-8").splitlines()
@@ -151,6 +183,7 @@ def card(out: Path, adapter: Path, rank: int, alpha: float) -> None:
         "file": adapter.name,
         "sha256": run.sha256(adapter),
         "size_bytes": adapter.stat().st_size,
+        **(more or {}),
         "rank": rank,
         "alpha": alpha,
         **json.loads((out / "plan.json").read_text("utf-8")),

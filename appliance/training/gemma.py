@@ -10,14 +10,18 @@ Several questions about the same passages travel in one sequence: see `Row`.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
+
+from appliance.inference import embed
+from appliance.training import descent
 
 LINEAR = ("attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down")
 NORMS = ("attn_norm", "post_attention_norm", "ffn_norm", "post_ffw_norm")
@@ -51,6 +55,7 @@ class Row:
     branches: Tensor  # (t,) 0 for the beginning, then 1, 2 …
     asked: Tensor  # (m,) indices whose next token is learned
     wanted: Tensor  # (m,) those next tokens
+    cases: Tensor  # (t,) of several rows in one: which each token is of
 
 
 def row(beginning: Sequence[int], branches: Sequence[tuple[Sequence[int], Sequence[int]]]) -> Row:
@@ -66,7 +71,21 @@ def row(beginning: Sequence[int], branches: Sequence[tuple[Sequence[int], Sequen
         tokens += seen
         places += range(len(beginning), len(beginning) + len(seen))
         owner += [n] * len(seen)
-    return Row(*(torch.tensor(x) for x in (tokens, places, owner, asked, wanted)))
+    cases = [0] * len(tokens)
+    return Row(*(torch.tensor(x) for x in (tokens, places, owner, asked, wanted, cases)))
+
+
+def joined(rows: Sequence[Row]) -> Row:
+    """As one row; none of them sees another."""
+    first = [0, *itertools.accumulate(len(r.tokens) for r in rows)]
+    return Row(
+        torch.cat([r.tokens for r in rows]),
+        torch.cat([r.places for r in rows]),
+        torch.cat([r.branches for r in rows]),
+        torch.cat([r.asked + at for r, at in zip(rows, first, strict=False)]),
+        torch.cat([r.wanted for r in rows]),
+        torch.cat([torch.full_like(r.tokens, n) for n, r in enumerate(rows)]),
+    )
 
 
 class Gemma:
@@ -75,7 +94,8 @@ class Gemma:
         self.weights = weights
         self.rank = rank
         self.scale = alpha / rank
-        self.lora: dict[str, Tensor] = {}
+        self.lora: dict[str, nn.Parameter] = {}
+        self.device = "cpu"
 
     def start_lora(self, seed: int) -> None:
         """Fresh adapters: A is random, B is zero, so the model begins as it was."""
@@ -84,12 +104,19 @@ class Gemma:
             for name in LINEAR:
                 out, into = self.weights[f"blk.{n}.{name}"].shape
                 a = torch.randn(self.rank, into, generator=dice) / math.sqrt(into)
-                self.lora[f"blk.{n}.{name}.lora_a"] = a.requires_grad_()
-                self.lora[f"blk.{n}.{name}.lora_b"] = torch.zeros(out, self.rank).requires_grad_()
+                self.lora[f"blk.{n}.{name}.lora_a"] = nn.Parameter(a)
+                self.lora[f"blk.{n}.{name}.lora_b"] = nn.Parameter(torch.zeros(out, self.rank))
 
-    def loss(self, given: Row) -> Tensor:
+    def to(self, device: str) -> None:
+        self.device = device
+        self.weights = {name: part.to(device) for name, part in self.weights.items()}
+        self.lora = {name: nn.Parameter(part.data.to(device)) for name, part in self.lora.items()}
+
+    def loss(self, given: Row, numbers: descent.Numbers = "float32") -> Tensor:
         """The summed loss over the row's wanted tokens."""
-        hidden = self.hidden(given)[given.asked]
+        given = Row(*(getattr(given, f.name).to(self.device) for f in fields(given)))
+        with embed.computing(self.device, fast=numbers == "bfloat16"):
+            hidden = self.hidden(given)[given.asked].float()
         logits = hidden @ self.weights["token_embd"].T
         return F.cross_entropy(logits, given.wanted, reduction="sum")
 
@@ -153,13 +180,15 @@ def masks(given: Row, window: int) -> tuple[Tensor, Tensor]:
     """What each token may see: all of its own past, and the last `window` of it."""
     place, branch = given.places, given.branches
     own = (branch[None, :] == 0) | (branch[None, :] == branch[:, None])
-    order = torch.arange(len(place))
+    own &= given.cases[None, :] == given.cases[:, None]
+    order = torch.arange(len(place), device=place.device)
     everything = own & (order[None, :] <= order[:, None])
     return everything, everything & (place[:, None] - place[None, :] < window)
 
 
 def turns(places: Tensor, head: int, theta: float) -> tuple[Tensor, Tensor]:
-    speed = theta ** (-torch.arange(0, head, 2, dtype=torch.float32) / head)
+    steps = torch.arange(0, head, 2, dtype=torch.float32, device=places.device)
+    speed = theta ** (-steps / head)
     angle = places[:, None].float() * speed
     return angle.cos()[:, None, :], angle.sin()[:, None, :]
 

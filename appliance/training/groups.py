@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from appliance.training import casual, company, examples
 
 COMPANY_SHARE = 0.3  # of the groups that are not `written`
-WRITTEN_SHARE = 0.5
+WRITTEN_SHARE = 0.55
 AMONG = 0.6  # of the papers that stand among parts of others, as chunks of a long document do
 WHOLE_CHUNK = 260  # characters; longer ones cost too much of the training
 CASUAL = 0.35  # of the questions that are put as people at work put them

@@ -43,6 +43,16 @@ def start(bert: Any, rank: int, scale: float, dice: torch.Generator) -> dict[str
     return learned
 
 
+def ready(net: nn.Module, bert: Any, device: str, *, dropout: bool) -> None:
+    """To be learned from on a device. A GPU has more time than memory: it computes layers twice."""
+    for part in net.modules():
+        if isinstance(part, nn.Dropout) and not dropout:
+            part.p = 0.0
+    net.to(device).train()
+    if device == "cuda":
+        bert.gradient_checkpointing_enable({"use_reentrant": False})
+
+
 def save(path: Path, tensors: Mapping[str, Tensor], scale: float) -> None:
     from safetensors.torch import save_file
 

@@ -1,21 +1,20 @@
 """Trains Kura's reader: a LoRA on the embedder's own BERT that reranks and points.
 
-    python -m appliance.training.reader train --data DIR --measured FILE --out DIR --steps N
-    python -m appliance.training.reader measure --out DIR --data DIR
+    python -m appliance.training.reader train --packed DIR --out DIR --steps N
+    python -m appliance.training.reader measure --out DIR --data DIR --model DIR
     python -m appliance.training.reader export --out DIR --adapter FILE
 
-A group (`training/groups.py`) is one question with several passages. Learned are which passage it is (softmax over the group), whether each answers at all, and the words of the
-answer; "nowhere" for the others. The seed decides the data and the start. Training stops when
-`--stop` appears, state saved, and goes on from there. Needed: torch, transformers, numpy.
+A group (`training/packed.py`) is one question with several passages. Learned are which passage it
+is (softmax over the group), whether each answers at all, and the words of the answer; "nowhere" for
+the others. The seed decides the order and the start. Training stops when `--stop` appears, state
+saved, and goes on from there. Needed: torch, transformers, numpy.
 """
 
 from __future__ import annotations
 
-import itertools
 import json
 import random
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,17 +24,10 @@ from torch import Tensor, nn
 
 from appliance.inference import crossreader, embed
 from appliance.inference.lora import read as read_adapter
-from appliance.training import descent, evaluate, examples, groups, lora, written
+from appliance.training import descent, evaluate, examples, groups, lora, packed, written
 
 RANK, ALPHA = 64, 64.0
-TOGETHER = 3  # groups in one forward pass
-
-
-@dataclass(frozen=True, slots=True)
-class Plan(descent.Plan):
-    groups_per_step: int = 12
-    passages: int = 2  # of a group: words are learned from the one that answers alone
-    unanswered: float = 0.12  # groups without the passage that answers
+TOGETHER = 3  # groups in one forward pass of a CPU
 
 
 # --- training ---------------------------------------------------------------------
@@ -54,48 +46,46 @@ def start_lora(net: crossreader.Network, seed: int) -> dict[str, nn.Parameter]:
     return heads | lora.start(net.bert, RANK, ALPHA / RANK, dice)
 
 
-def target(pair: crossreader.Pair, answer: tuple[int, int]) -> tuple[int, int]:
-    """The tokens that hold the answer, as places of the pair; (0, 0) where it was cut off."""
-    start, end = answer
-    held = [n for n, (a, b) in enumerate(pair.offsets) if a < end and b > start]
-    return (pair.first + held[0], pair.first + held[-1]) if held else (0, 0)
-
-
 def loss(
-    net: crossreader.Network,
-    some: Sequence[groups.Group],
-    tokens: crossreader.Tokens,
-    numbers: descent.Numbers = "float32",
+    net: crossreader.Network, some: Sequence[packed.Group], numbers: descent.Numbers = "float32"
 ) -> Tensor:
     """Summed over the groups."""
-    pairs = [tokens.pair(g.question, t) for g in some for t in g.texts]
-    with embed.computing("cpu", fast=numbers == "bfloat16"):
+    pairs = [pair for g in some for pair in g.pairs()]
+    device = net.score.weight.device
+    with embed.computing(device.type, fast=numbers == "bfloat16"):
         read = net(pairs)
     read = crossreader.Read(*(part.float() for part in (read.relevance, read.starts, read.ends)))
-    wanted_start = torch.zeros(len(pairs), dtype=torch.long)
-    wanted_end = torch.zeros(len(pairs), dtype=torch.long)
+    wanted = torch.zeros((2, len(pairs)), dtype=torch.long)
     answers = torch.zeros(len(pairs))
     weight = torch.full((len(pairs),), 0.25)
-    total, at = torch.zeros(()), 0
-    for g in some:
+    group = torch.empty(len(pairs), dtype=torch.long)
+    places, at = list[int](), 0
+    for n, g in enumerate(some):
+        group[at : at + len(g.texts)] = n
         if g.right >= 0:
             place = at + g.right
-            wanted_start[place], wanted_end[place] = target(pairs[place], g.answer)
+            places.append(place)
             answers[place], weight[place] = 1.0, 1.0
-            scores = read.relevance[at : at + len(g.texts)]
-            total = total + F.cross_entropy(scores, torch.tensor(g.right))
+            if g.answer and g.answer[1] < len(pairs[place].offsets):
+                wanted[:, place] = pairs[place].first + torch.tensor(g.answer)
         at += len(g.texts)
-    spans = F.cross_entropy(read.starts, wanted_start, reduction="none")
-    spans = spans + F.cross_entropy(read.ends, wanted_end, reduction="none")
+    right = torch.tensor(places, dtype=torch.long)
+    own = group == group[right].unsqueeze(1)  # the passages of each answered group
+    right, own, wanted, answers, weight = (
+        part.to(device) for part in (right, own, wanted, answers, weight)
+    )
+    table = read.relevance.expand(len(places), -1).masked_fill(~own, -torch.inf)
+    which = F.cross_entropy(table, right, reduction="sum")
+    spans = F.cross_entropy(read.starts, wanted[0], reduction="none")
+    spans = spans + F.cross_entropy(read.ends, wanted[1], reduction="none")
     whether = F.binary_cross_entropy_with_logits(read.relevance, answers, reduction="none")
-    return total + (weight * (0.5 * spans + whether)).sum()
+    return which + (weight * (0.5 * spans + whether)).sum()
 
 
 def train(
     net: crossreader.Network,
-    made: Iterator[groups.Group],
-    tokens: crossreader.Tokens,
-    plan: Plan,
+    found: packed.Packed,
+    plan: descent.Plan,
     out: Path,
     stop: Path,
     start: Path | None = None,
@@ -104,18 +94,18 @@ def train(
     learned = start_lora(net, plan.seed)
     if start:
         descent.take(learned, read_adapter(start)[0])
-    net.eval()  # no dropout: nothing is seen twice, and attention takes 1.4 times as long with it
-    batches = (list(itertools.islice(made, plan.groups_per_step)) for _ in itertools.count())
+    lora.ready(net, net.bert, plan.device, dropout=plan.dropout)
+    together = plan.groups_per_step if plan.device == "cuda" else TOGETHER
 
-    def learn(some: list[groups.Group]) -> float:
-        some.sort(key=lambda g: max(map(len, g.texts)))
+    def learn(some: list[packed.Group]) -> float:
         total = 0.0
-        for n in range(0, len(some), TOGETHER):
-            part = loss(net, some[n : n + TOGETHER], tokens, plan.numbers) / len(some)
+        for n in range(0, len(some), together):
+            part = loss(net, some[n : n + together], plan.numbers) / len(some)
             part.backward()
             total += part.item()
         return total
 
+    batches = found.batches(plan.seed, plan.groups_per_step)
     return descent.descend(learned, batches, learn, plan, out, stop)
 
 
@@ -189,16 +179,16 @@ def at_work(
     questions that no paper answers, those stopped by a threshold that stops a tenth of the right ones.
     """
     asked = [
-        (cut, n, paper.text, text, answer)
+        (cut, n, one)
         for some in written.companies(papers, measured=True)
         for cut in [written.pieces(some, 400)]
         for n, paper in enumerate(some)
-        for text, answer in (*paper.asked, *((s, "") for s in paper.silent))
+        for one in (*paper.asked, *(written.Asked(s, "", -1) for s in paper.silent))
     ]
     first = f1 = right = total = 0.0
     sure, without = list[float](), list[float]()
-    for cut, n, paper_text, text, answer in random.Random(seed).sample(asked, questions):
-        pairs = [tokens.pair(text, piece.shown) for piece in cut]
+    for cut, n, one in random.Random(seed).sample(asked, questions):
+        pairs = [tokens.pair(one.text, piece.shown) for piece in cut]
         found = []
         for start in range(0, len(pairs), 8):
             some = pairs[start : start + 8]
@@ -209,17 +199,16 @@ def at_work(
                 relevance = float(read.relevance[at])
                 found.append((relevance + words.score, relevance, start + at, words))
         best, _, piece, words = max(found, key=lambda f: f[0])
-        if not answer:
+        if not one.answer:
             without.append(best)
             continue
         total += 1
-        where = paper_text.index(answer)
         own = cut[max(found, key=lambda f: f[1])[2]]
-        first += own.paper == n and own.start <= where < own.end
+        first += own.paper == n and own.start <= one.start < own.end
         said = cut[piece].shown[words.start : words.end]
-        f1 += evaluate.character_f1(said, answer)
-        one, other = sorted((evaluate.bare(said), evaluate.bare(answer)), key=len)
-        if one and one in other:
+        f1 += evaluate.character_f1(said, one.answer)
+        short, long = sorted((evaluate.bare(said), evaluate.bare(one.answer)), key=len)
+        if short and short in long:
             right += 1
             sure.append(best)
     least = sorted(sure)[len(sure) // 10] if sure else 0.0
@@ -242,27 +231,24 @@ def export(out: Path, adapter: Path) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    given = descent.parser("Kura's reader", Plan(), questions=200).parse_args(arguments)
+    plan = descent.Plan()
+    given = descent.parser("Kura's reader", plan, questions=200).parse_args(arguments)
     if given.verb == "export":
         export(given.out, given.adapter)
-        return
-    torch.set_num_threads(given.threads)
-    tokens = crossreader.Tokens.load(given.model)
-    if given.verb == "measure":
+    elif given.verb == "measure":
+        torch.set_num_threads(given.threads)
+        tokens = crossreader.Tokens.load(given.model)
         net, kept = load(given.out, given.model)
         read = examples.read(given.data.glob("jaquad_dev_*.json"))
         figures = measure(net, tokens, read, given.questions)
         figures |= at_work(net, tokens, written.read(), given.questions)
         print(json.dumps({"step": kept["step"]} | {k: round(v, 3) for k, v in figures.items()}))
-        return
-    numbers: descent.Numbers = "bfloat16" if embed.has_bfloat16("cpu") else "float32"
-    plan = Plan(seed=given.seed, steps=given.steps, rate=given.rate, numbers=numbers)
-    dice = random.Random(plan.seed)
-    asked = written.made(written.read(), random.Random(plan.seed), plan.passages)
-    maker = groups.Maker(descent.prepare(given, plan), plan.passages, plan.unanswered, asked)
-    made = maker.groups(dice)
-    net = crossreader.Network.load(given.model)
-    train(net, made, tokens, plan, given.out, given.stop, given.start)
+    else:
+        plan = descent.planned(given, plan)
+        found = packed.Packed(given.packed)
+        descent.begin(given, plan, found.facts)
+        net = crossreader.Network.load(found.folder / "model")
+        train(net, found, plan, given.out, given.stop, given.start)
 
 
 if __name__ == "__main__":

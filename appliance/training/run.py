@@ -45,7 +45,7 @@ def curve(log: Sequence[dict[str, float]], width: int = 10) -> list[dict[str, fl
     ]
 
 
-def hardware(threads: int) -> dict[str, str | int]:
+def hardware(threads: int, device: str = "cpu") -> dict[str, str | int]:
     import torch
 
     about = Path("/proc/cpuinfo")
@@ -55,6 +55,7 @@ def hardware(threads: int) -> dict[str, str | int]:
         "cores": os.cpu_count() or 0,
         "threads": threads,
         "instructions": str(torch.backends.cpu.get_cpu_capability()),
+        "device": torch.cuda.get_device_name() if device == "cuda" else device,
         "torch": str(torch.__version__),
         "python": platform.python_version(),
     }

@@ -156,6 +156,9 @@ def test_questions_in_one_row_cost_what_they_cost_alone() -> None:
     alone = sum(model.loss(gemma.row(beginning, [b])) for b in branches)
     plain = gemma.row([*beginning, *branches[0][0]], [([10], [11])])
     assert torch.allclose(together, alone, rtol=1e-4)
+    other = gemma.row([2, 9, 5], [([7], [12, 1])])
+    both = model.loss(gemma.joined([gemma.row(beginning, branches), other]))
+    assert torch.allclose(both, together + model.loss(other), rtol=1e-4)
     assert plain.wanted.tolist() == [11] and plain.places.tolist() == list(range(9))
 
 
@@ -195,7 +198,7 @@ def test_the_adapter_is_the_one_its_card_describes() -> None:
     assert hashlib.sha256(ADAPTER.read_bytes()).hexdigest() == CARD["sha256"]
     assert ADAPTER.stat().st_size == CARD["size_bytes"] < 16_000_000
     assert CARD["sha256"] in ADAPTER.with_suffix(".md").read_text("utf-8")
-    assert {"base", "commands", "data_sha256", "hardware", "loss", "plan", "reached"} <= set(CARD)
+    assert {"base", "data_sha256", "hardware", "loss", "plan", "reached"} <= set(CARD)
 
 
 def test_no_card_names_a_place_on_the_machine_it_was_made_on() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import random
 import re
@@ -13,7 +14,7 @@ import torch
 from safetensors import safe_open
 
 from appliance.inference import crossreader, lora, models
-from appliance.training import examples, groups, reader
+from appliance.training import descent, examples, groups, packed, reader
 from tests import small
 
 ADAPTER = models.ADAPTERS / "kura-reader-v4.safetensors"
@@ -57,14 +58,14 @@ def test_it_learns_which_passage_answers_and_where_and_goes_on_where_it_was(
     folder: Path, taught: list[groups.Group], tmp_path: Path
 ) -> None:
     words = crossreader.Tokens.load(folder)
-    plan = reader.Plan(steps=400, groups_per_step=4, rate=2e-3)
+    packed.pack(taught, folder, tmp_path / "packed", {})
+    learned = packed.Packed(tmp_path / "packed")
     (tmp_path / "plan.json").write_text("{}", "utf-8")
     halves = []
     for steps in (60, 400):  # stopped halfway, and started again
-        again = (g for _ in range(1000) for g in taught)
-        half = reader.Plan(steps=steps, groups_per_step=4, rate=plan.rate)
-        net = crossreader.Network.load(folder)
-        halves.append(reader.train(net, again, words, half, tmp_path, tmp_path / "stop"))
+        half = descent.Plan(steps=steps, groups_per_step=4, rate=2e-3)
+        net = crossreader.Network.load(learned.folder / "model")
+        halves.append(reader.train(net, learned, half, tmp_path, tmp_path / "stop"))
     assert halves == [60, 400]
     log = [json.loads(line) for line in (tmp_path / "loss.jsonl").read_text().splitlines()]
     assert [line["step"] for line in log] == list(range(1, 401))
@@ -87,6 +88,44 @@ def test_it_learns_which_passage_answers_and_where_and_goes_on_where_it_was(
     merged.merge(load_file(tmp_path / "small.safetensors"), reader.ALPHA / reader.RANK)
     with torch.no_grad():
         assert torch.allclose(merged.eval()(pairs).relevance, read.relevance, atol=0.05)
+
+
+def test_what_is_packed_is_what_the_product_reads(
+    folder: Path, taught: list[groups.Group], tmp_path: Path
+) -> None:
+    unanswered = groups.Group("誰も", ("答えない",), -1)
+    long = groups.Group("寮は", ("出張" * 400 + "寮",), 0, (800, 801))
+    packed.pack([*taught, unanswered, long], folder, tmp_path, {"seed": 3})
+    found, words = packed.Packed(tmp_path), crossreader.Tokens.load(folder)
+    assert (len(found), found.facts["seed"]) == (6, 3)
+    whole = crossreader.Network.load(folder).bert.get_input_embeddings().weight
+    cut = crossreader.Network.load(tmp_path / "model").bert.get_input_embeddings().weight
+    for n, group in enumerate([*taught, unanswered, long]):
+        pairs = [words.pair(group.question, text) for text in group.texts]
+        for made, pair in zip(found[n].pairs(), pairs, strict=True):
+            assert (made.first, len(made.offsets)) == (pair.first, len(pair.offsets))
+            assert torch.allclose(cut[made.tokens], whole[pair.tokens], atol=1e-3)
+        assert (found[n].right, found[n].office) == (group.right, False)
+        if n < len(taught):
+            first, last = found[n].answer or (-1, -1)
+            text, offsets = group.texts[group.right], pairs[group.right].offsets
+            assert (offsets[first][0], offsets[last][1]) == group.answer
+            assert text[offsets[first][0] : offsets[last][1]].endswith("年")
+    assert found[4].answer is None
+    assert found[5].answer == (800, 800) and len(found[5].pairs()[0].tokens) == crossreader.READS
+    net = crossreader.Network.load(tmp_path / "model")
+    reader.start_lora(net, 1)
+    assert reader.loss(net, [found[n] for n in range(6)]).item() > 0  # the cut one is nowhere
+
+    rounds = list(itertools.islice(found.batches(1, 2), 3 * 4))
+    for one in (rounds[n : n + 3] for n in range(0, 12, 3)):
+        assert sorted(g.question for some in one for g in some) == sorted(
+            found[n].question for n in range(6)
+        )
+    answered = itertools.islice(found.batches(1, 5, answered=True), 2)
+    assert all(g.right >= 0 for some in answered for g in some)
+    again = itertools.islice(found.batches(1, 2), 3)
+    assert [g for some in again for g in some] == [g for some in rounds[:3] for g in some]
 
 
 def test_padding_changes_nothing(folder: Path) -> None:
