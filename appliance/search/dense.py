@@ -281,6 +281,12 @@ class GpuDense(DenseIndex):
         self._placed: dict[str, Any] = {}
         super().__init__(folder, dim, space, large=sys.maxsize)
 
+    def _load(self) -> State:
+        """Lists, from a time without a GPU, become whole rows: only of those the proof holds."""
+        state = super()._load()
+        whole = (s if isinstance(s, Flat) else segments.merged([s]) for s in state.segments)
+        return State(tuple(whole), state.sequence)
+
     def _best(self, segment: Segment, cover: Cover, vector: Vectors, k: int) -> Found:
         if cover.count <= max(k, NARROW) or k > self._DEEPEST:
             return super()._best(segment, cover, vector, k)

@@ -186,6 +186,21 @@ class TestGpuDense(KeptIndexContract):
     def opened(self, tmp_path):
         return lambda: GpuDense(tmp_path, 64, "hash", place=Placed, knn=knn)
 
+    def test_what_was_saved_without_a_gpu_is_exact_with_one(self, tmp_path):
+        vectors = rows(6_000)
+        before = Compacted(tmp_path, 32, large=1_000)
+        before.apply(added(range(len(vectors)), vectors))
+        before.apply(IndexChanges(removed=np.arange(0, 100), sequence=7))
+        before.save()
+        index = GpuDense(tmp_path, 32, place=Placed, knn=knn)
+        assert isinstance(before._state.segments[0], segments.Listed)
+        assert index.sequence == 7 and index.ids().tolist() == list(range(100, 6_000))
+        for question in rows(20, seed=4):
+            exact = 100 + np.argsort(-(vectors[100:] @ question), kind="stable")[:10]
+            assert best(index, question, range(len(vectors))) == exact.tolist()
+        index.save()
+        assert GpuDense(tmp_path, 32, place=Placed, knn=knn).ids().tolist() == index.ids().tolist()
+
 
 class TestKeyword(KeptIndexContract):
     @pytest.fixture
