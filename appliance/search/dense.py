@@ -256,10 +256,11 @@ class DenseIndex:
 class GpuDense(DenseIndex):
     """Exact at any size, from a GPU, which must never be given an id selector: FAISS ignores it there.
 
-    Whole segments are searched on the GPU, deeper than k. Everything the search did not return
-    scores no better than the last it did, so k allowed hits among the returned are the exact
-    top k: that is the proof. Where it fails, the rows in scope are gathered and searched by
-    `knn`. Narrow scopes never leave the CPU.
+    Whole segments are searched on the GPU, deeper than k: the deeper, the less of a segment is in
+    scope. Everything the search did not return scores no better than the last it did, so k
+    allowed hits among the returned are the exact top k: that is the proof. Where it fails, or
+    cannot be hoped for, the rows in scope are gathered and searched by `knn`. Narrow scopes
+    never leave the CPU.
 
     Verified here with stand-ins for `place` and `knn` only: the filter, the proof and the way
     back. Not verified: the GPU's own memory use, speed, and rounding (its scores may differ
@@ -291,13 +292,15 @@ class GpuDense(DenseIndex):
         if cover.count <= max(k, NARROW) or k > self._DEEPEST:
             return super()._best(segment, cover, vector, k)
         with self._device:
-            depth = min(segment.size, self._DEEPEST, 4 * k + 64)
-            scores, best = self._on_device(segment).search(vector, depth)
-            there = best[0] >= 0
-            scores, best = scores[0][there], best[0][there]
-            allowed = cover.mask[best]
-            if allowed.sum() >= k or depth == segment.size:
-                return scores[allowed][:k], best[allowed][:k]
+            due = k * segment.size // cover.count  # rows that hold k in scope, if they lie evenly
+            depth = min(segment.size, self._DEEPEST, 2 * due + 64)
+            if due <= depth:
+                scores, best = self._on_device(segment).search(vector, depth)
+                there = best[0] >= 0
+                scores, best = scores[0][there], best[0][there]
+                allowed = cover.mask[best]
+                if allowed.sum() >= k or depth == segment.size:
+                    return scores[allowed][:k], best[allowed][:k]
             rows = np.flatnonzero(cover.mask)
             scores, best = self._knn(vector, segment.vectors[rows], k)
             return scores[0], rows[best[0]]

@@ -186,6 +186,27 @@ class TestGpuDense(KeptIndexContract):
     def opened(self, tmp_path):
         return lambda: GpuDense(tmp_path, 64, "hash", place=Placed, knn=knn)
 
+    @pytest.mark.parametrize(
+        "share, gathered", [(1.0, 0), (0.3, 0), (0.1, 0), (0.03, 0), (0.004, 20)]
+    )
+    def test_rows_are_gathered_only_where_the_scope_is_small(
+        self, tmp_path, monkeypatch, share, gathered
+    ):
+        monkeypatch.setattr(dense, "NARROW", 10)
+        vectors, gathers = rows(20_000), []
+
+        def counted(vector, chosen, k):
+            gathers.append(len(chosen))
+            return knn(vector, chosen, k)
+
+        index = GpuDense(tmp_path, 32, place=Placed, knn=counted)
+        index.apply(added(range(len(vectors)), vectors))
+        scope = np.random.default_rng(3).permutation(len(vectors))[: int(share * len(vectors))]
+        for question in rows(20, seed=4):
+            exact = scope[np.argsort(-(vectors[scope] @ question), kind="stable")][:10]
+            assert best(index, question, scope.tolist()) == exact.tolist()
+        assert len(gathers) == gathered
+
     def test_what_was_saved_without_a_gpu_is_exact_with_one(self, tmp_path):
         vectors = rows(6_000)
         before = Compacted(tmp_path, 32, large=1_000)
