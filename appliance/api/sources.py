@@ -93,7 +93,8 @@ class Source(Shape):
         "read of it is in `problems`."
     )
     access_until: datetime | None = Field(
-        description="How long what the source said of who may read holds, unless it is asked again."
+        description="How long it holds who may read, unless the source is asked again: where it "
+        "says so itself, or for a while after its settings were changed."
     )
     withheld: bool = Field(description="That has passed: nobody finds its documents.")
     problem: str | None
@@ -270,7 +271,8 @@ def resync(source_id: int, machine: ApplianceDep, caller: AdminCaller) -> Done:
 def pause(source_id: int, machine: ApplianceDep, caller: AdminCaller) -> Source:
     """Nothing is read until it is resumed; a run under way stops within half a minute.
 
-    Where the source says who may read, that holds until `access_until` alone.
+    Where the source says who may read, and after a change of its settings, that holds until
+    `access_until` alone.
     """
     return _switch(machine, caller.actor, source_id, "source.pause", enabled=False)
 

@@ -634,7 +634,8 @@ export interface paths {
          * Pause
          * @description Nothing is read until it is resumed; a run under way stops within half a minute.
          *
-         *     Where the source says who may read, that holds until `access_until` alone.
+         *     Where the source says who may read, and after a change of its settings, that holds until
+         *     `access_until` alone.
          */
         post: operations["sources_pause"];
         delete?: never;
@@ -2698,7 +2699,7 @@ export interface components {
             fresh_at: string | null;
             /**
              * Access Until
-             * @description How long what the source said of who may read holds, unless it is asked again.
+             * @description How long it holds who may read, unless the source is asked again: where it says so itself, or for a while after its settings were changed.
              */
             access_until: string | null;
             /**
