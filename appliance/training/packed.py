@@ -169,6 +169,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--model", type=Path, required=True, help="folder of the embedder")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--groups", type=int, required=True)
+    parser.add_argument(
+        "--passages", type=int, default=PASSAGES, help="of a group; fewer cost less"
+    )
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args(arguments)
     read = examples.read(given.data.glob("jaquad_train_*.json"))
@@ -183,8 +186,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "articles_kept": len({p.article for p in kept}),
         "written": {f.name: run.sha256(f) for f in sorted(written.HERE.glob("*.jsonl"))},
     }
-    asked = written.made(written.read(), random.Random(given.seed), PASSAGES)
-    made = groups.Maker(kept, PASSAGES, UNANSWERED, asked).groups(random.Random(given.seed))
+    asked = written.made(written.read(), random.Random(given.seed), given.passages)
+    made = groups.Maker(kept, given.passages, UNANSWERED, asked).groups(random.Random(given.seed))
     pack(itertools.islice(made, given.groups), given.model, given.out, facts)
 
 
