@@ -140,6 +140,9 @@ class Child:
             if (wanted := spec["reader"])["adapter"]:
                 role = "reader"
                 self._encoders[role] = self._reader(**wanted)
+            if spec["change"]:  # not before: the reader is a change of the embedder as it was
+                role = "embedder"
+                self._encoders[role].adapt(Path(spec["change"]))
         except Exception as error:
             self._encoders_error = f"the {role} cannot be loaded: {error}"
             raise

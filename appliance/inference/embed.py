@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from appliance.errors import BadRequest
+from appliance.errors import BadRequest, SettingsError
+from appliance.inference import models
 from appliance.inference.batcher import Batcher
 from appliance.inference.cores import Cores
 from appliance.types import Role, Vectors
@@ -63,6 +64,26 @@ class LocalEmbedder:
             name="embedder",
         )
         self.embed(["準備"], "query")  # the first forward pass is slow; nobody waits for this one
+
+    @classmethod
+    def default(cls, root: Path, cores: Cores, threads: int = 0) -> LocalEmbedder:
+        """The one that Kura embeds with, its models under `root`. Raises DigestMismatch."""
+        row = models.named(models.DEFAULT_EMBEDDER)
+        folder, change = models.network(row, root)
+        made = cls(folder, row.name, cores, threads)
+        if change:
+            made.adapt(change)
+        return made
+
+    def adapt(self, adapter: Path) -> None:
+        """Take in a verified low-rank change. Raises SettingsError for one of another model."""
+        from appliance.inference import lora
+
+        try:
+            lora.merge(self.bert, *lora.read(adapter))
+        except (KeyError, RuntimeError) as error:
+            raise SettingsError(f"{adapter.name} does not fit the embedder: {error}") from None
+        self._fast = self._fast and self._steady()
 
     @property
     def name(self) -> str:

@@ -39,7 +39,7 @@ def merge(bert: Any, adapter: Mapping[str, Tensor], scale: float) -> None:
     with torch.no_grad():
         for name, layer in layers(bert).items():
             a, b = adapter[f"{name}.lora_a"].float(), adapter[f"{name}.lora_b"].float()
-            layer.weight += scale * (b @ a)
+            layer.weight += (scale * (b @ a)).to(layer.weight.device)
 
 
 def read(path: Path) -> tuple[dict[str, Tensor], float]:

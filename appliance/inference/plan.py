@@ -171,7 +171,7 @@ def parts(settings: Settings) -> Parts:
         llm.name,
         gguf.read(models.verified(llm, settings.models) / next(iter(llm.files))),
         adapter,
-        encoder(models.verified(embedder, settings.models)),
+        encoder(models.network(embedder, settings.models)[0]),
         _reranker(settings),
     )
 

@@ -464,11 +464,13 @@ def _wanted(settings: Settings, free: int) -> dict[str, Any]:
     planned = budget(settings, free)
     if planned.refusal:
         raise SettingsError(planned.refusal)
+    network, change = models.network(embedder, settings.models)
     return native.spec(
         folder / next(iter(llm.files)),
         adapters,
-        models.verified(embedder, settings.models),
+        network,
         embedder.name,
+        change,
         context_tokens=settings.context_tokens,
         slots=settings.infer_slots,
         threads=settings.generator_threads,

@@ -29,7 +29,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from appliance import build, settings
-from appliance.inference import models
 from appliance.inference.cores import Cores
 from appliance.inference.embed import LocalEmbedder
 from appliance.search.dense import DenseIndex, ids_of
@@ -69,11 +68,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("docs/en/search.md"))
     options = parser.parse_args()
     models_at = settings.load({}).models
-    embedder = LocalEmbedder(
-        models.verified(models.named(models.DEFAULT_EMBEDDER), models_at),
-        models.DEFAULT_EMBEDDER,
-        Cores(),
-    )
+    embedder = LocalEmbedder.default(models_at, Cores())
     with tempfile.TemporaryDirectory() as fresh:
         data = options.data or Path(fresh)
         own = settings.load({}, data=data, models=models_at, reranker="none")

@@ -6,12 +6,15 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import save_file
 
-from appliance.errors import BadRequest, ModelBusy, ModelUnreachable
-from appliance.inference import embed, models
+from appliance.errors import BadRequest, ModelBusy, ModelUnreachable, SettingsError
+from appliance.inference import embed
 from appliance.inference.batcher import LIKE, SHORT, Batcher
 from appliance.inference.cores import Cores
 from appliance.inference.embed import LocalEmbedder
@@ -330,11 +333,9 @@ def test_a_question_goes_first_even_if_documents_were_waiting_for_their_turn() -
 @pytest.fixture(scope="module", params=[False, True], ids=["float32", "bfloat16"])
 def local(request: pytest.FixtureRequest, model_settings: Settings) -> Iterator[LocalEmbedder]:
     """Both ways of computing, on any processor: bfloat16 is emulated where there is none."""
-    row = models.named(models.DEFAULT_EMBEDDER)
-    folder = models.verified(row, model_settings.models)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(embed, "has_bfloat16", lambda device: request.param)
-        made = LocalEmbedder(folder, row.name, Cores(), threads=1)
+        made = LocalEmbedder.default(model_settings.models, Cores(), threads=1)
     assert made._fast == request.param, "bfloat16 moves rows by more than the contract allows"
     yield made
     made.close()
@@ -360,8 +361,17 @@ class TestLocalEmbedder(EmbedderContract):
 
 @pytest.mark.models
 def test_a_closed_embedder_says_so(model_settings: Settings) -> None:
-    row = models.named(models.DEFAULT_EMBEDDER)
-    embedder = LocalEmbedder(models.verified(row, model_settings.models), row.name, Cores())
+    embedder = LocalEmbedder.default(model_settings.models, Cores())
     embedder.close()
     with pytest.raises(ModelUnreachable):
         embedder.embed(["x"], "query")
+
+
+@pytest.mark.models
+def test_an_adapter_of_another_model_is_refused(model_settings: Settings, tmp_path: Path) -> None:
+    other = tmp_path / "other.safetensors"
+    save_file({"other": torch.zeros(2)}, other, {"scale": "1"})
+    embedder = LocalEmbedder.default(model_settings.models, Cores())
+    with pytest.raises(SettingsError, match=other.name):
+        embedder.adapt(other)
+    embedder.close()

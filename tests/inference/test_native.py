@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from appliance.errors import BadRequest, ModelUnreachable, SettingsError
-from appliance.inference import server
+from appliance.inference import models, server
 from appliance.inference.client import InferClient, RemoteEmbedder
 from appliance.inference.native import Native, spec
 
@@ -71,7 +71,7 @@ def test_a_kill_ends_what_ran_and_leaves_what_waits(
     assert waited and waited[0]
     assert child.pid != before
     assert client.get("/health")["restarts"] == restarts + 1
-    vectors = RemoteEmbedder(client, "multilingual-e5-small", 384).embed(["宿泊費"], "query")
+    vectors = RemoteEmbedder(client, models.DEFAULT_EMBEDDER, 384).embed(["宿泊費"], "query")
     assert vectors.shape == (1, 384)
 
 

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from fastapi.testclient import TestClient
 from pydantic import ValidationError
 
 from appliance.errors import ApplianceError, BadRequest, ModelUnreachable, SettingsError
-from appliance.inference import rerank, server
+from appliance.inference import crossreader, lora, models, rerank, server
 from appliance.inference.client import InferClient
 from appliance.inference.cores import Cores
 from appliance.inference.rerank import LocalReranker, RemoteReader, RerankIn, answer
@@ -29,8 +30,8 @@ READS = 64  # tokens of the small model; a character is a token
 
 def small_model(folder: Path, labels: int = 1, *, head: bool = True) -> Path:
     """A BERT of two layers whose tokens are characters."""
-    import torch
-    from tokenizers import Regex, Tokenizer, models, pre_tokenizers, processors
+    from tokenizers import Regex, Tokenizer, pre_tokenizers, processors
+    from tokenizers import models as forms
     from transformers import (
         BertConfig,
         BertForSequenceClassification,
@@ -40,7 +41,7 @@ def small_model(folder: Path, labels: int = 1, *, head: bool = True) -> Path:
 
     signs = "".join(RerankerContract.TEXTS) + RerankerContract.QUESTION + "有給休暇はいつ取れる"
     names = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *sorted(set(signs) - {" "})]
-    tokenizer = Tokenizer(models.WordLevel({n: i for i, n in enumerate(names)}, unk_token="[UNK]"))
+    tokenizer = Tokenizer(forms.WordLevel({n: i for i, n in enumerate(names)}, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Split(Regex("."), "isolated")]
     )
@@ -356,7 +357,7 @@ class TestKurasOwn(ReaderContract):
 
     @pytest.fixture
     def reranker(self, client: InferClient) -> RemoteReader:
-        return RemoteReader(client, "kura-reader-v4")
+        return RemoteReader(client, models.DEFAULT_READER)
 
     def test_it_finds_the_text_and_the_words_that_answer(self, reranker: RemoteReader) -> None:
         texts = ["献立\n今日の献立はカレーである。", self.TEXT, "就業規則\n始業は九時とする。"]
@@ -365,6 +366,19 @@ class TestKurasOwn(ReaderContract):
         words = readings[best].words[0]
         assert best == 1
         assert "12,000円" in self.TEXT[words.start : words.end]
+
+    def test_it_is_a_change_of_the_embedder_as_it_was(
+        self, reranker: RemoteReader, model_settings: Settings
+    ) -> None:
+        row = models.named(models.DEFAULT_READER)
+        base = models.verified(models.named(row.base), model_settings.models)
+        adapter = models.verified(row, model_settings.models) / next(iter(row.files))
+        net, words = crossreader.Network.load(base), crossreader.Tokens.load(base)
+        net.merge(*lora.read(adapter))
+        with torch.no_grad():
+            read = net.eval()([words.pair(self.QUESTION, text) for text in self.TEXTS])
+        wanted = torch.sigmoid(read.relevance).tolist()
+        assert reranker.scores(self.QUESTION, self.TEXTS) == pytest.approx(wanted, abs=0.03)
 
 
 @pytest.mark.models

@@ -14,7 +14,7 @@ from appliance.ask import prompt
 from appliance.training import company, evaluate, examples, tokens
 
 ADAPTERS = Path(evaluate.__file__).parent / "adapters"
-ADAPTER = ADAPTERS / "kura-answer-v1.gguf"
+ADAPTER = ADAPTERS / "kura-answer-v2.gguf"
 CARD = json.loads(ADAPTER.with_suffix(".json").read_text("utf-8"))
 
 

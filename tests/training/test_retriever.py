@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -94,11 +96,31 @@ def test_no_two_of_a_batch_ask_for_one_passage(found: packed.Packed) -> None:
 def test_rows_are_those_that_the_product_makes() -> None:
     root = settings.load({}).models
     models.unpack(root)
-    model = models.verified(models.named("multilingual-e5-small"), root)
-    embedder = LocalEmbedder(model, "e5", Cores())
+    folder, change = models.network(models.named(models.DEFAULT_EMBEDDER), root)
+    embedder = LocalEmbedder.default(root, Cores())
     texts = ["出張旅費規程\n宿泊費は1泊10,000円を上限とする。", "泊まりはいくら？"]
-    words = retriever.Words(model)
+    words = retriever.Words(folder)
+    net = retriever.Network.load(folder, words.before).eval()
     with torch.no_grad():
-        rows = retriever.Network.load(model, words.before).eval()(words.rows(texts), "passage")
-    assert torch.allclose(rows, torch.tensor(embedder.embed(texts, "passage")), atol=1e-3)
+        before = net(words.rows(texts), "passage")
+        adapters.merge(net.bert, *adapters.read(change or folder))
+        rows = net(words.rows(texts), "passage")
+    assert torch.allclose(rows, torch.tensor(embedder.embed(texts, "passage")), atol=2e-3)
+    assert not torch.allclose(rows, before, atol=2e-2)
     embedder.close()
+
+
+def test_the_adapter_is_the_one_its_card_describes() -> None:
+    path = models.ADAPTERS / "kura-e5-v1.safetensors"
+    card = json.loads(path.with_suffix(".json").read_text("utf-8"))
+    page = path.with_suffix(".md").read_text("utf-8")
+    assert card["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert card["size_bytes"] == path.stat().st_size < 16_000_000
+    assert card["sha256"] in page and f"{card['reached']['step']} steps" in page
+    assert card["base"]["sha256"] == models.E5_FILES["model.safetensors"]
+    assert not re.search(r"/(?:home|tmp|root|work)/", page + json.dumps(card))
+    tensors, scale = adapters.read(path)
+    layers = {f"{n}.{linear}" for n in range(12) for linear in adapters.LINEAR}
+    assert set(tensors) == {f"{name}.{half}" for name in layers for half in ("lora_a", "lora_b")}
+    assert scale == retriever.ALPHA / retriever.RANK
+    assert all(torch.isfinite(part).all() for part in tensors.values())
