@@ -8,10 +8,20 @@ import random
 import re
 from pathlib import Path
 
+import gguf
 import pytest
+import torch
 
 from appliance.ask import prompt
-from appliance.training import company, evaluate, examples, tokens
+from appliance.training import (
+    answer_adapter,
+    company,
+    evaluate,
+    examples,
+    gemma,
+    groups,
+    tokens,
+)
 
 ADAPTERS = Path(evaluate.__file__).parent / "adapters"
 ADAPTER = ADAPTERS / "kura-answer-v2.gguf"
@@ -133,23 +143,26 @@ def test_pieces_join_unknown_letters_become_bytes(words: tokens.Tokens) -> None:
     assert words.decode(ids) == "蔵の 鍵\n\n蔵"
 
 
-def test_questions_in_one_row_cost_what_they_cost_alone() -> None:
-    import torch
+SHAPE = gemma.Shape(blocks=7, width=8, heads=2, kv_heads=1, head=4, window=5, theta=1e6)
 
-    from appliance.training import gemma
 
-    shape = gemma.Shape(blocks=7, width=8, heads=2, kv_heads=1, head=4, window=5, theta=1e6)
+def weights(words: int) -> dict[str, torch.Tensor]:
+    """Of a model of SHAPE, drawn by chance."""
     sizes = {
         "attn_q": (8, 8), "attn_k": (4, 8), "attn_v": (4, 8), "attn_output": (8, 8),
         "ffn_gate": (16, 8), "ffn_up": (16, 8), "ffn_down": (8, 16),
     }  # fmt: skip
     torch.manual_seed(0)
-    weights = {"token_embd": torch.randn(20, 8), "output_norm": torch.ones(8)}
-    for n in range(shape.blocks):
-        weights |= {f"blk.{n}.{name}": torch.randn(size) for name, size in sizes.items()}
-        weights |= {f"blk.{n}.{name}": torch.ones(8) for name in gemma.NORMS}
-        weights |= {f"blk.{n}.{name}": torch.ones(4) for name in gemma.HEAD_NORMS}
-    model = gemma.Gemma(shape, weights, rank=2, alpha=4.0)
+    made = {"token_embd": torch.randn(words, 8), "output_norm": torch.ones(8)}
+    for n in range(SHAPE.blocks):
+        made |= {f"blk.{n}.{name}": torch.randn(size) for name, size in sizes.items()}
+        made |= {f"blk.{n}.{name}": torch.ones(8) for name in gemma.NORMS}
+        made |= {f"blk.{n}.{name}": torch.ones(4) for name in gemma.HEAD_NORMS}
+    return made
+
+
+def test_questions_in_one_row_cost_what_they_cost_alone() -> None:
+    model = gemma.Gemma(SHAPE, weights(20), rank=2, alpha=4.0)
     model.start_lora(0)
     beginning, branches = [2, 5, 6, 7, 8, 9], [([3, 4], [10, 11, 1]), ([12], [13, 1])]
     together = model.loss(gemma.row(beginning, branches))
@@ -160,6 +173,63 @@ def test_questions_in_one_row_cost_what_they_cost_alone() -> None:
     both = model.loss(gemma.joined([gemma.row(beginning, branches), other]))
     assert torch.allclose(both, together + model.loss(other), rtol=1e-4)
     assert plain.wanted.tolist() == [11] and plain.places.tolist() == list(range(9))
+
+
+@pytest.fixture
+def base(words: tokens.Tokens, tmp_path: Path) -> Path:
+    """A GGUF file of SHAPE with the words' vocabulary."""
+    writer = gguf.GGUFWriter(tmp_path / "base.gguf", "gemma3")
+    for name, value in (
+        ("block_count", SHAPE.blocks), ("embedding_length", SHAPE.width),
+        ("attention.head_count", SHAPE.heads), ("attention.head_count_kv", SHAPE.kv_heads),
+        ("attention.key_length", SHAPE.head), ("attention.sliding_window", SHAPE.window),
+    ):  # fmt: skip
+        writer.add_uint32(f"gemma3.{name}", value)
+    writer.add_float32("gemma3.rope.freq_base", SHAPE.theta)
+    writer.add_token_list(words.pieces)
+    writer.add_token_scores(list(words.scores))
+    writer.add_token_types([4 if piece == "\n\n" else 1 for piece in words.pieces])
+    for name, part in weights(len(words.pieces)).items():
+        writer.add_tensor(f"{name}.weight", part.numpy())
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return tmp_path / "base.gguf"
+
+
+def test_what_is_packed_is_what_is_asked_and_is_learned(
+    words: tokens.Tokens, base: Path, tmp_path: Path
+) -> None:
+    group = groups.Group("蔵の年は", ("蔵\n蔵の鍵は銅", "の\n蔵は四年"), 1, (4, 6))
+    shown = tuple(examples.passage("蔵", "", text) for text in ("蔵は3年", "の鍵"))
+    asked = tuple(examples.Question(*q) for q in (("何年", "3年", 1), ("誰の", "", 0)))
+    long = examples.Case((examples.passage("蔵", "", "鍵" * 400),), asked)
+    some = [answer_adapter.of_group(group), long, examples.Case(shown, asked)]
+    assert some[0].questions[0].target == "四年[2]"
+    out = tmp_path / "packed"
+    answer_adapter.pack(iter(some), 2, base, out, seed=1)
+    facts = json.loads((out / "facts.json").read_text("utf-8"))
+    assert (facts["cases"], facts["questions"], facts["refusals"]) == (2, 3, 1)
+
+    rows = answer_adapter.packed(out)
+    whole, cut = (gemma.load(path, 2, 4.0).weights for path in (base, out / "model.gguf"))
+    assert len(cut["token_embd"]) < len(whole["token_embd"])
+    assert all(torch.equal(cut[n], part) for n, part in whole.items() if n != "token_embd")
+    for row, case in zip(rows, (some[0], some[2]), strict=True):
+        plain = gemma.row(*answer_adapter.tokenised(case, words))
+        for packed, there in ((row.tokens, plain.tokens), (row.wanted, plain.wanted)):
+            assert torch.equal(cut["token_embd"][packed], whole["token_embd"][there])
+        assert torch.equal(row.places, plain.places) and torch.equal(row.asked, plain.asked)
+
+    (tmp_path / "plan.json").write_text(json.dumps(facts), "utf-8")
+    for steps in (5, 60):  # stopped, and started again
+        plan = answer_adapter.Plan(steps=steps, groups_per_step=2, rate=3e-2, warmup=0.01)
+        model = gemma.load(out / "model.gguf", answer_adapter.RANK, answer_adapter.ALPHA)
+        assert answer_adapter.train(model, rows, plan, tmp_path, tmp_path / "stop") == steps
+    log = [json.loads(line) for line in (tmp_path / "loss.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in log] == list(range(1, 61))
+    assert log[-1]["loss"] < 0.5 * log[0]["loss"]
 
 
 # --- measuring -------------------------------------------------------------------
@@ -207,8 +277,6 @@ def test_no_card_names_a_place_on_the_machine_it_was_made_on() -> None:
 
 
 def test_the_adapter_has_both_halves_of_every_linear_layer() -> None:
-    import gguf
-
     reader = gguf.GGUFReader(ADAPTER)
     fields = {name: field.contents() for name, field in reader.fields.items()}
     assert fields["general.type"] == "adapter"
