@@ -145,6 +145,7 @@ class Child:
                 self._encoders[role].adapt(Path(spec["change"]))
         except Exception as error:
             self._encoders_error = f"the {role} cannot be loaded: {error}"
+            self._encoders.pop(role, None)  # an embedder without its change gives other vectors
             raise
         finally:
             self._encoders_loaded.set()

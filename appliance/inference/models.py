@@ -72,19 +72,14 @@ def _e5(folder: Path, progress: Progress) -> None:
     e5.write(source, folder, lambda share: progress("multilingual-e5-small", share))
 
 
-def _answer(folder: Path, progress: Progress) -> None:
-    shutil.copyfile(ADAPTERS / "kura-answer-v2.gguf", folder / "kura-answer-v2.gguf")
-    progress("kura-answer-v2", 1.0)
+def _shipped(file: str) -> Callable[[Path, Progress], None]:
+    """An adapter that comes with the product."""
 
+    def make(folder: Path, progress: Progress) -> None:
+        shutil.copyfile(ADAPTERS / file, folder / file)
+        progress(Path(file).stem, 1.0)
 
-def _reader(folder: Path, progress: Progress) -> None:
-    shutil.copyfile(ADAPTERS / "kura-reader-v4.safetensors", folder / "kura-reader-v4.safetensors")
-    progress("kura-reader-v4", 1.0)
-
-
-def _retriever(folder: Path, progress: Progress) -> None:
-    shutil.copyfile(ADAPTERS / "kura-e5-v1.safetensors", folder / "kura-e5-v1.safetensors")
-    progress("kura-e5-v1", 1.0)
+    return make
 
 
 def _merged(folder: Path, progress: Progress) -> None:
@@ -137,7 +132,7 @@ def catalogue() -> tuple[Model, ...]:
             name="kura-answer-v2",
             kind="adapter",
             files={"kura-answer-v2.gguf": _recorded("kura-answer-v2.json", "sha256")},
-            make=_answer,
+            make=_shipped("kura-answer-v2.gguf"),
             licence="Gemma Terms of Use; trained on JaQuAD (CC BY-SA 3.0)",
             source="appliance/training/answer_adapter.py",
         ),
@@ -154,7 +149,7 @@ def catalogue() -> tuple[Model, ...]:
             name="kura-e5-v1",
             kind="embedder",
             files={"kura-e5-v1.safetensors": _recorded("kura-e5-v1.json", "sha256")},
-            make=_retriever,
+            make=_shipped("kura-e5-v1.safetensors"),
             licence="MIT; trained on JaQuAD (CC BY-SA 3.0)",
             source="appliance/training/retriever.py",
             dim=384,
@@ -164,7 +159,7 @@ def catalogue() -> tuple[Model, ...]:
             name="kura-reader-v4",
             kind="reader",
             files={"kura-reader-v4.safetensors": _recorded("kura-reader-v4.json", "sha256")},
-            make=_reader,
+            make=_shipped("kura-reader-v4.safetensors"),
             licence="MIT; trained on JaQuAD (CC BY-SA 3.0)",
             source="appliance/training/reader.py",
             base="multilingual-e5-small",

@@ -78,7 +78,10 @@ class Packed:
         return Group(self._text(question), texts, right, answer, bool(office))
 
     def batches(self, seed: int, size: int, *, answered: bool = False) -> Iterator[list[Group]]:
-        """Without end: each group once before any comes again; those of a batch are about as long."""
+        """Without end: no group again before all came; those of a batch are about as long.
+
+        What does not fill the last batch of a round is left out of it.
+        """
         dice = random.Random(seed)
         usable = [n for n, g in enumerate(self._groups) if g[3] >= 0 or not answered]
         while True:
