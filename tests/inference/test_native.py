@@ -9,11 +9,14 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
-from appliance.errors import BadRequest, ModelUnreachable, SettingsError
+from appliance.errors import ApplianceError, BadRequest, ModelUnreachable, SettingsError
 from appliance.inference import models, server
 from appliance.inference.client import InferClient, RemoteEmbedder
-from appliance.inference.native import Native, spec
+from appliance.inference.native import ChildEmbedder, Native, spec
+from appliance.settings import Settings
 
 pytestmark = [pytest.mark.models, pytest.mark.slow]
 
@@ -133,3 +136,18 @@ def test_a_model_that_cannot_be_loaded_is_named_at_start(tmp_path: Path) -> None
     with pytest.raises(SettingsError, match=r"broken\.gguf"):
         child.wait_ready(60)
     child.close()
+
+
+def test_an_embedder_whose_change_cannot_be_loaded_embeds_nothing(
+    model_settings: Settings, tmp_path: Path
+) -> None:
+    save_file({"other": torch.zeros(2)}, tmp_path / "other.safetensors", {"scale": "1"})
+    wanted = server._wanted(model_settings, 1 << 34)
+    child = Native()
+    child.load(wanted | {"change": str(tmp_path / "other.safetensors")})
+    try:
+        child.wait_ready(60)
+        with pytest.raises(ApplianceError, match=r"embedder.*other\.safetensors"):
+            ChildEmbedder(child, models.DEFAULT_EMBEDDER, 384).embed(["宿泊費"], "passage")
+    finally:
+        child.close()
