@@ -44,6 +44,7 @@ class Plan:
     numbers: Numbers = "float32"  # in which matrices are multiplied; all else is float32
     device: str = "cpu"
     dropout: bool = False  # as the embedder's own training had it; for more rounds than one
+    compiled: bool = False  # the BERT, on a CPU: needs a C++ compiler and half a minute
 
 
 def descend(
@@ -141,6 +142,7 @@ def arguments(verb: argparse.ArgumentParser, plan: Plan) -> None:
     verb.add_argument("--groups-per-step", type=int, default=plan.groups_per_step)
     verb.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     verb.add_argument("--dropout", action="store_true")
+    verb.add_argument("--compiled", action="store_true")
 
 
 def planned(given: argparse.Namespace, plan: Planned) -> Planned:
@@ -155,6 +157,7 @@ def planned(given: argparse.Namespace, plan: Planned) -> Planned:
         groups_per_step=given.groups_per_step,
         device=given.device,
         dropout=given.dropout,
+        compiled=given.compiled,
         numbers="bfloat16" if embed.has_bfloat16(given.device) else "float32",
     )
 

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from appliance.inference import lora
+from appliance.training import descent
 
 
 class Adapted(nn.Module):  # type: ignore[misc]
@@ -26,7 +27,8 @@ class Adapted(nn.Module):  # type: ignore[misc]
         self.b = nn.Parameter(torch.zeros(out, rank))
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.base(x) + self.scale * F.linear(F.linear(x, self.a), self.b)
+        # one product of their sum: a third fewer steps than two beside it, and what is used later
+        return F.linear(x, self.base.weight + self.scale * (self.b @ self.a), self.base.bias)
 
 
 def start(bert: Any, rank: int, scale: float, dice: torch.Generator) -> dict[str, nn.Parameter]:
@@ -43,14 +45,18 @@ def start(bert: Any, rank: int, scale: float, dice: torch.Generator) -> dict[str
     return learned
 
 
-def ready(net: nn.Module, bert: Any, device: str, *, dropout: bool) -> None:
+def ready(net: Any, plan: descent.Plan) -> None:
     """To be learned from on a device. A GPU has more time than memory: it computes layers twice."""
     for part in net.modules():
-        if isinstance(part, nn.Dropout) and not dropout:
+        if isinstance(part, nn.Dropout) and not plan.dropout:
             part.p = 0.0
-    net.to(device).train()
-    if device == "cuda":
-        bert.gradient_checkpointing_enable({"use_reentrant": False})
+    net.to(plan.device).train()
+    if plan.device == "cuda":
+        net.bert.gradient_checkpointing_enable({"use_reentrant": False})
+    elif plan.compiled:
+        # PyTorch's own attention for CPUs takes longer backwards than all matrices together
+        net.bert.config._attn_implementation = "eager"
+        net.bert = torch.compile(net.bert, dynamic=True)
 
 
 def save(path: Path, tensors: Mapping[str, Tensor], scale: float) -> None:

@@ -94,7 +94,7 @@ def train(
     learned = start_lora(net, plan.seed)
     if start:
         descent.take(learned, read_adapter(start)[0])
-    lora.ready(net, net.bert, plan.device, dropout=plan.dropout)
+    lora.ready(net, plan)
     together = plan.groups_per_step if plan.device == "cuda" else TOGETHER
 
     def learn(some: list[packed.Group]) -> float:

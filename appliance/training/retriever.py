@@ -116,7 +116,7 @@ def train(
     learned = lora.start(net.bert, RANK, ALPHA / RANK, dice)
     if start:
         descent.take(learned, adapters.read(start)[0])
-    lora.ready(net, net.bert, plan.device, dropout=plan.dropout)
+    lora.ready(net, plan)
 
     def learn(some: list[packed.Group]) -> float:
         total = loss(net, distinct(some), plan.temperature, plan.numbers)
