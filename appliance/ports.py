@@ -69,6 +69,13 @@ class Granting(Protocol):
     grants: ClassVar[bool]
 
 
+@runtime_checkable
+class Unverified(Protocol):
+    """A connector built on its vendor's documents that nobody has tried against the real service."""
+
+    unverified: ClassVar[bool]
+
+
 class Embedder(Protocol):
     """Text to vectors. The same text in the same role gives the same row, whatever the batch.
 

@@ -14,6 +14,7 @@ from appliance.api.deps import AdminCaller, ApplianceDep
 from appliance.api.runs import Run
 from appliance.api.shapes import Done, Shape
 from appliance.errors import BadRequest, Conflict, SourceMisconfigured
+from appliance.ports import Unverified
 from appliance.store import about, audit, catalog, scans, sources, timing
 from appliance.store.secrets import SECRET
 from appliance.system import Appliance
@@ -145,6 +146,9 @@ class Connector(Shape):
     kind: str
     title: str = Field(description="The first line of what the connector says of itself.")
     settings_schema: dict[str, Any] = Field(description="JSON Schema of its settings.")
+    verified: bool = Field(
+        description="False: built on its vendor's documents, not tried against the real service."
+    )
 
 
 class Connectors(Shape):
@@ -160,6 +164,7 @@ def connectors(machine: ApplianceDep, caller: AdminCaller) -> Connectors:
                 kind=kind,
                 title=(made.__doc__ or kind).strip().splitlines()[0],
                 settings_schema=made.Settings.model_json_schema(),
+                verified=not isinstance(made, Unverified),
             )
             for kind, made in sorted(machine.connectors.items())
             if kind != OWN

@@ -367,6 +367,10 @@ const TEXT = {
   sourceName: ["名前", "Name"],
   sourceKind: ["種類", "Kind"],
   kindFolder: ["共有フォルダー（ファイルサーバー）", "Shared folder (file server)"],
+  kindUnverified: [
+    "この種類は、提供元が公開している資料から作りました。実際のサービスではまだ確かめていません。",
+    "This kind was built from its vendor's public documents. Nobody has tried it against the real service yet.",
+  ],
   kindUploads: ["利用者が追加した資料", "Documents people add"],
   sourceInterval: ["確認の間隔（秒）", "Check every (seconds)"],
   tuning: ["検索の調整", "Retrieval"],

@@ -55,10 +55,8 @@ export const HANDLING: Readonly<Record<PersonalData, TextKey>> = {
 function Filled({ source, connectors, onClose, onSaved }: Props & { connectors: Connector[] }) {
   const say = useSay();
   const [kind, setKind] = useState(source?.kind ?? (connectors.find((c) => c.kind === "folder") ?? connectors[0])?.kind ?? "");
-  const fields = useMemo(
-    () => fieldsOf(connectors.find((c) => c.kind === kind)?.settings_schema ?? {}),
-    [connectors, kind],
-  );
+  const chosen = connectors.find((c) => c.kind === kind);
+  const fields = useMemo(() => fieldsOf(chosen?.settings_schema ?? {}), [chosen]);
   const [name, setName] = useState(source?.name ?? "");
   const [timing, setTiming] = useState(() => formOf(source?.timing));
   const [enabled, setEnabled] = useState(source?.enabled ?? true);
@@ -124,6 +122,7 @@ function Filled({ source, connectors, onClose, onSaved }: Props & { connectors: 
           ))}
         </SelectField>
       )}
+      {chosen && !chosen.verified && <p className="hint" role="note">{say("kindUnverified")}</p>}
       {fields.map((field) => (
         <OneField
           key={field.name}
