@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 
     from appliance.settings import Settings
     from appliance.store.sources import Source
+    from appliance.types import Principal
 
 MISCONFIGURED = 78  # EX_CONFIG: starting again changes nothing
 
@@ -39,6 +42,9 @@ app.add_typer(models_app, name="models")
 
 AsJson = Annotated[bool, typer.Option("--json", help="JSON で出力する。")]
 As = Annotated[str, typer.Option("--as", help="この利用者として尋ねる。")]
+Also = Annotated[
+    list[str] | None, typer.Option("--also", help="仮にこのグループにも入れて考える (group:…)。")
+]
 Supervised = Annotated[int, typer.Option("--supervised", hidden=True)]
 
 
@@ -603,6 +609,88 @@ def user_list(as_json: AsJson = False) -> None:
         _print(f"{one.id}\t{one.display_name}\t{one.role}{' (無効)' if one.disabled else ''}")
 
 
+@user.command("sees")
+def user_sees(user_id: str, also: Also = None, as_json: AsJson = False) -> None:
+    """この人が何を読めるか、どのグループによるか。"""
+    from appliance.store import sight
+
+    with _store() as (_, engine):
+        who = sight.person(engine, user_id, _groups(also))
+        shelves = sight.shelves(engine, who)
+    if as_json:
+        _print_json(
+            {
+                "user": who.id,
+                "disabled": who.disabled,
+                "principals": {p: list(way) for p, way in who.held.items()},
+                "sources": [asdict(one) for one in shelves],
+            }
+        )
+        return
+    _print(f"{who.id}\t{who.display_name}{' (無効)' if who.disabled else ''}")
+    for way in who.held.values():
+        _print(f"  {' → '.join(way)}")
+    for one in shelves:
+        held = " (いま誰にも見えません)" if one.withheld else ""
+        _print(f"{one.source}\t{one.documents} 件中 {one.seen} 件{held}")
+
+
+@app.command("who-sees")
+def who_sees(
+    document: Annotated[str, typer.Argument(help="文書の ID、または 取り込み元/場所。")],
+    user_id: Annotated[str, typer.Option("--user", help="この人だけについて。")] = "",
+    also: Also = None,
+    as_json: AsJson = False,
+) -> None:
+    """この文書を誰が読めるか、どの決まりによるか。"""
+    from appliance.store import sight
+
+    with _store() as (_, engine):
+        found = sight.watched(engine, document, user_id, _groups(also))
+    if as_json:
+        _print_json(
+            {
+                "id": found.id,
+                "source": found.source,
+                "title": found.title,
+                "withheld": found.withheld,
+                "access": [
+                    {"allow": sorted(x.allow), "deny": sorted(x.deny)} for x in found.access
+                ],
+                "verdicts": [
+                    {
+                        "user": one.person.id,
+                        "reads": one.reads,
+                        "rulings": [
+                            {"admits": r.admits, "allowed_by": r.allowed, "denied_by": r.denied}
+                            for r in one.rulings
+                        ],
+                    }
+                    for one in found.verdicts
+                ],
+            }
+        )
+        return
+    _print(f"{found.source}\t{found.title}")
+    if found.withheld:
+        _print("取り込み元の権限がいま分からないため、誰にも見えません。")
+    if not found.access:
+        _print("誰が読めるか分からないため、誰にも見えません。")
+    for n, layer in enumerate(found.access, 1):
+        denied = f"、拒否 {', '.join(sorted(layer.deny))}" if layer.deny else ""
+        _print(f"決まり {n}: 許可 {', '.join(sorted(layer.allow)) or 'なし'}{denied}")
+    for one in found.verdicts:
+        if not (one.reads or user_id):
+            continue
+        _print(f"{'○' if one.reads else '×'} {one.person.id}\t{one.person.display_name}")
+        for n, ruling in enumerate(one.rulings, 1):
+            ways = [f"拒否 {' → '.join(w)}" for w in ruling.denied]
+            ways += [f"許可 {' → '.join(w)}" for w in ruling.allowed]
+            _print(f"    決まり {n}: {'、'.join(ways) or '当てはまりません'}")
+    if not user_id and not any(one.reads for one in found.verdicts):
+        _print("読める人はいません。")
+
+
 @group.command("set")
 def group_set(name: str, members: Annotated[list[str] | None, typer.Argument()] = None) -> None:
     """グループの構成員（user:… と group:…）を、ちょうどこの通りにする。"""
@@ -891,6 +979,13 @@ def _source_line(one: Source) -> str:
     counts = ", ".join(f"{name} {n}" for name, n in shown["counts"].items() if n)
     state = (shown["outcome"] or "まだ") if one.enabled else "一時停止中"
     return f"{one.name} ({one.kind}): {state} {counts} {one.trouble or ''}".strip()
+
+
+def _groups(named: list[str] | None) -> list[Principal]:
+    from appliance.types import Principal
+
+    names = [one if one.startswith("group:") else f"group:{one}" for one in named or []]
+    return [Principal(unicodedata.normalize("NFC", one)) for one in names]
 
 
 def _switch(user_id: str, disabled: bool) -> None:

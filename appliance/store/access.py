@@ -168,7 +168,7 @@ def admitted(engine: Engine, viewer: Viewer) -> frozenset[int]:
 def withheld(engine: Engine) -> frozenset[int]:
     """Sources of which nobody knows who may read them now: what is theirs is as if it were not there."""
     with reading(engine) as s:
-        return _withheld(s)
+        return shut(s)
 
 
 def passages(engine: Engine, viewer: Viewer, wanted: Sequence[tuple[int, float]]) -> list[Passage]:
@@ -268,7 +268,7 @@ def documents(
             )
         )
     with reading(engine) as s:
-        wanted.append(col(DocumentRow.source_id).not_in(_withheld(s)))
+        wanted.append(col(DocumentRow.source_id).not_in(shut(s)))
         total = s.exec(select(func.count()).select_from(DocumentRow).where(*wanted)).one()
         rows = s.exec(
             select(DocumentRow, SourceRow.name, MetadataRow)
@@ -520,9 +520,9 @@ def visible(s: Session, viewer: Viewer, ids: Collection[str]) -> set[str]:
     for block in blocks(ids):
         columns = (DocumentRow.id, DocumentRow.access_id, DocumentRow.source_id)
         rows += s.exec(select(*columns).where(col(DocumentRow.id).in_(block))).all()
-    shut = _withheld(s)
+    closed = shut(s)
     allowed = _admitting(s, viewer, {access_id for _, access_id, _ in rows})
-    return {i for i, access_id, source in rows if access_id in allowed and source not in shut}
+    return {i for i, access_id, source in rows if access_id in allowed and source not in closed}
 
 
 def _visible_chunks(s: Session, viewer: Viewer, ids: Collection[int]) -> dict[int, Any]:
@@ -553,12 +553,13 @@ def _visible_chunks(s: Session, viewer: Viewer, ids: Collection[int]) -> dict[in
             .outerjoin(MetadataRow, col(MetadataRow.document_id) == col(DocumentRow.id))
             .where(col(ChunkRow.id).in_(block))
         ).all()
-    shut = _withheld(s)
+    closed = shut(s)
     allowed = _admitting(s, viewer, {row.access_id for row in rows})
-    return {row.id: row for row in rows if row.access_id in allowed and row.source_id not in shut}
+    return {row.id: row for row in rows if row.access_id in allowed and row.source_id not in closed}
 
 
-def _withheld(s: Session) -> frozenset[int]:
+def shut(s: Session) -> frozenset[int]:
+    """`withheld`, within a transaction."""
     return frozenset(s.exec(select(SourceRow.id).where(col(SourceRow.access_until) <= now())))  # type: ignore[arg-type]
 
 

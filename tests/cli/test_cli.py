@@ -15,6 +15,12 @@ from typing import Any
 
 import pytest
 
+from appliance.ingest.sync import sync
+from appliance.settings import Settings
+from appliance.store import database, sources
+from appliance.testing.fakes import HashEmbedder, MemoryConnector
+from appliance.types import Document, Layer, Principal, RawFile
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -104,6 +110,35 @@ def test_accounts_groups_and_sources(home: dict[str, str], tmp_path: Path) -> No
     assert (shown["enabled"], shown["withheld"], shown["fresh_at"]) == (True, False, None)
     kura(home, "source", "remove", "総務")
     assert "総務" not in [s["name"] for s in told(home, "source", "list")["sources"]]
+
+
+def test_who_sees_a_document_and_by_which_rule(home: dict[str, str]) -> None:
+    kura(home, "user", "add", "ito", "--name", "伊藤")
+    kura(home, "user", "add", "sato", "--name", "佐藤")
+    kura(home, "group", "set", "総務一課", "user:ito")
+    kura(home, "group", "set", "総務部", "group:総務一課")
+    engine = database.connect(f"sqlite:///{home['KURA_DATA']}/kura.db")
+    source = sources.create(engine, "棚", "memory", {})
+    only = (Layer(frozenset({Principal("group:総務部")})),)
+    files = MemoryConnector({"規程/旅費.txt": ("宿泊費の上限。", only)})
+
+    def parse(file: RawFile) -> tuple[Document, str]:
+        return Document("宿泊費の上限。"), "text/plain"
+
+    sync(engine, source, files, HashEmbedder(), parse, Settings())
+    engine.dispose()
+
+    shown = kura(home, "who-sees", "棚/規程/旅費.txt").stdout
+    assert "○ ito\t伊藤" in shown and "user:ito → group:総務一課 → group:総務部" in shown
+    assert "sato" not in shown
+    refused = kura(home, "who-sees", "棚/規程/旅費.txt", "--user", "sato").stdout
+    assert "× sato" in refused and "当てはまりません" in refused
+    thought = told(home, "who-sees", "棚/規程/旅費.txt", "--user", "sato", "--also", "総務部")
+    assert thought["verdicts"][0]["reads"] and "宿泊費" not in json.dumps(thought)
+    assert "棚\t1 件中 1 件" in kura(home, "user", "sees", "ito").stdout
+    (shelf,) = (s for s in told(home, "user", "sees", "sato")["sources"] if s["source"] == "棚")
+    assert (shelf["documents"], shelf["seen"]) == (1, 0)
+    assert "資料が見つかりません" in kura(home, "who-sees", "棚/ない", status=1).stderr
 
 
 def test_settings_are_shown_without_their_secrets(home: dict[str, str]) -> None:

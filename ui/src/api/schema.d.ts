@@ -795,6 +795,47 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/admin/users/{user_id}/sight": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Of Person
+         * @description All that a person counts as, and how much of each source they may read.
+         */
+        get: operations["sight_of_person"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/admin/readers": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Of Document
+         * @description Who may read a document, and what each layer of its access says. Disabled people are left out
+         *     unless asked for.
+         */
+        get: operations["sight_of_document"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/admin/keys": {
         parameters: {
             query?: never;
@@ -1410,6 +1451,11 @@ export interface components {
             settings_schema: {
                 [key: string]: unknown;
             };
+            /**
+             * Verified
+             * @description False: built on its vendor's documents, not tried against the real service.
+             */
+            verified: boolean;
         };
         /** Connectors */
         Connectors: {
@@ -1467,6 +1513,27 @@ export interface components {
              * @description Since when it is in force.
              */
             in_force?: string | null;
+        };
+        /**
+         * Counted
+         * @description Something the person counts as, and why.
+         */
+        Counted: {
+            /**
+             * Principal
+             * @example group:営業部
+             */
+            principal: string;
+            /**
+             * Way
+             * @description From the person on, each a member of the next.
+             * @example [
+             *       "user:ito",
+             *       "group:営業一課",
+             *       "group:営業部"
+             *     ]
+             */
+            way: string[];
         };
         /** Document */
         Document: {
@@ -2427,6 +2494,22 @@ export interface components {
             /** Comment */
             comment?: string | null;
         };
+        /** Readers */
+        Readers: {
+            /** Id */
+            id: string;
+            /** Source */
+            source: string;
+            /** Title */
+            title: string;
+            /**
+             * Withheld
+             * @description Nobody knows now who may read its source, so nobody may.
+             */
+            withheld: boolean;
+            /** Verdicts */
+            verdicts: components["schemas"]["Verdict"][];
+        };
         /** Record */
         Record: {
             /** Sequence */
@@ -2485,6 +2568,25 @@ export interface components {
             role: "assistant";
             /** Content */
             content: string;
+        };
+        /**
+         * Ruling
+         * @description What one layer says of one person. It admits whom it allows and does not deny.
+         */
+        Ruling: {
+            /** Allow */
+            allow: string[];
+            /** Deny */
+            deny: string[];
+            /**
+             * Allowed By
+             * @description Ways from the person to who is allowed.
+             */
+            allowed_by: string[][];
+            /** Denied By */
+            denied_by: string[][];
+            /** Admits */
+            admits: boolean;
         };
         /** Run */
         Run: {
@@ -2624,6 +2726,39 @@ export interface components {
         Shareable: {
             /** Principals */
             principals: string[];
+        };
+        /** Shelf */
+        Shelf: {
+            /** Source */
+            source: string;
+            /**
+             * Documents
+             * @description Files inside files among them.
+             */
+            documents: number;
+            /** Seen */
+            seen: number;
+            /**
+             * Withheld
+             * @description Nobody knows now who may read it, so nobody may.
+             */
+            withheld: boolean;
+        };
+        /** Sight */
+        Sight: {
+            /** User */
+            user: string;
+            /** Display Name */
+            display_name: string;
+            /**
+             * Disabled
+             * @description Who is, may read nothing.
+             */
+            disabled: boolean;
+            /** Principals */
+            principals: components["schemas"]["Counted"][];
+            /** Sources */
+            sources: components["schemas"]["Shelf"][];
         };
         /** SignIn */
         SignIn: {
@@ -3008,6 +3143,22 @@ export interface components {
              * @enum {string}
              */
             role: "member" | "administrator";
+        };
+        /** Verdict */
+        Verdict: {
+            /** User */
+            user: string;
+            /** Display Name */
+            display_name: string;
+            /** Disabled */
+            disabled: boolean;
+            /** Reads */
+            reads: boolean;
+            /**
+             * Rulings
+             * @description Every layer must admit; where there is none, nobody.
+             */
+            rulings: components["schemas"]["Ruling"][];
         };
         /**
          * Version
@@ -5222,6 +5373,94 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Done"];
+                };
+            };
+            /** @description Client Error */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Server Error */
+            "5XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    sight_of_person: {
+        parameters: {
+            query?: {
+                /** @description Groups the person is thought to be in too: what would that change? */
+                also?: string[];
+            };
+            header?: never;
+            path: {
+                user_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Sight"];
+                };
+            };
+            /** @description Client Error */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Server Error */
+            "5XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    sight_of_document: {
+        parameters: {
+            query: {
+                /** @description Its id, or "source/uri". */
+                document: string;
+                /** @description Groups the person is thought to be in too: what would that change? */
+                also?: string[];
+                /** @description Of this person alone. */
+                user?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Readers"];
                 };
             };
             /** @description Client Error */
