@@ -7,6 +7,7 @@ from connectors.feed import FeedConnector
 from connectors.folder import FolderConnector
 from connectors.git import GitConnector
 from connectors.imap import ImapConnector
+from connectors.kintone import KintoneConnector
 from connectors.langchain import LangchainConnector
 from connectors.s3 import S3Connector
 from connectors.sftp import SftpConnector
@@ -20,6 +21,7 @@ CONNECTORS = (
     FolderConnector,
     SmbConnector,
     WebDavConnector,
+    KintoneConnector,
     S3Connector,
     SftpConnector,
     ImapConnector,
