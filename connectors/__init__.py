@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from connectors.backlog import BacklogConnector
 from connectors.example import ExampleConnector
 from connectors.feed import FeedConnector
 from connectors.folder import FolderConnector
@@ -22,6 +23,7 @@ CONNECTORS = (
     SmbConnector,
     WebDavConnector,
     KintoneConnector,
+    BacklogConnector,
     S3Connector,
     SftpConnector,
     ImapConnector,
