@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from connectors.backlog import BacklogConnector
+from connectors.confluence import ConfluenceConnector
 from connectors.example import ExampleConnector
 from connectors.feed import FeedConnector
 from connectors.folder import FolderConnector
@@ -24,6 +25,7 @@ CONNECTORS = (
     WebDavConnector,
     KintoneConnector,
     BacklogConnector,
+    ConfluenceConnector,
     S3Connector,
     SftpConnector,
     ImapConnector,
