@@ -101,7 +101,12 @@ class ConfluenceSettings(BaseModel):
         default_factory=list,
         title="人とグループの対応表",
         description="Confluence の名前が Kura の誰かを、1 行に一つ (user:y.ito = user:ito、"
-        "group:sales = group:営業部)。ないものは同じ名前です。",
+        "group:sales = group:営業部)。ないものには何も許しません。",
+    )
+    same_names: bool = Field(
+        default=False,
+        title="同じ名前なら同じ人とみなす",
+        description="対応表にない人とグループを、その名前 (Cloud ではメールアドレスも) のまま Kura の人とグループとみなします。",
     )
     space_allow: list[str] = Field(
         default_factory=list,
@@ -192,7 +197,7 @@ class ConfluenceConnector:
 
     def _rights(self) -> Rights:
         own = self._settings
-        return Rights(self._rest, self._table, self._space_allow, own.anonymous)
+        return Rights(self._rest, self._table, self._space_allow, own.anonymous, own.same_names)
 
     @cached_property
     def _allow(self) -> Access:

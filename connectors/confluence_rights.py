@@ -24,6 +24,7 @@ class Rights:
     people: Mapping[str, frozenset[Principal]]  # by what Confluence calls them: user:…, group:…
     spaces: Mapping[str, Access]  # for those that do not say
     anonymous: bool = False  # everyone may read what needs no name
+    same_names: bool = False  # whoever is not among `people` is called the same in Kura
     _met: dict[tuple[str, str], frozenset[Principal]] = field(default_factory=dict)
 
     def space(self, key: str, space: dict[str, Any]) -> Access:
@@ -118,11 +119,13 @@ class Rights:
         return (Layer(frozenset().union(*named)),)
 
     def _principals(self, kind: str, said: Any) -> frozenset[Principal]:
-        """Whom Kura calls so: by the table, or by the same name. Nobody where there is none."""
+        """Whom Kura calls so: by the table, or by the same name where that may be. Nobody else."""
         called = ("accountId", "email") if self.rest.cloud else ("username",)
         found = set[Principal]()
         for name in [of(said, one) for one in (("name",) if kind == "group" else called)]:
             if isinstance(name, str) and name.strip():
                 spelled = nfc(f"{kind}:{name.strip()}")
-                found |= self.people.get(spelled, {Principal(spelled)})
+                found |= self.people.get(
+                    spelled, {Principal(spelled)} if self.same_names else set()
+                )
         return frozenset(found)

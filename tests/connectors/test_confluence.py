@@ -54,7 +54,9 @@ def wiki(request: pytest.FixtureRequest) -> Iterator[Confluence]:
 
 def over(wiki: Confluence, **more: object) -> ConfluenceConnector:
     site = Site(near=frozenset({wiki.near, f"localhost:{wiki.port}"}))
-    return ConfluenceConnector(ConfluenceSettings.model_validate(wiki.settings | more), site)
+    return ConfluenceConnector(
+        ConfluenceSettings.model_validate(wiki.settings | {"same_names": True} | more), site
+    )
 
 
 class TestContract(ConnectorContract):
@@ -240,6 +242,12 @@ def test_the_administrator_may_narrow_and_rename_but_not_widen(wiki: Confluence)
     assert may(top, "group:sales", "group:本社")
     assert not may(top, "group:sales") and not may(top, "group:営業部", "group:本社")
     assert not may(top, "group:本社")
+
+
+def test_the_same_name_is_somebody_elses_unless_said(wiki: Confluence) -> None:
+    assert not may(accesses(wiki, same_names=False)["営業のホーム"], "group:営業部")
+    table = {"same_names": False, "people": ["group:営業部 = group:sales"]}
+    assert may(accesses(wiki, **table)["営業のホーム"], "group:sales")
 
 
 def test_anonymous_is_everyone_only_if_the_setting_says_so(wiki: Confluence) -> None:
