@@ -11,6 +11,7 @@ from connectors.git import GitConnector
 from connectors.imap import ImapConnector
 from connectors.kintone import KintoneConnector
 from connectors.langchain import LangchainConnector
+from connectors.mediawiki import MediaWikiConnector
 from connectors.s3 import S3Connector
 from connectors.sftp import SftpConnector
 from connectors.smb import SmbConnector
@@ -26,6 +27,7 @@ CONNECTORS = (
     KintoneConnector,
     BacklogConnector,
     ConfluenceConnector,
+    MediaWikiConnector,
     S3Connector,
     SftpConnector,
     ImapConnector,

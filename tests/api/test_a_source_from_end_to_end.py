@@ -21,6 +21,7 @@ from tests.connectors.rows import Rows
 from tests.connectors.shells import Shell
 from tests.connectors.stores import Store
 from tests.connectors.test_webdav import Share
+from tests.connectors.wikis import MediaWiki
 
 FIRST, SECOND = "営業/青山商事.txt", "青山商事(改).txt"
 
@@ -54,6 +55,7 @@ SERVERS: dict[str, Callable[[Path], Shared]] = {
     "sftp": lambda tmp_path: Shell(tmp_path / "sshd"),
     "sql": Rows,
     "git": Repository,
+    "mediawiki": MediaWiki,
 }
 
 

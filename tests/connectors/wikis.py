@@ -1,0 +1,174 @@
+"""Wikis on PHP's own server (Debian: mediawiki, php-sqlite3), with their pages in a folder of the test."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import signal
+import socket
+import sqlite3
+import subprocess
+import tempfile
+import time
+from collections.abc import Mapping
+from contextlib import closing
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import httpx2
+
+from appliance.types import Site
+from connectors.mediawiki import MediaWikiConnector, MediaWikiSettings
+from tests.connectors.shells import free_port
+
+MEDIAWIKI = Path("/usr/share/mediawiki")
+ADMIN, BOT = "himitsu-0451-kanrisha", "himitsu0451himitsu0451himitsu045"
+MORE = """
+$wgServer = 'http://' . ( $_SERVER['HTTP_HOST'] ?? '127.0.0.1' );
+$wgEnableUploads = true; $wgFileExtensions = [ 'txt', 'pdf', 'png' ]; $wgUseImageMagick = false;
+$wgUploadDirectory = __DIR__ . '/files'; $wgUploadPath = "$wgScriptPath/img_auth.php";
+$wgJobRunRate = 0; $wgCapitalLinks = false; $wgRateLimits = []; $wgNamespacesWithSubpages[NS_MAIN] = true;
+$wgNamespaceContentModels = []; $wgPasswordAttemptThrottle = false; $wgVerifyMimeType = false;
+"""
+
+
+def php(*command: str | Path, env: Mapping[str, str] | None = None) -> None:
+    done = subprocess.run(
+        ["php", *command], env={**os.environ, **(env or {})}, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+class Served:
+    """PHP's server over a folder that shows a program as /w."""
+
+    def __init__(self, folder: Path, program: Path, env: Mapping[str, str]) -> None:
+        self.web = folder / "web"
+        self.web.mkdir(parents=True)
+        (self.web / "w").symlink_to(program)
+        self.port, self.log = free_port(), (folder / "log").open("ab")
+        self.process = subprocess.Popen(
+            ["php", "-d", "opcache.enable_cli=1", "-S", f"127.0.0.1:{self.port}", "-t", self.web],
+            env={**os.environ, "PHP_CLI_SERVER_WORKERS": "2", **env},
+            stdout=self.log,
+            stderr=self.log,
+            start_new_session=True,  # its workers end with it
+        )
+        for _ in range(400):
+            with socket.socket() as s:
+                if s.connect_ex(("127.0.0.1", self.port)) == 0:
+                    return
+            time.sleep(0.02)
+        raise AssertionError((folder / "log").read_text())
+
+    @property
+    def near(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    def take_away(self) -> None:
+        (self.web / "w").unlink()
+
+    def close(self) -> None:
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGTERM)
+        self.process.wait()
+        self.log.close()
+
+
+@cache
+def _empty() -> Path:
+    """A wiki without pages, made once."""
+    folder = Path(tempfile.mkdtemp(prefix="kura-mediawiki-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    (folder / "data").mkdir()
+    tools = MEDIAWIKI / "maintenance"
+    php(
+        tools / "install.php", "--dbtype=sqlite", f"--dbpath={folder}/data", "--dbname=wiki",
+        "--scriptpath=/w", "--server=http://127.0.0.1", "--lang=ja", f"--pass={ADMIN}",
+        f"--confpath={folder}", "社内", "Kanri",
+    )  # fmt: skip
+    config = folder / "LocalSettings.php"
+    settings = config.read_text().replace(f'"{folder}/data"', "__DIR__ . '/data'")
+    config.write_text(settings + MORE)
+    env = {"MW_CONFIG_FILE": str(config)}
+    bot = ("--appid", "kura", "--grants", "basic,highvolume", "Kanri", BOT)
+    php(tools / "createBotPassword.php", *bot, env=env)
+    (folder / "first").write_text("メインページ")
+    php(tools / "deleteBatch.php", folder / "first", env=env)
+    return folder
+
+
+class MediaWiki(Served):
+    """A wiki that its administrator, Kanri, writes."""
+
+    kind, missing = "mediawiki", "api.php がありません"
+
+    def __init__(self, folder: Path, more: str = "") -> None:
+        self.data = folder / "wiki"
+        shutil.copytree(_empty(), self.data)
+        self.config = self.data / "LocalSettings.php"
+        self.config.write_text(self.config.read_text() + more)
+        super().__init__(folder, MEDIAWIKI, {"MW_CONFIG_FILE": str(self.config)})
+        self.url = f"http://{self.near}/w/api.php"
+        self.http = httpx2.Client(timeout=60, trust_env=False)
+        token = self.ask(action="query", meta="tokens", type="login")["query"]["tokens"]
+        self.ask(action="login", lgname="Kanri", lgpassword=ADMIN, lgtoken=token["logintoken"])
+        told = self.ask(action="query", meta="tokens")
+        self.token = told["query"]["tokens"]["csrftoken"]
+
+    def fill(self, count: int) -> None:
+        """Pages 多い/0 and so on, by the wiki's own tool."""
+        (folder := self.data / "texts").mkdir()
+        texts = [folder / f"{n:04}.txt" for n in range(count)]
+        for one in texts:
+            one.write_text(f"{one.stem} 枚目。")
+        tool = MEDIAWIKI / "maintenance/importTextFiles.php"
+        php(tool, "--prefix", "多い/", "--rc", *texts, env={"MW_CONFIG_FILE": str(self.config)})
+
+    def sql(self, said: str) -> None:
+        with closing(sqlite3.connect(self.data / "data/wiki.sqlite")) as db, db:
+            db.execute(said)
+
+    def ask(self, files: Any = None, **query: str) -> dict[str, Any]:
+        data = {**query, "format": "json", "formatversion": "2"}
+        said: dict[str, Any] = self.http.post(self.url, data=data, files=files).json()
+        assert "error" not in said, said
+        return said
+
+    def write(self, action: str, **query: str) -> dict[str, Any]:
+        return self.ask(action=action, token=self.token, **query)
+
+    def put(self, uri: str, text: str) -> None:
+        self.write("edit", title=uri, text=text)
+
+    def upload(self, name: str, data: bytes) -> None:
+        said = self.ask(
+            files={"file": (name, data, "application/octet-stream")},
+            action="upload", filename=name, token=self.token, ignorewarnings="1", comment="x",
+        )  # fmt: skip
+        assert said["upload"]["result"] == "Success", said
+
+    def move(self, uri: str, to: str, **more: str) -> None:
+        self.write("move", **{"from": uri, "to": to, **more})
+
+    def delete(self, uri: str) -> None:
+        self.write("delete", title=uri)
+
+    def close(self) -> None:
+        self.http.close()
+        super().close()
+
+    @property
+    def settings(self) -> dict[str, object]:
+        return {
+            "url": self.url,
+            "user": "Kanri@kura",
+            "password": BOT,
+            "allow": ["group:営業部"],
+        }
+
+    def connector(self, **more: object) -> MediaWikiConnector:
+        site = Site(near=frozenset({self.near}))
+        return MediaWikiConnector(MediaWikiSettings.model_validate(self.settings | more), site)
