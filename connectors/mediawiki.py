@@ -13,14 +13,13 @@ import hashlib
 import html
 import io
 import json
-import threading
 import unicodedata
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property, partial
 from typing import Any, BinaryIO, ClassVar
-from urllib.parse import quote, unquote, urlencode, urljoin, urlsplit
+from urllib.parse import quote, unquote, urljoin, urlsplit
 
 from pydantic import BaseModel, Field, field_validator
 
@@ -45,17 +44,14 @@ from appliance.types import (
 from connectors import admit
 from connectors.http import Http, shown
 from connectors.listing import Listing, held
+from connectors.mediawiki_api import Api
 
 FILE_BYTES = 2_000_000_000  # what is too large for the appliance is refused by it, with its limit
-PAGE_BYTES = 200_000_000
 WHOLE_EVERY = timedelta(days=1)
 LATE = timedelta(minutes=5)  # a change may be entered after one that is younger
 _FILES = 6  # the namespace; its number is the same everywhere
 _PAGE = "max"  # of a listing; as many as the account may have
 _ASKED = 50  # titles or ids in one request, as any account may
-_BUSY = ("maxlag", "ratelimited", "readonly", "internal_api_error")
-_GONE = ("missingtitle", "nosuchpageid", "nosuchrevid")
-_DENIED = ("readapidenied", "permissiondenied")
 
 
 class MediaWikiSettings(BaseModel):
@@ -146,12 +142,16 @@ class MediaWikiConnector:
 
     def __init__(self, settings: MediaWikiSettings, site: Site = ALONE) -> None:
         self._settings, self.site = settings, site
-        self._door, self._in = threading.Lock(), False
 
     @cached_property
     def _http(self) -> Http:
         own = self._settings
         return Http([own.url], self.site, per_second=own.per_second)
+
+    @cached_property
+    def _api(self) -> Api:
+        own = self._settings
+        return Api(own.url, own.user, own.password, self._http)
 
     @cached_property
     def _access(self) -> Access:
@@ -259,7 +259,7 @@ class MediaWikiConnector:
     def _shown(self, one: _Page) -> BinaryIO:
         """The page as people see it: SourceBusy where it is another by now."""
         asked = {"pageid": str(one.id), "prop": "text|revid", "disableeditsection": "1"}
-        said = self._ask(action="parse", disabletoc="1", disablelimitreport="1", **asked)
+        said = self._api.ask(action="parse", disabletoc="1", disablelimitreport="1", **asked)
         parsed = said.get("parse")
         if not isinstance(parsed, dict) or not isinstance(parsed.get("text"), str):
             raise SourceUnreachable(f"「{one.title}」の返事を読めません。")
@@ -302,10 +302,10 @@ class MediaWikiConnector:
 
     def _spaces(self) -> set[int]:
         """The namespaces to read. Raises SourceMisconfigured for one that is not there."""
-        reply = self._ask(action="query", meta="siteinfo", siprop="general|namespaces")
+        reply = self._api.ask(action="query", meta="siteinfo", siprop="general|namespaces")
         told = reply.get("query", {}).get("namespaces")
         if not isinstance(told, dict):
-            raise self._no_wiki()
+            raise self._api.no_wiki()
         names = {
             str(key): int(one["id"])
             for one in told.values()
@@ -330,7 +330,7 @@ class MediaWikiConnector:
             "iiprop": "timestamp|url|size|sha1|mime",
         }
         batch = dict[Any, dict[str, Any]]()
-        for reply in self._continued(**asked, **query):
+        for reply in self._api.continued(**asked, **query):
             for page in reply.get("query", {}).get("pages", []):
                 known = batch.setdefault(page.get("pageid") or page.get("title"), {})
                 for name, value in page.items():
@@ -343,19 +343,6 @@ class MediaWikiConnector:
                 return
         if batch:
             raise SourceUnreachable(f"{shown(self._settings.url)} の一覧が途中で切れました。")
-
-    def _continued(self, **query: str) -> Iterator[Mapping[str, Any]]:
-        more, seen = dict[str, str](), set[str]()
-        while True:
-            reply = self._ask(action="query", **query, **more)
-            yield reply
-            if not (more := reply.get("continue") or {}):
-                return
-            if (here := json.dumps(more, sort_keys=True)) in seen:
-                raise SourceUnreachable(
-                    f"{shown(self._settings.url)} の一覧が同じ所を繰り返します。"
-                )
-            seen.add(here)
 
     def _now(self, ids: Collection[int], titles: Collection[str]) -> Iterator[Mapping[str, Any]]:
         """Pages by their ids and by their names, some of them twice."""
@@ -378,13 +365,13 @@ class MediaWikiConnector:
 
     def _recent(self, **query: str) -> Iterator[Mapping[str, Any]]:
         asked = {"rctype": "new|edit|log", "rcprop": "title|ids|timestamp|loginfo"}
-        for reply in self._continued(list="recentchanges", rcdir="newer", **asked, **query):
+        for reply in self._api.continued(list="recentchanges", rcdir="newer", **asked, **query):
             yield from reply.get("query", {}).get("recentchanges", [])
 
     def _newest(self, settings: str) -> _Mark:
         """Where the changes end now."""
         asked = {"list": "recentchanges", "rclimit": "1", "rctype": "new|edit|log"}
-        reply = self._ask(action="query", curtimestamp="1", rcprop="ids", **asked)
+        reply = self._api.ask(action="query", curtimestamp="1", rcprop="ids", **asked)
         found = reply.get("query", {}).get("recentchanges", [])
         at = str(reply.get("curtimestamp") or "")
         if _when(at).year < 2000:
@@ -397,75 +384,6 @@ class MediaWikiConnector:
             return False
         oldest = next(self._recent(rclimit="1"), None)
         return oldest is not None and int(oldest["rcid"]) <= before.change <= now.change
-
-    def _ask(self, **query: str) -> dict[str, Any]:
-        """One answer, signed in where there is an account; once more where the session has ended."""
-        if not self._settings.user:
-            return self._call(query)
-        for attempt in range(2):
-            self._sign_in(again=attempt > 0)
-            with_account = {"assert": "user", **query}
-            reply = self._call(with_account, last=attempt > 0)
-            if reply:
-                return reply
-        raise SourceDenied(f"{shown(self._settings.url)} のセッションが続きません。")
-
-    def _sign_in(self, again: bool) -> None:
-        with self._door:
-            if self._in and not again:
-                return
-            told = self._call({"action": "query", "meta": "tokens", "type": "login"})
-            token = told.get("query", {}).get("tokens", {}).get("logintoken", "")
-            own = {"lgname": self._settings.user, "lgpassword": self._settings.password}
-            said = self._call({"action": "login", "lgtoken": token, **own}).get("login", {})
-            if said.get("result") != "Success":
-                raise SourceDenied(
-                    f"{shown(self._settings.url)} にサインインできません。"
-                    "利用者名とパスワードを確かめてください。"
-                )
-            self._in = True
-
-    def _call(self, query: Mapping[str, str], last: bool = True) -> dict[str, Any]:
-        """Empty where the session has ended, if that is not the `last` word."""
-        form = urlencode({**query, "format": "json", "formatversion": "2"}).encode()
-        headers = {"content-type": "application/x-www-form-urlencoded"}
-        where = shown(self._settings.url)
-        reply = self._http.ask(
-            "POST", self._settings.url, headers=headers, content=form, most_bytes=PAGE_BYTES
-        )
-        if reply.status in (404, 410):
-            raise SourceMisconfigured(f"{where} がありません。URL を確かめてください。")
-        try:
-            said = json.loads(reply.body)
-        except (ValueError, RecursionError):
-            if "json" in reply.headers.get("content-type", ""):
-                raise SourceUnreachable(f"{where} の応答が途中で切れています。") from None
-            raise self._no_wiki() from None
-        if not isinstance(said, dict):
-            raise self._no_wiki()
-        error = said.get("error")
-        code = str(error.get("code")) if isinstance(error, dict) else ""
-        if not code:
-            return said
-        if code.startswith("assert") and not last:
-            return {}
-        if code.startswith("assert"):
-            raise SourceDenied(f"{where} のセッションが続きません。")
-        if code in _DENIED:
-            raise SourceDenied(
-                f"{where} を読む権限がありません。利用者名とパスワードを確かめてください。"
-            )
-        if code.startswith(_BUSY):
-            raise SourceBusy(f"{where} が混み合っています。しばらくして、また確認します。", 60.0)
-        if code in _GONE:
-            raise SourceUnreachable("ページはもうありません。次の確認で消えます。")
-        raise SourceMisconfigured(f"{where} は要求を断りました ({code[:60]})。")
-
-    def _no_wiki(self) -> SourceMisconfigured:
-        return SourceMisconfigured(
-            f"{shown(self._settings.url)} は MediaWiki の API ではありません。"
-            "api.php の URL を確かめてください。"
-        )
 
 
 def _page(said: Mapping[str, Any], name: str) -> _Page:
