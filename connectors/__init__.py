@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from connectors.backlog import BacklogConnector
 from connectors.confluence import ConfluenceConnector
+from connectors.dokuwiki import DokuWikiConnector
 from connectors.example import ExampleConnector
 from connectors.feed import FeedConnector
 from connectors.folder import FolderConnector
@@ -28,6 +29,7 @@ CONNECTORS = (
     BacklogConnector,
     ConfluenceConnector,
     MediaWikiConnector,
+    DokuWikiConnector,
     S3Connector,
     SftpConnector,
     ImapConnector,

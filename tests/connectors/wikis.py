@@ -1,8 +1,9 @@
-"""Wikis on PHP's own server (Debian: mediawiki, php-sqlite3), with their pages in a folder of the test."""
+"""Wikis on PHP's own server (Debian: mediawiki, php-sqlite3, dokuwiki), with their pages in a folder of the test."""
 
 from __future__ import annotations
 
 import atexit
+import hashlib
 import os
 import shutil
 import signal
@@ -11,7 +12,7 @@ import sqlite3
 import subprocess
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from functools import cache
 from pathlib import Path
@@ -20,10 +21,11 @@ from typing import Any
 import httpx2
 
 from appliance.types import Site
+from connectors.dokuwiki import DokuWikiConnector, DokuWikiSettings
 from connectors.mediawiki import MediaWikiConnector, MediaWikiSettings
-from tests.connectors.shells import free_port
+from tests.connectors.shells import OLD_S, free_port
 
-MEDIAWIKI = Path("/usr/share/mediawiki")
+MEDIAWIKI, DOKUWIKI = Path("/usr/share/mediawiki"), Path("/usr/share/dokuwiki")
 ADMIN, BOT = "himitsu-0451-kanrisha", "himitsu0451himitsu0451himitsu045"
 MORE = """
 $wgServer = 'http://' . ( $_SERVER['HTTP_HOST'] ?? '127.0.0.1' );
@@ -44,13 +46,24 @@ def php(*command: str | Path, env: Mapping[str, str] | None = None) -> None:
 class Served:
     """PHP's server over a folder that shows a program as /w."""
 
-    def __init__(self, folder: Path, program: Path, env: Mapping[str, str]) -> None:
+    def __init__(
+        self, folder: Path, program: Path, env: Mapping[str, str], options: Sequence[str] = ()
+    ) -> None:
         self.web = folder / "web"
         self.web.mkdir(parents=True)
         (self.web / "w").symlink_to(program)
         self.port, self.log = free_port(), (folder / "log").open("ab")
         self.process = subprocess.Popen(
-            ["php", "-d", "opcache.enable_cli=1", "-S", f"127.0.0.1:{self.port}", "-t", self.web],
+            [
+                "php",
+                "-d",
+                "opcache.enable_cli=1",
+                *options,
+                "-S",
+                f"127.0.0.1:{self.port}",
+                "-t",
+                self.web,
+            ],
             env={**os.environ, "PHP_CLI_SERVER_WORKERS": "2", **env},
             stdout=self.log,
             stderr=self.log,
@@ -172,3 +185,66 @@ class MediaWiki(Served):
     def connector(self, **more: object) -> MediaWikiConnector:
         site = Site(near=frozenset({self.near}))
         return MediaWikiConnector(MediaWikiSettings.model_validate(self.settings | more), site)
+
+
+class DokuWiki(Served):
+    """A wiki whose files the test writes. ito may read all but 人事; a stranger may read nothing."""
+
+    ACL = "*\t@ALL\t0\n*\t@user\t1\n人事:*\t@user\t0\n"
+
+    def __init__(self, folder: Path, acl: str = ACL, remote: int = 1) -> None:
+        self.folder, self._time, conf = folder, OLD_S, folder / "conf"
+        conf.mkdir(parents=True)
+        for name in ("pages", "media", "meta", "cache", "attic", "index", "locks", "tmp", "log"):
+            (folder / "data" / name).mkdir(parents=True)
+        for name in ("media_attic", "media_meta"):
+            (folder / "data" / name).mkdir()
+        for one in Path("/etc/dokuwiki").iterdir():
+            if one.suffix == ".conf" or one.name in ("dokuwiki.php", "license.php"):
+                shutil.copyfile(one, conf / one.name)
+        for name in ("mediameta.php", "plugins.php", "plugins.required.php"):
+            shutil.copyfile(Path("/etc/dokuwiki") / name, conf / name)
+        (conf / "local.php").write_text(
+            f"<?php $conf['savedir'] = '{folder}/data'; $conf['useacl'] = 1; $conf['lang'] = 'ja';"
+            f"$conf['remote'] = {remote}; $conf['remoteuser'] = ''; $conf['fnencode'] = 'utf-8';"
+        )
+        (conf / "acl.auth.php").write_text(acl)
+        mark = hashlib.md5(BOT.encode(), usedforsecurity=False).hexdigest()
+        (conf / "users.auth.php").write_text(f"ito:{mark}:Ito:ito@example.jp:user\n")
+        before = folder / "before.php"
+        before.write_text(
+            f"<?php define('DOKU_MAIN_CONF', '{conf}/'); define('DOKU_CONF', '{conf}/');"
+        )
+        super().__init__(folder, DOKUWIKI, {}, ["-d", f"auto_prepend_file={before}"])
+
+    def _at(self, uri: str) -> Path:
+        media = uri.startswith("_media/")
+        inner = uri.removeprefix("_media/") if media else f"{uri}.txt"
+        return self.folder / "data" / ("media" if media else "pages") / inner
+
+    def put(self, uri: str, text: str) -> None:
+        path = self._at(uri)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        self._time += 10
+        os.utime(path, (self._time, self._time))
+
+    def move(self, uri: str, to: str) -> None:
+        self._at(to).parent.mkdir(parents=True, exist_ok=True)
+        self._at(uri).rename(self._at(to))
+
+    def delete(self, uri: str) -> None:
+        self._at(uri).unlink()
+
+    @property
+    def settings(self) -> dict[str, object]:
+        return {
+            "url": f"http://{self.near}/w/",
+            "user": "ito",
+            "password": BOT,
+            "allow": ["group:営業部"],
+        }
+
+    def connector(self, **more: object) -> DokuWikiConnector:
+        site = Site(near=frozenset({self.near}))
+        return DokuWikiConnector(DokuWikiSettings.model_validate(self.settings | more), site)
