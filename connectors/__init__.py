@@ -13,6 +13,7 @@ from connectors.imap import ImapConnector
 from connectors.kintone import KintoneConnector
 from connectors.langchain import LangchainConnector
 from connectors.mediawiki import MediaWikiConnector
+from connectors.redmine import RedmineConnector
 from connectors.s3 import S3Connector
 from connectors.sftp import SftpConnector
 from connectors.smb import SmbConnector
@@ -30,6 +31,7 @@ CONNECTORS = (
     ConfluenceConnector,
     MediaWikiConnector,
     DokuWikiConnector,
+    RedmineConnector,
     S3Connector,
     SftpConnector,
     ImapConnector,

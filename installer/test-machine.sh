@@ -1,5 +1,6 @@
 #!/bin/sh
 # What the tests need from Debian's packages: a browser, servers (PostgreSQL, files, SSH, IMAP, wikis), Git, a Japanese font.
+# What the tests need from Debian's packages: a browser, servers (PostgreSQL, files, SSH, IMAP, Redmine), Git, a Japanese font.
 set -eu
 
 wanted=""
@@ -10,6 +11,7 @@ ls /usr/lib/*/libnss_wrapper.so >/dev/null 2>&1 || wanted="$wanted libnss-wrappe
 command -v git >/dev/null 2>&1 || wanted="$wanted git"
 command -v ssh >/dev/null 2>&1 || wanted="$wanted openssh-client"
 [ -x /usr/sbin/sshd ] || wanted="$wanted openssh-server"
+[ -x /usr/share/redmine/bin/rails ] || wanted="$wanted redmine redmine-sqlite ruby-webrick"
 [ -x /usr/sbin/dovecot ] || wanted="$wanted dovecot-imapd"
 # a PHP that no web server runs, and a web server that nothing starts, for what depends on one
 [ -e /usr/share/mediawiki/api.php ] || wanted="$wanted mediawiki php-cli php-cgi libapache2-mod-php8.2- micro-httpd php-sqlite3"
