@@ -1,6 +1,5 @@
 #!/bin/sh
-# What the tests need from Debian's packages: a browser, servers (PostgreSQL, files, SSH, IMAP, wikis), Git, a Japanese font.
-# What the tests need from Debian's packages: a browser, servers (PostgreSQL, files, SSH, IMAP, Redmine), Git, a Japanese font.
+# What the tests need from Debian's packages: a browser, servers (PostgreSQL, files, SSH, IMAP, wikis, Redmine), Git, a Japanese font.
 set -eu
 
 wanted=""
