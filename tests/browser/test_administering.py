@@ -171,6 +171,21 @@ def test_people_groups_and_keys(desk: Desk) -> None:
     expect(page.locator(".row", has_text="社内ポータル")).to_contain_text("失効")
 
 
+def test_what_somebody_sees_and_would_see(desk: Desk) -> None:
+    page = desk.sign_in("admin", "/admin/people")
+    page.get_by_role("button", name="見えるもの: 伊藤 健").click()
+    seen = page.get_by_role("dialog")
+    shared = seen.get_by_role("listitem").filter(has_text="共有フォルダ")
+    expect(shared).to_contain_text("2 件中 1 件")
+    expect(seen).to_contain_text("総務部")
+    seen.get_by_label("仮に入れてみるグループ").select_option("人事部")
+    expect(shared).to_contain_text("2 件中 2 件")
+    seen.get_by_label("仮に入れてみるグループ").select_option("")
+    expect(shared).to_contain_text("2 件中 1 件")
+    page.keyboard.press("Escape")
+    expect(seen).to_be_hidden()
+
+
 def test_our_words_are_kept_and_nobody_undoes_anothers(desk: Desk) -> None:
     page = desk.sign_in("admin", "/admin/synonyms")
     words = page.get_by_label("同じ意味の言葉")

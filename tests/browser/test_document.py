@@ -190,6 +190,8 @@ def test_who_may_not_read(desk_for: Callable[..., Desk], machine: Appliance) -> 
     page = desk_for().sign_in("admin", f"/d/{secret}")
     expect(page.get_by_text("本文を読む権限がありません")).to_be_visible()
     expect(page.locator("main")).to_contain_text("許可: 人事部")
+    page.get_by_role("button", name="読める人を調べる").click()
+    expect(page.locator("main")).to_contain_text("人事部 による")
     assert page.get_by_role("tab").count() == 0
     assert page.get_by_role("link", name="原本").count() == 0
     assert SECRET[:6] not in page.locator("main").inner_text()

@@ -4,9 +4,11 @@ import { day, minute } from "../shared/dates";
 import { useLanguage } from "../shared/language";
 import { Badge } from "../shared/Notice";
 import { Link } from "../shared/router";
+import { useSession } from "../shared/session";
 import type { Say, TextKey } from "../shared/text";
 import { InsideList } from "./Inside";
 import { PageStateLine } from "./Reading";
+import { Readers } from "./Readers";
 import { principalName, size } from "./UploadsPage";
 import { documentPath } from "./paths";
 
@@ -103,7 +105,7 @@ export function Facts({ known }: { known: About }) {
           </ul>
         </section>
       )}
-      {known.access && <Access layers={known.access} />}
+      {known.access && <Access id={known.id} layers={known.access} />}
       <section>
         <h2>{say("docHistory")}</h2>
         {known.history.length === 0 ? (
@@ -136,8 +138,9 @@ function Fact({ name, children }: { name: string; children: ReactNode }) {
   );
 }
 
-function Access({ layers }: { layers: NonNullable<About["access"]> }) {
+function Access({ id, layers }: { id: string; layers: NonNullable<About["access"]> }) {
   const { say } = useLanguage();
+  const { door } = useSession();
   return (
     <section>
       <h2>{say("docAccess")}</h2>
@@ -156,6 +159,7 @@ function Access({ layers }: { layers: NonNullable<About["access"]> }) {
           </ul>
         </>
       )}
+      {door.at === "inside" && door.user.role === "administrator" && <Readers key={id} id={id} />}
     </section>
   );
 }

@@ -9,11 +9,13 @@ import { Await, Badge, Empty } from "../shared/Notice";
 import { useSession } from "../shared/session";
 import { useLoad } from "../shared/useLoad";
 import { SHORTEST_PASSWORD } from "./limits";
+import { SightDialog } from "./SightDialog";
 
 export function PeopleRoom() {
   const say = useSay();
   const people = useLoad(() => unwrap(api.GET("/api/v1/admin/users")), []);
   const [editing, setEditing] = useState<Account | "new" | null>(null);
+  const [watching, setWatching] = useState<Account | null>(null);
   return (
     <>
       <div className="titleRow">
@@ -40,6 +42,14 @@ export function PeopleRoom() {
                   <button
                     type="button"
                     className="iconButton"
+                    aria-label={`${say("sightOpen")}: ${account.display_name}`}
+                    onClick={() => setWatching(account)}
+                  >
+                    <Icon name="eye" />
+                  </button>
+                  <button
+                    type="button"
+                    className="iconButton"
                     aria-label={`${say("edit")}: ${account.display_name}`}
                     onClick={() => setEditing(account)}
                   >
@@ -51,6 +61,7 @@ export function PeopleRoom() {
           )
         }
       </Await>
+      {watching && <SightDialog account={watching} onClose={() => setWatching(null)} />}
       {editing && (
         <PersonForm account={editing === "new" ? null : editing} onClose={() => setEditing(null)} onSaved={people.reload} />
       )}

@@ -1,12 +1,14 @@
 /** Every sentence of the interface, Japanese and English side by side. `{name}` is filled in by `say`. */
 
 import { DOCUMENT } from "./text.document";
+import { SIGHT } from "./text.sight";
 import { SOURCES } from "./text.sources";
 
 export type Language = "ja" | "en";
 
 const TEXT = {
   ...DOCUMENT,
+  ...SIGHT,
   ...SOURCES,
   // everywhere
   appName: ["蔵 Kura", "Kura"],
