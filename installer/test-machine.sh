@@ -23,6 +23,9 @@ sudo=""
 [ "$(id -u)" = 0 ] || sudo="sudo"
 echo "  テスト用に${wanted} をインストールします / installing for the tests:${wanted}"
 export DEBIAN_FRONTEND=noninteractive
+case "$wanted " in *" redmine "*) # the tests make a database of their own
+    echo "redmine redmine/instances/default/dbconfig-install boolean false" | $sudo debconf-set-selections ;;
+esac
 # shellcheck disable=SC2086 # a list of names
 if ! { $sudo apt-get update -qq && $sudo apt-get install -y -qq --no-install-recommends $wanted; } >>.install.log 2>&1; then
     echo "  ✗ 失敗しました。手で実行してください / failed; run it by hand: $sudo apt-get install -y$wanted" >&2
