@@ -156,10 +156,10 @@ def catalogue() -> tuple[Model, ...]:
             base="multilingual-e5-small",
         ),
         Model(
-            name="kura-reader-v4",
+            name="kura-reader-v5",
             kind="reader",
-            files={"kura-reader-v4.safetensors": _recorded("kura-reader-v4.json", "sha256")},
-            make=_shipped("kura-reader-v4.safetensors"),
+            files={"kura-reader-v5.safetensors": _recorded("kura-reader-v5.json", "sha256")},
+            make=_shipped("kura-reader-v5.safetensors"),
             licence="MIT; trained on JaQuAD (CC BY-SA 3.0)",
             source="appliance/training/reader.py",
             base="multilingual-e5-small",
@@ -180,7 +180,7 @@ E5_FILES = {
 
 DEFAULT_LLM = "kura-270m"
 DEFAULT_EMBEDDER = "kura-e5-v1"
-DEFAULT_READER = "kura-reader-v4"
+DEFAULT_READER = "kura-reader-v5"
 
 
 def named(name: str) -> Model:
