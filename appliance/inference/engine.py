@@ -270,14 +270,15 @@ class Engine:
             guesses -= len(draft)
             room -= len(plan[-1][1])
         prompts: Plan = []
+        full = False  # somebody waits for room: nobody begins before, who has begun goes on
         for slot in reading:
             if room <= 0:
                 break
             if slot.node is None:
-                if self._comes(slot):
+                if full or self._comes(slot):
                     continue
-                if not self._borrow(slot):
-                    break
+                if full := not self._borrow(slot):
+                    continue
             part = slot.work.tokens[slot.past : slot.past + room]
             last = slot.past + len(part) == len(slot.work.tokens)
             if last and self._core.apart and len(reading) > 1:

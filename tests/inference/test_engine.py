@@ -235,6 +235,34 @@ def test_what_nobody_runs_on_keeps_no_more_than_its_share(running) -> None:
     assert one.ends[oldest].reused == 40  # the system prompt outlives what was asked after it
 
 
+class Held(FakeCore):
+    """Its first step waits until it may go on."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.began, self.go_on = threading.Event(), threading.Event()
+
+    def decode(self, entries: Any, *, prefill: bool = False) -> None:
+        self.began.set()
+        assert self.go_on.wait(WAIT_S)
+        super().decode(entries, prefill=prefill)
+
+
+def test_who_waits_for_room_stops_nobody_who_has_it(running) -> None:
+    """The second waits for what the first reads, then for the room that the third has taken."""
+    core = Held(600, batch_tokens=24, apart=True, prefill_tokens=70)
+    one = running(core, slots=5, cached=3)
+    dice = random.Random(4)
+    before = one.start([1, 2, 3], limit=1)
+    assert core.began.wait(WAIT_S)
+    root = prompt(dice, 60)
+    asked = [root[:40], root, prompt(dice, 30)]
+    ids = [one.start(tokens, limit=4) for tokens in asked]
+    core.go_on.set()
+    assert [one.wait(id) for id in ids] == [text(tokens, 4) for tokens in asked]
+    one.wait(before)
+
+
 @pytest.mark.parametrize(("apart", "prefill_tokens"), [(False, 0), (True, 0), (True, 70)])
 @pytest.mark.parametrize("seed", range(6))
 def test_a_storm_of_requests_and_cancels(
