@@ -36,6 +36,7 @@ fi
 services=""
 case "$wanted " in *" samba "*) services="$services smbd nmbd" ;; esac
 case "$wanted " in *" openssh-server "*) services="$services ssh" ;; esac
+case "$wanted " in *" php-cgi "*) services="$services php8.2-fpm" ;; esac
 case "$wanted " in *" dovecot-imapd "*) services="$services dovecot" ;; esac
 if [ -n "$services" ] && command -v systemctl >/dev/null 2>&1; then
     # shellcheck disable=SC2086 # a list of names
