@@ -34,6 +34,7 @@ from appliance.training import company, descent, examples, gemma, groups, run, t
 COMPANY_SHARE, WRITTEN_SHARE = 0.15, 0.35  # of the cases
 PASSAGES = 4  # of a written case
 LONGEST_TOKENS = 1000  # of a row; longer cases are left out
+AHEAD = 16  # batches that are sorted by length together: little is padded
 RANK = 16
 ALPHA = 32.0
 TABLE = "token_embd.weight"
@@ -165,13 +166,12 @@ def train(model: gemma.Gemma, rows: Sequence[gemma.Row], plan: Plan, out: Path, 
     """The steps reached."""
     model.start_lora(plan.seed)
     model.to(plan.device)
-    # one forward pass for all of a step costs a CPU more, since each sees only its own case
-    together = plan.groups_per_step if plan.device == "cuda" else 1
+    together = plan.groups_per_step if plan.device == "cuda" else 1  # padding costs a CPU more
 
     def learn(some: list[gemma.Row]) -> float:
         total, targets = 0.0, sum(len(row.wanted) for row in some)
         for n in range(0, len(some), together):
-            part = model.loss(gemma.joined(some[n : n + together]), plan.numbers) / targets
+            part = model.loss(some[n : n + together], plan.numbers) / targets
             part.backward()
             total += part.item()
         return total
@@ -180,11 +180,15 @@ def train(model: gemma.Gemma, rows: Sequence[gemma.Row], plan: Plan, out: Path, 
 
 
 def _batches(rows: Sequence[gemma.Row], plan: Plan) -> Iterator[list[gemma.Row]]:
-    dice = random.Random(plan.seed)
+    """Without end: no row again before all came; those of a batch are about as long."""
+    dice, size = random.Random(plan.seed), plan.groups_per_step
     while True:
         order = dice.sample(range(len(rows)), len(rows))
-        for n in range(0, len(order) - plan.groups_per_step + 1, plan.groups_per_step):
-            yield [rows[i] for i in order[n : n + plan.groups_per_step]]
+        for at in range(0, len(order), size * AHEAD):
+            some = sorted(order[at : at + size * AHEAD], key=lambda n: len(rows[n].tokens))
+            cut = [some[n : n + size] for n in range(0, len(some) - size + 1, size)]
+            dice.shuffle(cut)
+            yield from ([rows[n] for n in part] for part in cut)
 
 
 # --- the adapter file ------------------------------------------------------------

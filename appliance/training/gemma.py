@@ -10,10 +10,9 @@ Several questions about the same passages travel in one sequence: see `Row`.
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -55,7 +54,6 @@ class Row:
     branches: Tensor  # (t,) 0 for the beginning, then 1, 2 …
     asked: Tensor  # (m,) indices whose next token is learned
     wanted: Tensor  # (m,) those next tokens
-    cases: Tensor  # (t,) of several rows in one: which each token is of
 
 
 def row(beginning: Sequence[int], branches: Sequence[tuple[Sequence[int], Sequence[int]]]) -> Row:
@@ -71,21 +69,22 @@ def row(beginning: Sequence[int], branches: Sequence[tuple[Sequence[int], Sequen
         tokens += seen
         places += range(len(beginning), len(beginning) + len(seen))
         owner += [n] * len(seen)
-    cases = [0] * len(tokens)
-    return Row(*(torch.tensor(x) for x in (tokens, places, owner, asked, wanted, cases)))
+    return Row(*(torch.tensor(x) for x in (tokens, places, owner, asked, wanted)))
 
 
-def joined(rows: Sequence[Row]) -> Row:
-    """As one row; none of them sees another."""
-    first = [0, *itertools.accumulate(len(r.tokens) for r in rows)]
-    return Row(
-        torch.cat([r.tokens for r in rows]),
-        torch.cat([r.places for r in rows]),
-        torch.cat([r.branches for r in rows]),
-        torch.cat([r.asked + at for r, at in zip(rows, first, strict=False)]),
-        torch.cat([r.wanted for r in rows]),
-        torch.cat([torch.full_like(r.tokens, n) for n, r in enumerate(rows)]),
-    )
+def stacked(rows: Sequence[Row], device: str = "cpu") -> Row:
+    """Beside one another, (b, t), the shorter ones padded; `asked` counts through all of them.
+
+    What pads a row stands behind all of it, where nothing of the row looks.
+    """
+    together = [
+        nn.utils.rnn.pad_sequence([getattr(r, part) for r in rows], batch_first=True)
+        for part in ("tokens", "places", "branches")
+    ]
+    length = together[0].shape[1]
+    asked = torch.cat([r.asked + n * length for n, r in enumerate(rows)])
+    wanted = torch.cat([r.wanted for r in rows])
+    return Row(*(part.to(device) for part in (*together, asked, wanted)))
 
 
 class Gemma:
@@ -112,11 +111,11 @@ class Gemma:
         self.weights = {name: part.to(device) for name, part in self.weights.items()}
         self.lora = {name: nn.Parameter(part.data.to(device)) for name, part in self.lora.items()}
 
-    def loss(self, given: Row, numbers: descent.Numbers = "float32") -> Tensor:
-        """The summed loss over the row's wanted tokens."""
-        given = Row(*(getattr(given, f.name).to(self.device) for f in fields(given)))
+    def loss(self, rows: Sequence[Row], numbers: descent.Numbers = "float32") -> Tensor:
+        """The summed loss over the rows' wanted tokens."""
+        given = stacked(rows, self.device)
         with embed.computing(self.device, fast=numbers == "bfloat16"):
-            hidden = self.hidden(given)[given.asked].float()
+            hidden = self.hidden(given).flatten(0, 1)[given.asked].float()
         logits = hidden @ self.weights["token_embd"].T
         return F.cross_entropy(logits, given.wanted, reduction="sum")
 
@@ -125,7 +124,7 @@ class Gemma:
         tokens = list(prompt)
         with torch.no_grad():
             while len(tokens) < len(prompt) + limit:
-                hidden = self.hidden(row(tokens, []))[-1]
+                hidden = self.hidden(stacked([row(tokens, [])]))[0, -1]
                 best = int((self.weights["token_embd"] @ hidden).argmax())
                 if best == stop:
                     break
@@ -133,6 +132,7 @@ class Gemma:
         return tokens[len(prompt) :]
 
     def hidden(self, given: Row) -> Tensor:
+        """(b, t, width) of rows that are `stacked`."""
         shape = self.shape
         x = self.weights["token_embd"][given.tokens] * math.sqrt(shape.width)
         everything, near = masks(given, shape.window)
@@ -148,17 +148,17 @@ class Gemma:
         return self._norm(x, "output_norm")
 
     def _attend(self, n: int, x: Tensor, mask: Tensor, turn: tuple[Tensor, Tensor]) -> Tensor:
-        shape, length = self.shape, x.shape[0]
-        q = self._linear(n, "attn_q", x).view(length, shape.heads, shape.head)
-        k = self._linear(n, "attn_k", x).view(length, shape.kv_heads, shape.head)
-        v = self._linear(n, "attn_v", x).view(length, shape.kv_heads, shape.head)
-        q = turned(self._norm(q, f"blk.{n}.attn_q_norm"), turn).transpose(0, 1)
-        k = turned(self._norm(k, f"blk.{n}.attn_k_norm"), turn).transpose(0, 1)
+        shape, (rows, length, _) = self.shape, x.shape
+        q = self._linear(n, "attn_q", x).view(rows, length, shape.heads, shape.head)
+        k = self._linear(n, "attn_k", x).view(rows, length, shape.kv_heads, shape.head)
+        v = self._linear(n, "attn_v", x).view(rows, length, shape.kv_heads, shape.head)
+        q = turned(self._norm(q, f"blk.{n}.attn_q_norm"), turn).transpose(1, 2)
+        k = turned(self._norm(k, f"blk.{n}.attn_k_norm"), turn).transpose(1, 2)
         shared = shape.heads // shape.kv_heads
-        k = k.repeat_interleave(shared, 0)
-        v = v.transpose(0, 1).repeat_interleave(shared, 0)
-        heard = F.scaled_dot_product_attention(q[None], k[None], v[None], attn_mask=mask)[0]
-        return self._linear(n, "attn_output", heard.transpose(0, 1).reshape(length, -1))
+        k = k.repeat_interleave(shared, 1)
+        v = v.transpose(1, 2).repeat_interleave(shared, 1)
+        heard = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        return self._linear(n, "attn_output", heard.transpose(1, 2).reshape(rows, length, -1))
 
     def _think(self, n: int, x: Tensor) -> Tensor:
         gate = F.gelu(self._linear(n, "ffn_gate", x), approximate="tanh")
@@ -170,27 +170,26 @@ class Gemma:
         if not self.lora:
             return y
         low = (x @ self.lora[f"{key}.lora_a"].T) * self.scale
-        return torch.addmm(y, low, self.lora[f"{key}.lora_b"].T)
+        return y + low @ self.lora[f"{key}.lora_b"].T
 
     def _norm(self, x: Tensor, name: str) -> Tensor:
         return F.rms_norm(x, x.shape[-1:], self.weights[name], EPSILON)
 
 
 def masks(given: Row, window: int) -> tuple[Tensor, Tensor]:
-    """What each token may see: all of its own past, and the last `window` of it."""
-    place, branch = given.places, given.branches
-    own = (branch[None, :] == 0) | (branch[None, :] == branch[:, None])
-    own &= given.cases[None, :] == given.cases[:, None]
-    order = torch.arange(len(place), device=place.device)
+    """What each token of a row may see: all of its own past, and the last `window` of it."""
+    place, branch = given.places[:, None], given.branches[:, None]  # (b, 1, t): alike for the heads
+    own = (branch[..., None, :] == 0) | (branch[..., None, :] == branch[..., None])
+    order = torch.arange(place.shape[-1], device=place.device)
     everything = own & (order[None, :] <= order[:, None])
-    return everything, everything & (place[:, None] - place[None, :] < window)
+    return everything, everything & (place[..., None] - place[..., None, :] < window)
 
 
 def turns(places: Tensor, head: int, theta: float) -> tuple[Tensor, Tensor]:
     steps = torch.arange(0, head, 2, dtype=torch.float32, device=places.device)
     speed = theta ** (-steps / head)
-    angle = places[:, None].float() * speed
-    return angle.cos()[:, None, :], angle.sin()[:, None, :]
+    angle = places[..., None].float() * speed
+    return angle.cos()[..., None, :], angle.sin()[..., None, :]
 
 
 def turned(x: Tensor, turn: tuple[Tensor, Tensor]) -> Tensor:

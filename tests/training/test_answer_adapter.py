@@ -165,13 +165,13 @@ def test_questions_in_one_row_cost_what_they_cost_alone() -> None:
     model = gemma.Gemma(SHAPE, weights(20), rank=2, alpha=4.0)
     model.start_lora(0)
     beginning, branches = [2, 5, 6, 7, 8, 9], [([3, 4], [10, 11, 1]), ([12], [13, 1])]
-    together = model.loss(gemma.row(beginning, branches))
-    alone = sum(model.loss(gemma.row(beginning, [b])) for b in branches)
+    together = model.loss([gemma.row(beginning, branches)])
+    alone = sum(model.loss([gemma.row(beginning, [b])]) for b in branches)
     plain = gemma.row([*beginning, *branches[0][0]], [([10], [11])])
     assert torch.allclose(together, alone, rtol=1e-4)
     other = gemma.row([2, 9, 5], [([7], [12, 1])])
-    both = model.loss(gemma.joined([gemma.row(beginning, branches), other]))
-    assert torch.allclose(both, together + model.loss(other), rtol=1e-4)
+    both = model.loss([gemma.row(beginning, branches), other])
+    assert torch.allclose(both, together + model.loss([other]), rtol=1e-4)
     assert plain.wanted.tolist() == [11] and plain.places.tolist() == list(range(9))
 
 
