@@ -143,6 +143,8 @@ class Child:
             if spec["change"]:  # not before: the reader is a change of the embedder as it was
                 role = "embedder"
                 self._encoders[role].adapt(Path(spec["change"]))
+            if own := self._encoders.get("embedder"):
+                own.settle()
         except Exception as error:
             self._encoders_error = f"the {role} cannot be loaded: {error}"
             self._encoders.pop(role, None)  # an embedder without its change gives other vectors

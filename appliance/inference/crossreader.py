@@ -31,7 +31,9 @@ from appliance.inference.embed import (
     TEXTS,
     check_unicode,
     computing,
+    halve,
     has_bfloat16,
+    with_threads,
 )
 from appliance.inference.rerank import sigmoid
 from appliance.types import Reading, Role, Words
@@ -152,7 +154,7 @@ class LocalReader:
         self, adapter: Path, bert: Any, tokens: Tokens, name: str, cores: Cores, threads: int = 0
     ) -> None:
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-        torch.set_num_threads(threads or os.cpu_count() or 1)
+        self._threads = threads or os.cpu_count() or 1
         self._device = "cuda" if torch.cuda.is_available() else "cpu"
         self._net = Network.beside(bert)
         try:
@@ -162,6 +164,8 @@ class LocalReader:
         self._net.to(self._device).eval()
         self._tokens = tokens
         self._fast = has_bfloat16(self._device)
+        if self._fast:
+            halve(self._net)
         self._name = name
         gpu = self._device == "cuda"
         self._batches: Batcher[tuple[str, str], Reading] = Batcher(
@@ -194,6 +198,7 @@ class LocalReader:
 
     def _forward(self, role: Role, pairs: list[tuple[str, str]]) -> list[Reading]:
         made = [self._tokens.pair(question, text) for question, text in pairs]
+        with_threads(self._threads)
         with torch.inference_mode(), computing(self._device, fast=self._fast):
             read = self._net(made)
         read = Read(*(part.float().cpu() for part in (read.relevance, read.starts, read.ends)))

@@ -20,7 +20,7 @@ from appliance.errors import ModelUnreachable, SettingsError
 from appliance.inference.batcher import Batcher
 from appliance.inference.client import InferClient
 from appliance.inference.cores import Cores
-from appliance.inference.embed import check_unicode, computing, has_bfloat16
+from appliance.inference.embed import check_unicode, computing, has_bfloat16, with_threads
 from appliance.ports import Reader, Reranker
 from appliance.types import Reading, Role, Words
 
@@ -50,7 +50,7 @@ class LocalReranker:
         from transformers.utils import logging
 
         logging.disable_progress_bar()
-        torch.set_num_threads(threads or os.cpu_count() or 1)
+        self._threads = threads or os.cpu_count() or 1
         self._device = "cuda" if torch.cuda.is_available() else "cpu"
         self._model = CrossEncoder(
             str(folder),
@@ -99,6 +99,7 @@ class LocalReranker:
         self._batches.close()
 
     def _forward(self, role: Role, pairs: list[Pair]) -> list[float]:
+        with_threads(self._threads)
         with computing(self._device, fast=self._fast):
             logits = self._model.predict(pairs, batch_size=len(pairs), show_progress_bar=False)
         return [sigmoid(float(logit)) for logit in logits]

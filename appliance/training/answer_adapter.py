@@ -31,12 +31,12 @@ import torch
 from appliance.ask import prompt
 from appliance.training import company, descent, examples, gemma, groups, run, tokens, written
 
-COMPANY_SHARE, WRITTEN_SHARE = 0.15, 0.35  # of the cases
+COMPANY_SHARE, WRITTEN_SHARE = 0.12, 0.55  # of the cases
 PASSAGES = 4  # of a written case
 LONGEST_TOKENS = 1000  # of a row; longer cases are left out
 AHEAD = 16  # batches that are sorted by length together: little is padded
-RANK = 16
-ALPHA = 32.0
+RANK = 32
+ALPHA = 64.0
 TABLE = "token_embd.weight"
 SPECIAL = range(4)  # kept, and kept in their places
 

@@ -173,7 +173,7 @@ class Gemma:
         return y + low @ self.lora[f"{key}.lora_b"].T
 
     def _norm(self, x: Tensor, name: str) -> Tensor:
-        return F.rms_norm(x, x.shape[-1:], self.weights[name], EPSILON)
+        return F.rms_norm(x.float(), x.shape[-1:], self.weights[name], EPSILON)
 
 
 def masks(given: Row, window: int) -> tuple[Tensor, Tensor]:

@@ -46,14 +46,12 @@ def start(bert: Any, rank: int, scale: float, dice: torch.Generator) -> dict[str
 
 
 def ready(net: Any, plan: descent.Plan) -> None:
-    """To be learned from on a device. A GPU has more time than memory: it computes layers twice."""
+    """To be learned from on a device."""
     for part in net.modules():
         if isinstance(part, nn.Dropout) and not plan.dropout:
             part.p = 0.0
     net.to(plan.device).train()
-    if plan.device == "cuda":
-        net.bert.gradient_checkpointing_enable({"use_reentrant": False})
-    elif plan.compiled:
+    if plan.compiled:
         # PyTorch's own attention for CPUs takes longer backwards than all matrices together
         net.bert.config._attn_implementation = "eager"
         net.bert = torch.compile(net.bert, dynamic=True)

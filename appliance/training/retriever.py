@@ -117,6 +117,8 @@ def train(
     if start:
         descent.take(learned, adapters.read(start)[0])
     lora.ready(net, plan)
+    if plan.device == "cuda":  # a step's questions stand in one pass: more time than memory
+        net.bert.gradient_checkpointing_enable({"use_reentrant": False})
 
     def learn(some: list[packed.Group]) -> float:
         total = loss(net, distinct(some), plan.temperature, plan.numbers)
