@@ -6,8 +6,10 @@ nothing that was hidden meanwhile is shown, nor given to the reader.
 
 from __future__ import annotations
 
+import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Literal, Protocol
@@ -33,6 +35,9 @@ _DENSE_FLOOR = 0.01  # least standard deviation: differences below it are noise
 _KEYWORD_FLOOR = 0.5
 _HELD = 4.0  # standard deviations: more than the scores of what does not hold it differ by
 ANY = Filter()
+_NO_VECTOR = np.empty((1, 0), np.float32)
+# words are looked for while the question is embedded, elsewhere or on another core
+_BESIDE = ThreadPoolExecutor(max_workers=os.cpu_count(), thread_name_prefix="words")
 
 
 class WordIndex(Index, Protocol):
@@ -119,9 +124,11 @@ class Retriever:
         question = expand(question, groups)
         if not scope.chunks or not question.strip():
             return Retrieval(question=question)
-        vector = self.embedder.embed([question], "query")
-        query = Query(question, vector, own(question, groups))
-        candidates = self.candidates(query, max(self.settings.candidates, 4 * k), scope)
+        count, terms = max(self.settings.candidates, 4 * k), own(question, groups)
+        words = _BESIDE.submit(self._by_words, Query(question, _NO_VECTOR, terms), count, scope)
+        query = Query(question, self.embedder.embed([question], "query"), terms)
+        dense = self.dense.search(query, count, scope)
+        candidates = self._fused(query, [*dense, *words.result()], scope)
         considered = list(self._considered(question, candidates, viewer, k, trace))
         if self.reader:  # reading took a while: what may be read now
             ids = {c.passage.document_id for c in considered}
@@ -145,12 +152,16 @@ class Retriever:
         )
 
     def candidates(self, query: Query, count: int, scope: Scope) -> list[Candidate]:
-        """The best of each index, all scored by both, best first.
+        """The best of each index, all scored by both, best first."""
+        dense = self.dense.search(query, count, scope)
+        return self._fused(query, [*dense, *self._by_words(query, count, scope)], scope)
 
-        Who asks for a word, or for a part of one, means that word: what holds it comes first.
-        """
-        found = [*self.dense.search(query, count, scope), *self.keyword.search(query, count, scope)]
-        found += self.keyword.holding(query, count, scope)
+    def _by_words(self, query: Query, count: int, scope: Scope) -> list[Hit]:
+        found = self.keyword.search(query, count, scope)
+        return found + self.keyword.holding(query, count, scope)
+
+    def _fused(self, query: Query, found: Iterable[Hit], scope: Scope) -> list[Candidate]:
+        """Who asks for a word, or for a part of one, means that word: what holds it comes first."""
         together = Scope(BitMap64(hit.chunk_id for hit in found), scope.accesses)
         ids = list(together.chunks)
         if not ids:
