@@ -1,0 +1,81 @@
+"""kura-installer: what IT runs. Until Kura is installed nothing but the standard library is there."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+
+from installer.host import checks, report
+from installer.host.finding import Host, Wanted
+
+OK, NOT_YET = 0, 1
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        prog="kura-installer", description="Kura を導入し、守る / installs Kura and looks after it"
+    )
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    _preflight_options(
+        verbs.add_parser("preflight", help="導入前の点検 / whether this machine can carry Kura")
+    )
+    given = parser.parse_args(arguments)
+    sys.exit(preflight(given))
+
+
+def _preflight_options(verb: argparse.ArgumentParser) -> None:
+    default = Wanted()
+    verb.add_argument("--json", action="store_true", help="プログラム向け / for programs")
+    verb.add_argument(
+        "--html", type=Path, help="印刷できる記録を書くファイル / write a page to print"
+    )
+    verb.add_argument(
+        "--data", type=Path, default=default.data, help="データを置くフォルダ / folder of the data"
+    )
+    verb.add_argument(
+        "--address", default=default.address, help="待ち受けるアドレス / to listen on"
+    )
+    verb.add_argument("--port", type=int, default=default.port)
+    verb.add_argument("--name", default="", help="ブラウザーで開く名前 / name in people's browsers")
+    verb.add_argument("--certificate", type=Path, help="TLS 証明書 (PEM)")
+    verb.add_argument("--key", type=Path, help="その鍵 / its key (PEM)")
+    verb.add_argument("--authority", type=Path, help="社内認証局 / the company's CA (PEM)")
+    verb.add_argument("--memory-gb", type=float, default=default.memory_gb)
+    verb.add_argument("--disk-gb", type=float, default=default.disk_gb)
+    verb.add_argument(
+        "--vram-gb",
+        type=float,
+        default=default.vram_gb,
+        help="GPU に載せるモデル / models on the GPU",
+    )
+    verb.add_argument("--ldap", default="", help="ldaps://サーバー[:ポート]")
+    verb.add_argument(
+        "--ldap-user",
+        default="",
+        help="パスワードは環境変数 KURA_LDAP_PASSWORD / password by the environment",
+    )
+    verb.add_argument(
+        "--smb",
+        action="append",
+        default=[],
+        help="ファイルサーバー、何度でも / a file server, repeatable",
+    )
+
+
+def preflight(given: argparse.Namespace) -> int:
+    password = os.environ.get("KURA_LDAP_PASSWORD", "")
+    options = {k: v for k, v in vars(given).items() if k not in {"verb", "json", "html", "smb"}}
+    wanted = Wanted(**options, smb=tuple(given.smb), ldap_password=password)
+    lines = list(checks.lines(Host(), wanted))
+    print(report.as_json(lines) if given.json else report.as_text(lines))
+    if given.html:
+        given.html.write_text(report.as_html(lines, datetime.now().astimezone()), "utf-8")
+    return OK if report.passed(lines) else NOT_YET
+
+
+if __name__ == "__main__":
+    main()
