@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import unicodedata
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from appliance.errors import ApplianceError, DigestMismatch, SettingsError
+from appliance.errors import ApplianceError, BadRequest, DigestMismatch, SettingsError
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -451,6 +452,31 @@ def doctor(as_json: AsJson = False) -> None:
             _print(f"{'✓' if check.ok else '✗'} {check.name}: {check.said}")
     if not all(check.ok for check in checks):
         sys.exit(1)
+
+
+@app.command()
+def support(
+    out: Annotated[
+        Path | None, typer.Option(help="書き出す ZIP ファイル。無ければ中身をすべて表示するだけ。")
+    ] = None,
+) -> None:
+    """開発元に送れる記録。文書の本文、名前、宛先、パスワードは入らない。送る前に中身を見られる。"""
+    from appliance import support
+
+    files = support.parts(_settings())
+    if out is None:
+        for name, text in files.items():
+            _print(f"== {name}\n{text}")
+        return
+    try:
+        place = os.open(out, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except OSError as error:
+        raise BadRequest(
+            f"{out} には書けません ({error.strerror})。別の名前にしてください。"
+        ) from None
+    with os.fdopen(place, "wb") as file:
+        file.write(support.packed(files))
+    _print(f"{out} に書きました: " + "、".join(files))
 
 
 @app.command(name="settings")

@@ -25,6 +25,8 @@ class Lines(logging.Formatter):
             "logger": record.name,
             "event": record.getMessage(),
         }
+        if record.args:
+            event["form"] = str(record.msg)  # without what was put into it: `kura support`
         event |= getattr(record, "fields", {})
         if record.exc_info and record.exc_info[1] is not None:
             event["error"] = "".join(traceback.format_exception(record.exc_info[1]))
