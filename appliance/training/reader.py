@@ -103,7 +103,7 @@ def train(
             part = loss(net, some[n : n + together], plan.numbers) / len(some)
             part.backward()
             total += part.detach()
-        return total.item()
+        return float(total)
 
     batches = found.batches(plan.seed, plan.groups_per_step)
     return descent.descend(learned, batches, learn, plan, out, stop)
