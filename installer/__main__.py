@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 from collections.abc import Sequence
@@ -23,8 +24,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     _preflight_options(
         verbs.add_parser("preflight", help="導入前の点検 / whether this machine can carry Kura")
     )
+    bill = verbs.add_parser("sbom", help="部品表 (CycloneDX) / the bill of materials")
+    which = bill.add_mutually_exclusive_group(required=True)
+    which.add_argument("--out", type=Path, help="書くファイル / write it there")
+    which.add_argument(
+        "--compare", type=Path, help="この機械と比べる部品表 / one to compare this machine with"
+    )
     given = parser.parse_args(arguments)
-    sys.exit(preflight(given))
+    sys.exit(VERBS[given.verb](given))
 
 
 def _preflight_options(verb: argparse.ArgumentParser) -> None:
@@ -76,6 +83,27 @@ def preflight(given: argparse.Namespace) -> int:
         given.html.write_text(report.as_html(lines, datetime.now().astimezone()), "utf-8")
     return OK if report.passed(lines) else NOT_YET
 
+
+def sbom(given: argparse.Namespace) -> int:
+    from installer import sbom  # needs what is installed
+
+    if given.out:
+        given.out.write_text(json.dumps(sbom.made(), ensure_ascii=False, indent=1) + "\n", "utf-8")
+        return OK
+    try:
+        bill = json.loads(given.compare.read_text("utf-8"))
+        found = sbom.differs(bill)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        print(
+            f"{given.compare} を部品表として読めません / is no bill of materials: {error}",
+            file=sys.stderr,
+        )
+        return NOT_YET
+    print("\n".join(found) or "部品表のとおりです。 / As the bill says.")
+    return NOT_YET if found else OK
+
+
+VERBS = {"preflight": preflight, "sbom": sbom}
 
 if __name__ == "__main__":
     main()
