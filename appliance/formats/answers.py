@@ -26,7 +26,8 @@ _PATH_CHARS, _DEEP = 2_000, 100
 _MORE = 1 << 63
 _ERRORS = {"Unreadable": Unreadable, "PasswordNeeded": PasswordNeeded, "TooLarge": TooLarge}
 _UNSAFE = dict.fromkeys((*range(9), 11, 12, *range(14, 32), 127), " ")
-_SURROGATE = re.compile("[\ud800-\udfff]")
+_UNSAFE |= dict.fromkeys(range(0xD800, 0xE000), "\ufffd")
+_ANY_UNSAFE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 
 
 class Reached(NamedTuple):
@@ -212,4 +213,4 @@ def _text(value: Any) -> str:
 
 def _clean(text: str) -> str:
     """Same length, without what no database or terminal should be given."""
-    return _SURROGATE.sub("\ufffd", text).translate(_UNSAFE)
+    return text.translate(_UNSAFE) if _ANY_UNSAFE.search(text) else text

@@ -46,6 +46,8 @@ Parts = tuple[tuple[str, str], ...]  # of a section: of what kind each is, and w
 
 def shown(value: object, code: str) -> str | None:
     """None where the plain form will do, or has to."""
+    if type(value) is float:  # as nearly all are
+        return _number(value, code)
     match value:
         case bool() | str() | None:
             return None

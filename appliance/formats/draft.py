@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import accumulate, zip_longest
 from typing import Literal
 
 from appliance.formats import structure
@@ -104,15 +105,21 @@ def table_lines(rows: Sequence[Sequence[str]]) -> list[str]:
 
 def needs_labels(rows: Sequence[Sequence[str]]) -> bool:
     """True if the table will be cut, and a row without the names above it says little."""
-    if len(rows) < 2 or sum(len(c) + 3 for row in rows for c in row if c) <= _LONG_TABLE:
+    sizes = accumulate(len(c) + 3 for row in rows for c in row if c)
+    if len(rows) < 2 or not any(size > _LONG_TABLE for size in sizes):
         return False
-    return sum(1 for c in rows[0] if c) > 2 and is_header(rows)
+    return filled(rows[0]) > 2 and is_header(rows)
+
+
+def filled(row: Sequence[str]) -> int:
+    """How many of its cells have something in them."""
+    return sum(map(bool, row))
 
 
 def is_header(rows: Sequence[Sequence[str]]) -> bool:
     """True if the first row names the columns of those below."""
     head = [c for c in rows[0] if c]
-    wide = max(sum(1 for c in row if c) for row in rows)
+    wide = max(map(filled, rows))
     return (
         len(head) >= 2
         and len(set(head)) == len(head)
@@ -126,12 +133,8 @@ def pipes(row: Sequence[str]) -> str:
 
 
 def labelled(head: Sequence[str], row: Sequence[str]) -> str:
-    named = [
-        f"{head[n]}: {value}" if n < len(head) and head[n] else value
-        for n, value in enumerate(row)
-        if value
-    ]
-    return " | ".join(named)
+    named = zip_longest(head, row, fillvalue="")
+    return " | ".join([f"{name}: {value}" if name else value for name, value in named if value])
 
 
 def _line_start(text: str, at: int) -> int:

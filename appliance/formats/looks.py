@@ -1,6 +1,7 @@
 """How an Excel workbook (.xlsx) shows its cells: number formats, comments, text boxes, what is hidden.
 
-The values themselves are read elsewhere, by a faster reader that knows nothing of this.
+The values themselves are read elsewhere, by a faster reader that knows nothing of this. It believes
+the places of cells, too, and unfolds all between them: how far they reach is looked at before.
 """
 
 from __future__ import annotations
@@ -11,11 +12,26 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
+from appliance.errors import TooLarge
 from appliance.formats.cells import BUILT_IN
 from appliance.formats.draft import one_line
 from appliance.formats.package import Package, child, children, name, value
 
-_CELL = re.compile(rb'<(?:\w+:)?c (?=[^>]*?\br="([A-Z]{1,3})([0-9]{1,7})")[^>]*?\bs="([0-9]{1,5})"')
+CELLS = 8_000_000  # a sheet is unfolded in memory, gaps too
+_SHEET = re.compile(r"xl/worksheets/[^/]+\.xml")
+# as nearly all programs write a cell: its letters, its number, and that of its style
+_USUAL = re.compile(
+    rb'<c r="([A-Z]{1,3})([0-9]{1,7})"(?: s="([0-9]{1,5})")?(?: t="[A-Za-z]{1,9}")?/?>'
+)
+# numbers no sheet has are looked for too: the reader believes them
+_CELL = re.compile(
+    rb"<(?:\w+:)?c\s(?=[^<>]{0,200}?\br=[\"']([A-Z]{1,9})([0-9]{1,18})[\"'])"
+    rb"(?:[^<>]{0,200}?\bs=[\"']([0-9]{1,5})[\"'])?"
+)
+_ROW = re.compile(  # with cells in it, that need not say where they are
+    rb"<(?:\w+:)?row\s[^>]{0,400}?\br=[\"']([0-9]{1,18})[\"'][^>]{0,400}(?<!/)>\s{0,100}<(?:\w+:)?c[\s/>]"
+)
+_TAG = 1_200  # bytes, in which a row says where it is
 _HIDDEN_ROW = re.compile(rb'<(?:\w+:)?(?:row|col) [^>]*?\bhidden="(?:1|true)"')
 _PLAIN_DATES = range(14, 23)  # Excel shows them as the reader's country does
 _COMMENT_CHARS = 1_000
@@ -24,6 +40,7 @@ _TINY = ("1", "2", "3")  # points
 _FAINT = 10_000  # cells of a sheet that are looked at
 
 Place = tuple[int, int]  # row and column, from 0
+Cell = tuple[bytes, bytes, bytes]  # letters, number, and style if it has one
 
 
 @dataclass
@@ -39,21 +56,34 @@ class Look:
 
 
 def read(package: Package) -> dict[str, Look]:
-    """By the sheets' names."""
+    """By the sheets' names. Raises TooLarge where two cells in far corners would be unfolded."""
+    looks = dict[str, Look]()
+    looked = set[str]()
+    if package.main().endswith(".xml"):  # .xlsb keeps them in a form of its own
+        for name, part, look in _looks(package):
+            looks[name] = look
+            looked.add(part)
+    for part in package.names:  # the reader may find more of them
+        if _SHEET.fullmatch(part) and part not in looked:
+            for _ in _blocks(package, part):
+                pass
+    return looks
+
+
+def _looks(package: Package) -> Iterator[tuple[str, str, Look]]:
+    """Of each sheet its name, its part and what it looks like."""
     part = package.main()
     related = package.related(part)
     styles = next((t for kind, t in related.values() if kind == "styles"), "")
     codes = dict(_codes(package, styles)) if package.has(styles) else {}
     faint = set(_faint(package.xml(styles))) if package.has(styles) else set()
     sheets = child(package.xml(part), "sheets")
-    looks = {}
     for sheet in sheets if sheets is not None else ():
         _, target = related.get(_relation(sheet), ("", ""))
         if package.has(target):
             look = _look(package, target, codes, faint)
             look.hidden = (value(sheet, "state") or "visible") != "visible"
-            looks[value(sheet, "name") or ""] = look
-    return looks
+            yield value(sheet, "name") or "", package.spelled(target), look
 
 
 def _codes(package: Package, styles: str) -> Iterator[tuple[int, str]]:
@@ -101,9 +131,12 @@ def _look(package: Package, part: str, codes: dict[int, str], faint: set[int]) -
     look = Look()
     by_style = {str(n).encode(): code for n, code in codes.items()}
     unseen = {str(n).encode() for n in faint}
-    for data in package.blocks(part):
-        look.hidden_rows = look.hidden_rows or bool(_HIDDEN_ROW.search(data))
-        for letters, number, style in _CELL.findall(data) if codes or faint else ():
+    for data, cells in _blocks(package, part):
+        if b"hidden=" in data and _HIDDEN_ROW.search(data):
+            look.hidden_rows = True
+        for letters, number, style in cells if codes or faint else ():
+            if not style:
+                continue
             if code := by_style.get(style):
                 look.codes[int(number) - 1, column(letters) - 1] = code
             if style in unseen and len(look.faint) < _FAINT:
@@ -116,6 +149,27 @@ def _look(package: Package, part: str, codes: dict[int, str], faint: set[int]) -
         elif kind == "drawing":
             look.boxes += _boxes(package, target)
     return look
+
+
+def _blocks(package: Package, part: str) -> Iterator[tuple[bytes, list[Cell]]]:
+    """A sheet piece by piece, with those cells that say where they are. Raises TooLarge."""
+    rows = columns = 0
+    before = b""
+    for data in package.blocks(part):
+        cells: list[Cell] = _USUAL.findall(data)
+        # of each other kind of cell there would be a tag more
+        usual = len(cells) == data.count(b"<c") and b":c" not in data
+        numbers = set[bytes]()
+        if not usual:
+            cells = _CELL.findall(data)
+            numbers = set(_ROW.findall(before + data))
+        before = data[-_TAG:]
+        numbers.update(number for _, number, _ in cells)
+        rows = max(rows, max(map(int, numbers), default=0))
+        columns = max(columns, max(map(column, {letters for letters, _, _ in cells}), default=0))
+        if rows * columns > CELLS:
+            raise TooLarge(f"表が大きすぎます ({rows:,} 行 × {columns:,} 列)")
+        yield data, cells
 
 
 def _comments(package: Package, part: str) -> Iterator[tuple[Place, str]]:

@@ -53,6 +53,10 @@ class Package:
     def names(self) -> list[str]:
         return self._zip.namelist()
 
+    def spelled(self, part: str) -> str:
+        """The part's name in the zip: as it is given here, or with other capitals."""
+        return part if part in self._zip.NameToInfo else self._names[part.lower()]
+
     def xml(self, part: str) -> Any:
         """The root element of a part."""
         try:
@@ -62,8 +66,7 @@ class Package:
 
     def read(self, part: str) -> bytes:
         try:
-            info = self._zip.getinfo(self._names[part.lower()])
-            with self._zip.open(info) as member:
+            with self._zip.open(self.spelled(part)) as member:
                 data = member.read(_XML_BYTES + 1)
         except KeyError:
             raise Unreadable(f"部品 {part} がありません") from None
@@ -77,7 +80,7 @@ class Package:
         """A part of XML piece by piece, each ending before a tag: a sheet may be too large for memory."""
         rest = b""
         try:
-            with self._zip.open(self._names[part.lower()]) as member:
+            with self._zip.open(self.spelled(part)) as member:
                 while data := member.read(_BLOCK):
                     data = rest + data
                     cut = data.rfind(b"<")

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from types import MappingProxyType
 
 from appliance.formats import form
-from appliance.formats.draft import Draft, labelled, needs_labels, pipes
+from appliance.formats.draft import Draft, filled, labelled, needs_labels, pipes
 
 _MARKED_ROWS = 10_000  # beyond, only every nth row is a place to open
 
@@ -61,8 +61,8 @@ def _header(block: Sequence[Row]) -> int | None:
     if len(block) < 2:
         return None
     rows = [cells for _, cells in block]
-    wide = max(sum(1 for c in row if c) for row in rows)
-    at = next(n for n, row in enumerate(rows) if 3 * sum(1 for c in row if c) > 2 * wide)
+    wide = max(map(filled, rows))
+    at = next(n for n, row in enumerate(rows) if 3 * filled(row) > 2 * wide)
     return at if needs_labels(rows[at:]) else None
 
 

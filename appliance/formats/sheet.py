@@ -7,28 +7,19 @@ Each sheet is a section, each row a place to open. Values are given as their cel
 from __future__ import annotations
 
 import io
-import re
 from datetime import date, datetime, time, timedelta
 from typing import Any, BinaryIO
 
 import python_calamine
 
-from appliance.errors import PasswordNeeded, TooLarge, Unreadable
+from appliance.errors import PasswordNeeded, Unreadable
 from appliance.formats import cells, looks
 from appliance.formats.draft import UNSEEN, UNSEEN_CHARS, Draft, one_line
-from appliance.formats.package import BROKEN, Package, open_zip
+from appliance.formats.package import Package
 from appliance.formats.rows import write_rows
 from appliance.types import UNSAID, Document
 
-_CELLS = 8_000_000  # a sheet is unfolded in memory, gaps too
 _MERGED = 20_000  # merged cells of a sheet that are looked at
-_BLOCK = 1 << 20
-_TAG = 1_200  # bytes, in which a tag says where it is
-# numbers no sheet has are looked for too: the reader believes them
-_CELL = re.compile(rb"<(?:\w+:)?c\s[^>]{0,200}?\br=[\"']([A-Z]{1,9})([0-9]{1,18})[\"']")
-_ROW = re.compile(  # with cells in it, that need not say where they are
-    rb"<(?:\w+:)?row\s[^>]{0,400}?\br=[\"']([0-9]{1,18})[\"'][^>]{0,400}(?<!/)>\s{0,100}<(?:\w+:)?c[\s/>]"
-)
 
 
 def parse(stream: BinaryIO) -> Document:
@@ -40,9 +31,7 @@ def parse(stream: BinaryIO) -> Document:
         package = Package(io.BytesIO(data))
         draft.problems += package.problems()
         own = package.properties()
-        _refuse_bombs(data)
-        if package.main().endswith(".xml"):  # .xlsb keeps them in a form of its own
-            found = looks.read(package)
+        found = looks.read(package)
     try:
         book = python_calamine.CalamineWorkbook.from_filelike(io.BytesIO(data))
         for name in book.sheet_names:
@@ -67,11 +56,11 @@ def _sheet(draft: Draft, name: str, book: Any, look: looks.Look) -> None:
     if sheet.end is None:
         return
     height, width = sheet.end[0] + 1, sheet.end[1] + 1
-    if height * width > _CELLS:
+    if height * width > looks.CELLS:
         draft.problems.append(f"シート「{name}」は大きすぎるため読んでいません")
         return
     values = sheet.to_python(skip_empty_area=False)
-    rows = [[_shown(v) for v in row] for row in values]
+    rows = [[one_line(v) if type(v) is str else _shown(v) for v in row] for row in values]
     if any(
         r < height and c < width and len(rows[r][c].replace(" ", "")) >= UNSEEN_CHARS
         for r, c in look.faint
@@ -98,9 +87,7 @@ def _spans(sheet: Any) -> dict[tuple[int, int], tuple[int, int]]:
 
 
 def _shown(value: Any) -> str:
-    if type(value) is str:  # most cells are, and there are millions
-        return one_line(value)
-    if type(value) is float:
+    if type(value) is float:  # as all numbers are, and there are millions
         return str(int(value)) if value.is_integer() and abs(value) < 1e15 else f"{value:.15g}"
     match value:
         case bool():
@@ -119,29 +106,3 @@ def _shown(value: Any) -> str:
             return f"{shown}:{seconds:02}" if seconds else shown
         case _:
             return one_line(str(value))
-
-
-def _refuse_bombs(data: bytes) -> None:
-    """Two cells in far corners would be unfolded into a billion: look before reading."""
-    archive = open_zip(io.BytesIO(data))
-    try:
-        for name in archive.namelist():
-            if re.fullmatch(r"xl/worksheets/[^/]+\.xml", name):
-                with archive.open(name) as member:
-                    rows, columns = _extent(member)
-                if rows * columns > _CELLS:
-                    raise TooLarge(f"表が大きすぎます ({rows:,} 行 × {columns:,} 列)")
-    except BROKEN as error:
-        raise Unreadable(f"ファイルが壊れています ({error})") from None
-
-
-def _extent(member: Any) -> tuple[int, int]:
-    rows = columns = 0
-    rest = b""
-    while block := member.read(_BLOCK):
-        found = _CELL.findall(rest + block)
-        numbers = {number for _, number in found}.union(_ROW.findall(rest + block))
-        rows = max(rows, max(map(int, numbers), default=0))
-        columns = max(columns, max(map(looks.column, {letters for letters, _ in found}), default=0))
-        rest = block[-_TAG:]
-    return rows, columns

@@ -146,6 +146,33 @@ def test_a_place_that_no_sheet_has_is_refused_too(parse, row: str) -> None:
         parse(excel(sheet), "a.xlsx")
 
 
+@pytest.mark.parametrize(
+    "cell",
+    [
+        '<c r="B2" s="1"><v>0.5</v></c>',
+        '<c r="B2" s="1" t="n"><v>0.5</v></c>',
+        '<c s="1" r="B2"><v>0.5</v></c>',
+        '<c r="B2" cm="1" s="1"><v>0.5</v></c>',
+        "<c r='B2' s='1'><v>0.5</v></c>",
+        '<c\nr="B2"\ns="1"><v>0.5</v></c>',
+        '<x:c r="B2" s="1"><x:v>0.5</x:v></x:c>',
+    ],
+)
+def test_a_cell_looks_the_same_however_it_is_written(parse, cell: str) -> None:
+    main = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
+    row = f'<row r="2"><c r="A2"><v>1</v></c>{cell}</row>'
+    sheet = f'<worksheet xmlns="{main}" xmlns:x="{main}"><sheetData>{row}</sheetData></worksheet>'
+    styles = f'<styleSheet xmlns="{main}"><cellXfs><xf/><xf numFmtId="9"/></cellXfs></styleSheet>'
+    assert parse(excel(sheet, styles), "a.xlsx").text == "S\n1 | 50%"
+
+
+def test_a_sheet_that_the_book_does_not_name_is_looked_at_too(parse) -> None:
+    sheet = "<worksheet><sheetData/></worksheet>"
+    far = '<worksheet><sheetData><row><c r="XFD1048576"/></row></sheetData></worksheet>'
+    with pytest.raises(TooLarge, match="表が大きすぎます"):
+        parse(excel(sheet, **{"xl/worksheets/sheet9.xml": far}), "a.xlsx")
+
+
 def test_rows_hidden_to_the_end_of_the_sheet_cost_nothing(parse) -> None:
     rows = '<row r="1"><c r="A1"><v>42</v></c><c r="Z1"><v>7</v></c></row><row r="1048576" hidden="1"/>'
     sheet = f'<worksheet xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"><sheetData>{rows}</sheetData></worksheet>'
@@ -157,7 +184,7 @@ def test_a_declared_dimension_costs_nothing(parse) -> None:
     assert "42" in parse(excel(sheet), "a.xlsx").text
 
 
-def excel(sheet: str) -> bytes:
+def excel(sheet: str, styles: str = "<styleSheet/>", **more: str) -> bytes:
     main = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
     kinds = "http://schemas.openxmlformats.org/package/2006/relationships"
     return packed(
@@ -165,8 +192,10 @@ def excel(sheet: str) -> bytes:
             "[Content_Types].xml": "<Types/>",
             "_rels/.rels": f'<Relationships xmlns="{kinds}"><Relationship Id="r" Type="{RELS}/officeDocument" Target="xl/workbook.xml"/></Relationships>',
             "xl/workbook.xml": f'<workbook xmlns="{main}" xmlns:r="{RELS}"><sheets><sheet name="S" sheetId="1" r:id="r1"/></sheets></workbook>',
-            "xl/_rels/workbook.xml.rels": f'<Relationships xmlns="{kinds}"><Relationship Id="r1" Type="{RELS}/worksheet" Target="worksheets/sheet1.xml"/></Relationships>',
+            "xl/_rels/workbook.xml.rels": f'<Relationships xmlns="{kinds}"><Relationship Id="r1" Type="{RELS}/worksheet" Target="worksheets/sheet1.xml"/><Relationship Id="r2" Type="{RELS}/styles" Target="styles.xml"/></Relationships>',
+            "xl/styles.xml": styles,
             "xl/worksheets/sheet1.xml": sheet,
+            **more,
         }
     )
 
