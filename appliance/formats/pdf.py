@@ -121,8 +121,12 @@ def _sheet(pdf: pypdfium2.PdfDocument, n: int) -> _Sheet:
         page.close()
     except pypdfium2.PdfiumError:
         return _Sheet([], [], Ink(0.0, 0.0), Layout(()), broken=True)
-    lines = [replace(line, text=pdf_lines.clean(line.text)) for line in layout.lines]
-    return _Sheet(lines, said, sight.ink(), layout)
+    return _Sheet([_clean(line) for line in layout.lines], said, sight.ink(), layout)
+
+
+def _clean(line: Line) -> Line:
+    text = pdf_lines.clean(line.text)
+    return line if text == line.text else replace(line, text=text)
 
 
 def _read(page: ReadPage) -> list[Line]:

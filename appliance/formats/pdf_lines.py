@@ -20,8 +20,10 @@ _RADICALS |= {
 # the forms that punctuation has in lines that run down
 _FORMS = (*range(0xFE10, 0xFE19), 0xFE31, *range(0xFE35, 0xFE45), 0xFE47, 0xFE48)
 _RADICALS |= {c: unicodedata.normalize("NFKC", chr(c)) for c in _FORMS}
+_MENDED = re.compile(f"[{_NOT_TEXT.pattern[1:-1]}\r{''.join(map(chr, _RADICALS))}]")
 _CJK = "\u3000-\u30ff\u3400-\u9fff\uf900-\ufaff\uff00-\uff9f"
 _SPREAD = re.compile(f"(?<![^ ])[{_CJK}](?: [{_CJK}]){{2,}}(?![^ ])")  # 旅 費 規 程
+_LEADS = re.compile(r"[.．・…‥]\s?(?:[.．・…‥]\s?){3}")
 _LEADER = re.compile(r"\s*(?:[.．・…‥]\s?){4,}\s*")
 _LISTED = re.compile(r"… ?[0-9]{1,4}$")  # a line of a table of contents
 _FOLIO = re.compile(
@@ -37,9 +39,13 @@ _OPENS = re.compile(
 
 
 def clean(line: str) -> str:
-    line = _NOT_TEXT.sub("", line).translate(_RADICALS).replace("\r", "")
-    line = _LEADER.sub(" … ", line)
-    line = _SPREAD.sub(lambda run: run[0].replace(" ", ""), line)
+    # few lines have anything of it, and there are millions
+    if _MENDED.search(line):
+        line = _NOT_TEXT.sub("", line).translate(_RADICALS).replace("\r", "")
+    if _LEADS.search(line):
+        line = _LEADER.sub(" … ", line)
+    if " " in line:
+        line = _SPREAD.sub(lambda run: run[0].replace(" ", ""), line)
     return line.strip(" \t\xa0")
 
 
@@ -127,11 +133,18 @@ def _nearly_widest(widths: Sequence[float]) -> float:
 
 @lru_cache(2_000)
 def _width(line: str) -> float:
-    return (
-        len(line)
-        if line.isascii()
-        else sum(2 if unicodedata.east_asian_width(c) in "WFA" else 1 for c in line)
-    )
+    return len(line) if line.isascii() else sum(map(_WIDTHS.__getitem__, line))
+
+
+class _Widths(dict[str, int]):
+    """Of each sign that was met."""
+
+    def __missing__(self, sign: str) -> int:
+        self[sign] = width = 2 if unicodedata.east_asian_width(sign) in "WFA" else 1
+        return width
+
+
+_WIDTHS = _Widths()
 
 
 def _between(last: Line, then: Line, full: float) -> str:
