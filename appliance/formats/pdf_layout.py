@@ -31,8 +31,7 @@ class Layout:
 
 def read(text_page: pypdfium2.PdfTextPage, sight: Sight) -> Layout:
     if pdfium.FPDFText_CountChars(text_page.raw) > _MOST or _is_plain(text_page, sight):
-        text = text_page.get_text_range().replace("\r\n", "\n")
-        return Layout(tuple(map(Line, text.split("\n"))))
+        return Layout(tuple(map(Line, _text(text_page).replace("\r\n", "\n").split("\n"))))
     found, unseen = pdf_page.glyphs(text_page, sight)
     if not found:
         return Layout((), unseen)
@@ -48,6 +47,18 @@ def read(text_page: pypdfium2.PdfTextPage, sight: Sight) -> Layout:
             lines += _lines(found[turn], sight, turn)
     share = len(found.get(most, ())) / letters
     return Layout(tuple(lines), unseen, bool(sight.turned or most), share)
+
+
+def _text(text_page: pypdfium2.PdfTextPage) -> str:
+    """Of the whole page, but for letters without a sign at its ends: pypdfium2 goes one call deeper
+    for each of them."""
+    first, last = 0, pdfium.FPDFText_CountChars(text_page.raw) - 1
+    place = pdfium.FPDFText_GetTextIndexFromCharIndex
+    while first <= last and place(text_page.raw, first) < 0:
+        first += 1
+    while first <= last and place(text_page.raw, last) < 0:
+        last -= 1
+    return str(text_page.get_text_range(first, last + 1 - first))
 
 
 def _merge(
