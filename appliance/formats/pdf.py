@@ -19,6 +19,7 @@ import pypdfium2
 from appliance.errors import PasswordNeeded, Unreadable
 from appliance.formats import (
     attached,
+    pdf_growth,
     pdf_layout,
     pdf_lines,
     pdf_notes,
@@ -54,13 +55,15 @@ class _Sheet:
 
 def parse(stream: BinaryIO, read: Readings | None = None) -> Document:
     # without readings none will come: what is a picture is lost, and said so
+    data = stream.read()
     try:
-        pdf = pypdfium2.PdfDocument(stream.read())
+        pdf = pypdfium2.PdfDocument(data)
     except pypdfium2.PdfiumError as error:
         if getattr(error, "err_code", None) == _PASSWORD or "password" in str(error).lower():
             raise PasswordNeeded("パスワードが必要です") from None
         raise Unreadable(f"PDF が壊れています ({error})") from None
     try:
+        pdf_growth.refuse(data)
         sheets = [_sheet(pdf, n) for n in range(len(pdf))]
         children: list[Child] = []
         notes: list[str] = []

@@ -52,8 +52,8 @@ is not its own, or a canary file changed.
 Found by the first run, mended since, each with its test: a cell whose place no sheet has let the reader
 of Excel ask for 2.7 TB (died); a reader that panics over a torn .xls, a null in a charset's name, half
 a letter in a PDF's title, a file without a name in a zip (stumbled); a slide or a chapter named
-thousands of times (late). Two files are left out because they always end badly: `図形の入れ子.pdf` and
-`膨らむ文字.pdf` of `tests/corpus/hostile/pdf`.
+thousands of times (late), a PDF that grows without end by its forms or its letters (memory, late), a
+thousand letters without a sign at the end of a page (stumbled).
 """
 
 

@@ -10,10 +10,10 @@ from reportlab.pdfbase import pdfmetrics
 from reportlab.pdfbase.cidfonts import UnicodeCIDFont
 from reportlab.pdfgen.canvas import Canvas
 
-from appliance.errors import PasswordNeeded, Unreadable
+from appliance.errors import PasswordNeeded, TooLarge, Unreadable
 from appliance.formats.draft import UNSEEN
 from tests.corpus.attack import SHOWN
-from tests.corpus.hostile_pdf import simple
+from tests.corpus.hostile_pdf import simple, stream
 
 pdfmetrics.registerFont(UnicodeCIDFont("HeiseiMin-W3"))
 
@@ -267,3 +267,66 @@ def test_half_a_letter_in_the_title_does_not_lose_the_document(parse) -> None:
     data = simple(None, b"<</Title<FEFF898F7A0BD800>>>", trailer=b"/Info 5 0 R")
     document = parse(data, "a.pdf")
     assert document.text == SHOWN and document.title is None
+
+
+def forms(last: bytes, times: int, deep: int, drawn: bytes | None = None) -> bytes:
+    """A page with a form that draws the next so often, and so on; `last` says what the last may draw."""
+    again = b"/X Do " * times
+    head = b"/Type/XObject/Subtype/Form/BBox[0 0 9 9]"
+    names = b"/Resources<</XObject<</X %d 0 R>>>>"
+    above = (stream(again, head + names % (n + 6)) for n in range(deep))
+    end = stream(again if drawn is None else drawn, head + last)
+    return simple(b"/X Do\n", *above, end, resources=b"/XObject<</X 5 0 R>>")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        forms(b"/Resources<</XObject<</X 99 0 R/Y 5 0 R>>>>", 10, 12),
+        forms(b"/Resources<</XObject<</X 7 0 R>>>>", 10, 2),  # itself
+        forms(b"", 10, 2),  # what is above it may draw: itself too
+        forms(b"/Resources<<>>", 10, 2),  # what the page may draw: the first
+        forms(b"/Resources 8 0 R", 10, 2) + b"8 0 obj\n<</XObject 9 0 R>>\nendobj\n9 0 obj\n<</X 5 0 R>>\nendobj\n",
+    ],
+)  # fmt: skip
+def test_forms_in_forms_without_end_are_refused(parse, data: bytes) -> None:
+    with pytest.raises(TooLarge, match="図形の入れ子で 200,000 個を超える"):
+        parse(data, "a.pdf")
+
+
+def test_forms_in_forms_are_read(parse) -> None:
+    assert parse(forms(b"", 40, 2, b"0 0 1 1 re f"), "a.pdf").text == SHOWN
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_a_letter_that_stands_for_a_book_is_refused(parse, broken: bool) -> None:
+    with pytest.raises(TooLarge, match="1 文字が 100 文字を超えて"):
+        parse(letters(b"7206" * 400, broken), "a.pdf")
+
+
+def test_a_letter_that_stands_for_a_word_is_read(parse) -> None:
+    assert (
+        "株式会社" * 3
+        in parse(letters("株式会社".encode("utf-16-be").hex().encode()), "a.pdf").text
+    )
+
+
+def test_a_thousand_letters_without_a_sign_cost_no_page(parse) -> None:
+    assert parse(letters(b"fffe", times=3000), "a.pdf").text == SHOWN
+
+
+def letters(stands_for: bytes, broken: bool = False, times: int = 20) -> bytes:
+    """A page that also shows letters of a font in which each stands for something else."""
+    table = stream(
+        b"/CIDInit /ProcSet findresource begin 12 dict begin begincmap 1 begincodespacerange <0000><ffff> "
+        b"endcodespacerange 1 beginbfchar\n<0041> <%s>\nendbfchar endcmap end end" % stands_for
+    )
+    if broken:
+        table = table.replace(b"\nendstream", b"", 1)[:-4] + b"\nendstream"
+    shown = stream(f"BT /G 9 Tf 50 50 Td <{'0041' * times}> Tj ET".encode())
+    data = simple(None, table, shown, page=b"/Contents[4 0 R 6 0 R]")
+    font = data[data.index(b"/F <<") + 3 : data.index(b">>>>", data.index(b"/F <<")) + 2]
+    second = font.replace(b"/Encoding", b"/ToUnicode 5 0 R/Encoding")
+    return data.replace(b"/Contents 4 0 R", b"", 1).replace(
+        b"/F " + font, b"/F " + font + b"/G " + second
+    )

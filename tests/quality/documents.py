@@ -284,6 +284,8 @@ def main() -> None:
         "3 Time and memory": lambda: by_cost(mine),
         "4 Hostile files": lambda: by_attack(mine, papers),
     }
+    if chosen.classes == ["hostile"]:
+        sections = {"4 Hostile files": sections["4 Hostile files"]}
     _worst(mine, papers, chosen.worst)
     for name, text in sections.items():
         print(f"\n## {name}\n\n{text()}")
