@@ -25,11 +25,11 @@ _USUAL = re.compile(
 )
 # numbers no sheet has are looked for too: the reader believes them
 _CELL = re.compile(
-    rb"<(?:\w+:)?c\s(?=[^<>]{0,200}?\br=[\"']([A-Z]{1,9})([0-9]{1,18})[\"'])"
+    rb"<(?:\w+:)?c\s(?=[^<>]{0,200}?\br=[\"']([A-Z]{1,99})([0-9]{1,99})[\"'])"
     rb"(?:[^<>]{0,200}?\bs=[\"']([0-9]{1,5})[\"'])?"
 )
 _ROW = re.compile(  # with cells in it, that need not say where they are
-    rb"<(?:\w+:)?row\s[^>]{0,400}?\br=[\"']([0-9]{1,18})[\"'][^>]{0,400}(?<!/)>\s{0,100}<(?:\w+:)?c[\s/>]"
+    rb"<(?:\w+:)?row\s[^>]{0,400}?\br=[\"']([0-9]{1,99})[\"'][^>]{0,400}(?<!/)>\s{0,100}<(?:\w+:)?c[\s/>]"
 )
 _TAG = 1_200  # bytes, in which a row says where it is
 _HIDDEN_ROW = re.compile(rb'<(?:\w+:)?(?:row|col) [^>]*?\bhidden="(?:1|true)"')

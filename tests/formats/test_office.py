@@ -135,6 +135,7 @@ def test_an_excel_sheet_with_far_corners_is_refused_before_it_is_unfolded(parse)
     "row",
     [
         '<row r="1"><c r="AD2147483648"><v>1</v></c></row>',
+        '<row r="1"><c r="B1000000000000000000"><v>1</v></c></row>',
         '<row r="2147483648"><c><v>1</v></c><c r="XFD1"><v>1</v></c></row>',
         "<row r='1'><c r='XFD1048576'><v>1</v></c></row>",
         '<row r="1"><c\nr="XFD1048576"><v>1</v></c></row>',
