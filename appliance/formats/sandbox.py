@@ -43,6 +43,7 @@ _ROOT = Path(__file__).resolve().parents[2]
 _BLOCK = 1 << 20
 _START_S = 180.0  # of a busy machine
 _ANSWER_S = 10.0  # for the zygote to fork, or to say how a child ended
+_TRIES = 3  # to start, where something else kills what was started
 _LONGEST = 10  # times `parse_seconds`: for a file with all that is inside it
 _PICTURE_S = 20  # a person is waiting
 _CUT_BYTES, _CUT_FILES = 64_000_000, 500  # inside a file, that are fetched together
@@ -311,12 +312,12 @@ class Sandbox:
         source = os.memfd_create("kura-proof")
         try:
             os.write(source, b"kura")
-            for _ in range(3):
+            reply: bytes | _Died = _Died("no child started", again=True)
+            for _ in range(_TRIES):
                 with suppress(_Lost):
                     _, reply = self._run(source, _Task({"name": "proof.txt"}))
+                if not isinstance(reply, _Died) or not reply.again:
                     break
-            else:
-                raise SettingsError("parsers cannot be confined on this machine: no child started")
         finally:
             os.close(source)
         if isinstance(reply, _Died):
@@ -337,6 +338,19 @@ class Sandbox:
         return self._control
 
     def _start(self) -> None:
+        """Raises SettingsError. A process that somebody killed meanwhile is started again."""
+        for _ in range(_TRIES):
+            hello, killed = self._hello()
+            if "ready" in hello:
+                return
+            self._stop()
+            if not killed:
+                break
+        why = hello.get("error", "its process does not start")
+        raise SettingsError(f"parsers cannot be confined on this machine: {why}")
+
+    def _hello(self) -> tuple[dict[str, Any], bool]:
+        """What a new zygote says, and whether it was killed before."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         boot = (
             "import sys; sys.path[:0] = sys.argv[3:]; "
@@ -355,13 +369,15 @@ class Sandbox:
             theirs.close()
         ours.settimeout(_START_S)
         try:
-            hello = json.loads(ours.recv(4096) or b"{}")
+            said = ours.recv(4096)
+            hello: dict[str, Any] = json.loads(said or b"{}")
         except (OSError, ValueError):
-            hello = {}
-        if "ready" not in hello:
-            self._stop()
-            why = hello.get("error", "its process does not start")
-            raise SettingsError(f"parsers cannot be confined on this machine: {why}")
+            return {}, False
+        if said:
+            return hello, False
+        with suppress(subprocess.TimeoutExpired):  # it hung up: it is ending
+            return {}, self._zygote.wait(_ANSWER_S) < 0
+        return {}, False
 
     def _stop(self) -> None:
         if self._control:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from appliance.errors import SourceBusy, TooLarge, Transient, Unreadable
+from appliance.errors import SettingsError, SourceBusy, TooLarge, Transient, Unreadable
 from appliance.formats import answers
 from appliance.formats.sandbox import Sandbox
 from appliance.settings import Settings
@@ -340,6 +340,31 @@ print(sandbox.pid, flush=True)
 file = RawFile("a", "1", lambda: io.BytesIO(b"sleeper"), (), "a", datetime.now(UTC))
 sandbox.parse(file)
 """
+
+
+SHORT_LIVED = """
+import os, signal
+from pathlib import Path
+died = Path({died!r})
+if not died.exists() or died.stat().st_size < {times}:
+    with died.open("a") as marks:
+        marks.write("x")
+    os.kill(os.getpid(), signal.SIGKILL)
+from canaries import *
+"""
+
+
+@pytest.mark.parametrize("times", [1, 2, 9])
+def test_a_process_killed_while_it_starts_is_started_again(tmp_path: Path, times: int) -> None:
+    code = SHORT_LIVED.format(died=str(tmp_path / "died"), times=times)
+    (tmp_path / "short_lived.py").write_text(code)
+    path = [HERE, tmp_path]
+    if times == 9:
+        with pytest.raises(SettingsError, match="does not start"):
+            Sandbox(Settings(data=tmp_path), module="short_lived", path=path)
+        return
+    with Sandbox(Settings(data=tmp_path), module="short_lived", path=path) as sandbox:
+        assert sandbox.pid
 
 
 def test_a_killed_worker_leaves_no_process(tmp_path: Path) -> None:
