@@ -54,7 +54,8 @@ Found by the first run, mended since, each with its test: a cell whose place no 
 of Excel ask for 2.7 TB (died); a reader that panics over a torn .xls, a null in a charset's name, half
 a letter in a PDF's title, a file without a name in a zip (stumbled); a slide or a chapter named
 thousands of times (late), a PDF that grows without end by its forms or its letters (memory, late), a
-thousand letters without a sign at the end of a page (stumbled).
+thousand letters without a sign at the end of a page (stumbled), a row with a number of nineteen digits
+(died).
 """
 
 

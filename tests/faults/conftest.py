@@ -10,14 +10,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pytest
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine
 
 from appliance.store import access, catalog, sources
 from appliance.store.timing import Timing
 from appliance.testing.fakes import MemoryIndex
 from appliance.types import EVERYONE, Principal, Viewer
+from tests import whole
 
 VICTIM = Path(__file__).parent / "victim.py"
 ITO = Viewer("ito", frozenset({EVERYONE, Principal("user:ito")}))
@@ -67,11 +67,6 @@ class Site:
         (public / "隠れる書庫.zip").rename(self.share / "秘密" / "隠れる書庫.zip")
         sources.run_now(self.engine, sources.all(self.engine)[0].id)
 
-    def follow(self, index: MemoryIndex) -> MemoryIndex:
-        while (b := catalog.changes(self.engine, index.sequence)).sequence != index.sequence:
-            index.apply(b)
-        return index
-
     def found(self, viewer: Viewer) -> dict[str, set[str]]:
         """uri → texts this viewer may find."""
         wanted = [(i, 0.0) for i, _ in catalog.chunk_accesses(self.engine)]
@@ -82,35 +77,7 @@ class Site:
 
     def whole(self) -> None:
         """Nothing in the database that should not be, nothing missing; now, at any time."""
-        with self.engine.connect() as connection:
-
-            def none(query: str) -> None:
-                assert connection.execute(text(query)).all() == [], query
-
-            none("SELECT id FROM chunk WHERE document_id NOT IN (SELECT id FROM document)")
-            none("SELECT document_id FROM body WHERE document_id NOT IN (SELECT id FROM document)")
-            none(
-                "SELECT uri FROM document d WHERE status = 'ready' AND NOT EXISTS "
-                "(SELECT 1 FROM chunk c WHERE c.document_id = d.id) AND NOT EXISTS "
-                "(SELECT 1 FROM document c WHERE c.parent_id = d.id)"
-            )
-            none(
-                "SELECT c.uri FROM document c JOIN document p ON p.id = c.parent_id "
-                "WHERE c.access_id != p.access_id OR c.uri != p.uri || ' › ' || c.inside"
-            )
-            none("SELECT source_id, uri FROM document GROUP BY source_id, uri HAVING count(*) > 1")
-            none(
-                'SELECT document_id, start FROM chunk GROUP BY document_id, start, "end" '
-                "HAVING count(*) > 1"
-            )
-            if self.engine.dialect.name == "sqlite":
-                assert connection.exec_driver_sql("PRAGMA integrity_check").scalar() == "ok"
-                assert connection.exec_driver_sql("PRAGMA foreign_key_check").all() == []
-        truth = dict(catalog.chunk_accesses(self.engine))
-        for index in (self.follow(self.index), self.follow(MemoryIndex())):
-            assert {i: e.access_id for i, e in index.entries.items()} == truth
-            for entry in index.entries.values():
-                assert abs(float(np.linalg.norm(entry.vector)) - 1) < 1e-3
+        whole.check(self.engine, self.index)
         left = {p.name for p in self.folder.iterdir()} - {"share"}
         assert not [name for name in left if not name.startswith("kura.db")], left
 
