@@ -25,6 +25,7 @@ _SAMPLE_EMS = 10
 _TURNED_SURER = 0.05  # by how much a turned page must be surer than the page as it is
 _SHORT, _UNSURE = 2, 0.5  # letters and confidence of a stain
 _COLUMN_EMS, _COLUMN_LINES = 10, 3  # lines of running text; shorter ones are cells of a table
+_NEAR = 1  # letters on either side that are read once more with one that was not read
 _ALIKE = 0.6  # of two readings of one line of 縦書き
 # what the recogniser takes upright punctuation of 縦書き for
 _MARKS = {"`": "、", "、": "、", "，": "、", "ヽ": "、", "丶": "、", "°": "。", "。": "。", "º": "。",
@@ -160,39 +161,61 @@ def _is_vertical(engine: Engine, picture: Picture, quads: Sequence[Quad]) -> boo
         text, _, places = engine.read(line)
         if len(text) >= 4:
             tried += 1
-            other = engine.read(_side_by_side(line, places))[0]
+            letters = list(pairwise(_ends(line, places)))
+            other = engine.read(_side_by_side(line, letters, places))[0]
             alike += SequenceMatcher(None, text, other, autojunk=False).ratio() > _ALIKE
     return tried > 0 and 2 * alike >= tried
 
 
 def _punctuated(engine: Engine, line: Picture, text: str, places: NDArray[np.float64]) -> str:
-    """The text, with the punctuation that only shows when its letters stand upright."""
+    """The text, with the punctuation that only shows when its letters stand upright.
+
+    It is looked for where a letter stands of which nothing was read; those beside it say where.
+    """
     if len(text) < 4:
         return text
-    other = engine.read(_side_by_side(line, places))[0]
-    match = SequenceMatcher(None, text, other, autojunk=False)
+    ends = _ends(line, places)
+    held = (np.searchsorted(ends, places * line.shape[1]) - 1).clip(0, len(ends) - 2)
+    empty = np.setdiff1d(np.arange(len(ends) - 1), held)
+    if not len(empty):
+        return text
+    near = np.unique((empty[:, None] + np.arange(-_NEAR, _NEAR + 1)).clip(0, len(ends) - 2))
+    at = np.flatnonzero(np.isin(held, near))
+    part = "".join(text[n] for n in at)
+    other = engine.read(_side_by_side(line, [(ends[n], ends[n + 1]) for n in near], places))[0]
+    match = SequenceMatcher(None, part, other, autojunk=False)
     if match.ratio() < _ALIKE:
         return text
-    parts: list[str] = []
-    for what, a, b, c, d in match.get_opcodes():
-        parts.append(text[a:b])
+    marks: dict[int, str] = {}  # by the letter they stand before
+    for what, a, _, c, d in match.get_opcodes():
         if what == "insert":
-            parts += [_MARKS[letter] for letter in other[c:d] if letter in _MARKS]
-    return "".join(parts)
+            before = int(at[a - 1]) + 1 if a else int(at[a]) if len(at) else 0
+            marks[before] = "".join(_MARKS[letter] for letter in other[c:d] if letter in _MARKS)
+    return "".join(marks.get(n, "") + letter for n, letter in enumerate(text)) + marks.get(
+        len(text), ""
+    )
 
 
-def _side_by_side(line: Picture, places: NDArray[np.float64]) -> Picture:
-    """A line of 縦書き that lies on its side, its letters upright beside one another."""
+def _pitch(line: Picture, places: NDArray[np.float64]) -> float:
     length, thick = line.shape[1], line.shape[0]
     pitch = float(np.median(np.diff(places))) * length if len(places) > 3 else thick * 0.85
-    pitch = min(max(pitch, 0.5 * thick), 1.5 * thick)
+    return float(min(max(pitch, 0.5 * thick), 1.5 * thick))
+
+
+def _ends(line: Picture, places: NDArray[np.float64]) -> list[int]:
+    """Where the letters of a line of 縦書き that lies on its side begin, and where the last ends."""
     grey = cv2.cvtColor(line, cv2.COLOR_BGR2GRAY)
     level, _ = cv2.threshold(grey, 0, 255, cv2.THRESH_OTSU)
-    ink = (grey < level).mean(0)
-    ends = _cuts(ink, pitch)
-    side = max(thick, round(1.1 * pitch))
-    strip = np.full((side, side * max(1, len(ends) - 1), 3), 255, np.uint8)
-    for n, (start, end) in enumerate(pairwise(ends)):
+    return _cuts((grey < level).mean(0), _pitch(line, places))
+
+
+def _side_by_side(
+    line: Picture, letters: Sequence[tuple[int, int]], places: NDArray[np.float64]
+) -> Picture:
+    """Letters of such a line, upright beside one another."""
+    side = max(line.shape[0], round(1.1 * _pitch(line, places)))
+    strip = np.full((side, side * max(1, len(letters)), 3), 255, np.uint8)
+    for n, (start, end) in enumerate(letters):
         letter = np.rot90(line[:, start:end], -1)[:side, :side]
         top, left = (side - letter.shape[0]) // 2, n * side + (side - letter.shape[1]) // 2
         strip[top : top + letter.shape[0], left : left + letter.shape[1]] = letter
