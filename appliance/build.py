@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import Engine
 
-from appliance.errors import ApplianceError, Conflict
+from appliance.backup import restore
+from appliance.errors import ApplianceError, Conflict, SettingsError
 from appliance.inference import models
 from appliance.inference.client import InferClient, RemoteEmbedder, RemoteGenerator
 from appliance.inference.rerank import RemoteReader
@@ -38,6 +39,11 @@ def store(settings: Settings) -> Engine:
     settings.data.mkdir(parents=True, exist_ok=True, mode=0o700)
     engine = database.connect(settings.database_url)
     database.migrate(engine)
+    if restore.pending(engine):
+        engine.dispose()
+        raise SettingsError(
+            "復元が途中で止まっています。同じ `kura restore` をもう一度実行してください。"
+        )
     return engine
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from appliance import cli_backup
 from appliance.errors import ApplianceError, BadRequest, DigestMismatch, SettingsError
 
 if TYPE_CHECKING:
@@ -40,6 +41,8 @@ app.add_typer(user, name="user")
 app.add_typer(group, name="group")
 app.add_typer(source, name="source")
 app.add_typer(models_app, name="models")
+app.add_typer(cli_backup.backup, name="backup")
+app.command("restore")(cli_backup.restore)
 
 AsJson = Annotated[bool, typer.Option("--json", help="JSON で出力する。")]
 As = Annotated[str, typer.Option("--as", help="この利用者として尋ねる。")]
@@ -125,12 +128,13 @@ def work(supervised: Supervised = 0) -> None:
 
     settings = _begin(supervised)
     _check_data(settings)
-    from appliance import build, worker
+    from appliance import build, up, worker
 
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    worker.run(build.work(settings), stop)
+    with up.held(settings.data, "work", alone=False):
+        worker.run(build.work(settings), stop)
 
 
 @app.command()

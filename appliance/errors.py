@@ -18,6 +18,7 @@
     - DigestMismatch     a file is not the one whose digest we know
     - ModelFileInvalid   a model file is damaged, or not of a kind we load
     - SettingsError      a setting cannot be used; the message names it
+    - BackupProblem      a backup cannot be made, or not be used
   x NotVisible           absent, or hidden from this viewer: the same answer for both
   x NotSignedIn          no valid session, key or password
   x NotAllowed           signed in, but the role does not permit it
@@ -96,6 +97,9 @@ class ModelFileInvalid(Permanent): ...
 
 
 class SettingsError(Permanent): ...
+
+
+class BackupProblem(Permanent): ...
 
 
 class NotVisible(ApplianceError): ...

@@ -109,6 +109,24 @@ class Settings:
         "Loaders of LangChain that sources may run: module:Class of each, separated by commas. "
         "They are code, with the rights of `kura work`.",
     )
+    backup_folder: Path = setting(
+        Path(), "Folder of backups, on another disk or a share; it must be there already."
+    )
+    backup_recipient: str = setting(
+        "", "Public key (age1…) that backups are sealed to; `kura backup key` makes a pair."
+    )
+    backup_cron: str = setting(
+        "30 2 * * *", "When `kura work` makes a backup, as a cron expression; empty means never."
+    )
+    backup_keep_days: int = setting(
+        14, "Backups that are kept, the last of each day, of so many days.", "days"
+    )
+    backup_keep_weeks: int = setting(
+        8, "Likewise the last of each week, of so many weeks.", "weeks"
+    )
+    backup_keep_months: int = setting(
+        12, "Likewise the last of each month, of so many months.", "months"
+    )
     sync_seconds: int = setting(
         30, "How often a source is looked at, unless it says itself.", "seconds"
     )
@@ -167,8 +185,7 @@ def load(environment: Mapping[str, str] | None = None, **overrides: Any) -> Sett
     env = os.environ if environment is None else environment
     known = {f.name: f for f in fields(Settings)}
     values: dict[str, Any] = {}
-    data = Path(env.get("KURA_DATA", ".kura")).absolute()
-    path = Path(env["KURA_CONFIG"]) if "KURA_CONFIG" in env else data / "kura.toml"
+    data, path = Path(env.get("KURA_DATA", ".kura")).absolute(), file(env)
     if path.is_file():
         try:
             values = tomllib.loads(path.read_text("utf-8"))
@@ -184,6 +201,13 @@ def load(environment: Mapping[str, str] | None = None, **overrides: Any) -> Sett
     if unknown := sorted(set(values) - set(known)):
         raise SettingsError(f"unknown setting {', '.join(unknown)} in {path}")
     return Settings(**{name: _convert(name, known[name].default, v) for name, v in values.items()})
+
+
+def file(environment: Mapping[str, str] | None = None) -> Path:
+    """Where the settings are read from, whether there is such a file or not."""
+    env = os.environ if environment is None else environment
+    data = Path(env.get("KURA_DATA", ".kura")).absolute()
+    return Path(env["KURA_CONFIG"]) if "KURA_CONFIG" in env else data / "kura.toml"
 
 
 def _convert(name: str, default: Any, value: Any) -> Any:

@@ -295,8 +295,10 @@ class Log:
 
 
 @contextlib.contextmanager
-def held(data: Path, name: str) -> Iterator[None]:
+def held(data: Path, name: str, *, alone: bool = True) -> Iterator[None]:
     """Only one at a time on this data folder. Raises Conflict, naming the one there is.
+
+    Not `alone`: beside others of its name, but not beside one that is.
 
     The kernel lets go of the lock when its holder dies, however it dies.
     """
@@ -304,7 +306,7 @@ def held(data: Path, name: str) -> Iterator[None]:
     path = data / f"{name}.lock"
     with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | fcntl.LOCK_NB)
         except BlockingIOError:
             pid = file.read(20).strip() or "?"
             raise Conflict(

@@ -68,26 +68,46 @@ def migrate(engine: Engine) -> None:
 
     Raises SettingsError if the database was made by a newer Kura.
     """
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     with _plain_errors(), engine.connect() as connection:
-        if _revision(MigrationContext.configure(connection)) == _head(config):
+        if revision(connection) == head():
             return
-    with _turn(engine), _plain_errors(), _rebuilding(engine) as connection:
+    with _turn(engine), _plain_errors(), rebuilding(engine) as connection:
         if not is_sqlite(engine):
             connection.execute(text(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})"))
-        config.attributes["connection"] = connection
-        try:
-            command.upgrade(config, "head")
-        except CommandError as error:
-            raise SettingsError(
-                f"the database was made by a newer version of Kura: {error}"
-            ) from None
+        upgrade(connection)
+
+
+def upgrade(connection: Connection, to: str = "head") -> None:
+    """`migrate`, in the transaction of a caller, who has turned foreign keys off on SQLite."""
+    config = _config()
+    config.attributes["connection"] = connection
+    try:
+        command.upgrade(config, to)
+    except CommandError as error:
+        raise SettingsError(f"the database was made by a newer version of Kura: {error}") from None
+
+
+def revision(connection: Connection) -> str | None:
+    """Of the schema as it is; None for a database without tables."""
+    return MigrationContext.configure(connection).get_current_revision()
+
+
+def revisions() -> list[str]:
+    """Every revision that this version knows, the newest first."""
+    return [one.revision for one in ScriptDirectory.from_config(_config()).walk_revisions()]
+
+
+def head() -> str:
+    """The revision that this version works with."""
+    return revisions()[0]
 
 
 @contextmanager
-def _rebuilding(engine: Engine) -> Iterator[Connection]:
+def rebuilding(engine: Engine, *, scratch: bool = False) -> Iterator[Connection]:
     """A transaction in which a table may be made anew.
+
+    `scratch`: of a database that nobody knows yet and that is thrown away when this fails, which
+    spares SQLite its journal.
 
     SQLite changes a column by copying the table and dropping the old one, and with foreign keys
     on, dropping it deletes whatever points at its rows. They can be turned off between
@@ -97,6 +117,9 @@ def _rebuilding(engine: Engine) -> Iterator[Connection]:
         raw: Any = connection.connection.driver_connection
         if is_sqlite(engine):
             raw.execute("PRAGMA foreign_keys=OFF")
+            for mode in ("DELETE", "OFF") if scratch else ():
+                raw.execute(f"PRAGMA journal_mode={mode}")
+                raw.execute("PRAGMA synchronous=OFF")
         try:
             with connection.begin():
                 yield connection
@@ -107,6 +130,8 @@ def _rebuilding(engine: Engine) -> Iterator[Connection]:
         finally:
             if is_sqlite(engine):
                 raw.execute("PRAGMA foreign_keys=ON")
+            if is_sqlite(engine) and scratch:
+                connection.invalidate()  # the next one sets its journal up again
 
 
 def dispose(engine: Engine) -> None:
@@ -234,9 +259,7 @@ def _plain_errors() -> Iterator[None]:
         raise NotReady("データベースが混み合っています。") from error
 
 
-def _head(config: Config) -> str | None:
-    return ScriptDirectory.from_config(config).get_current_head()
-
-
-def _revision(context: MigrationContext) -> str | None:
-    return context.get_current_revision()
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    return config

@@ -1,0 +1,174 @@
+"""kill -9 at every step of a backup and of a restore: the old state or the new one, never between."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import random
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from appliance.errors import SettingsError
+from tests.backup import site
+from tests.backup.site import Home
+
+VICTIM = Path(__file__).parent / "victim.py"
+_spec = importlib.util.spec_from_file_location("backup_victim", VICTIM)
+assert _spec and _spec.loader
+victim = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(victim)
+
+Live = Callable[..., int]
+KILLED = -9
+
+
+@pytest.fixture(scope="session")
+def live() -> Iterator[Live]:
+    """One `kura` of that home: `live(home, words, point)` is how it ended."""
+    process = subprocess.Popen(
+        [sys.executable, str(VICTIM)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdin and process.stdout
+
+    def live(home: Home, *words: object, point: str = "", nth: int = 1, after: bool = True) -> int:
+        assert process.stdin and process.stdout
+        told = {
+            "environment": home.environment,
+            "words": [str(word) for word in words],
+            "point": point,
+            "nth": nth,
+            "after": after,
+            "log": str(home.folder / "出力"),
+        }
+        process.stdin.write(json.dumps(told) + "\n")
+        process.stdin.flush()
+        return int(process.stdout.readline())
+
+    yield live
+    process.stdin.close()
+    process.stdout.close()
+    assert process.wait(30) == 0
+
+
+@pytest.mark.parametrize("point", victim.CREATE)
+def test_a_backup_that_is_killed_is_there_or_not(home: Home, live: Live, point: str) -> None:
+    assert live(home, "backup", "create") == 0
+    before = set(names(home))
+    for nth, after in ((1, False), (1, True), (2, True), (5, True)):
+        end = live(home, "backup", "create", point=point, nth=nth, after=after)
+        assert end in (KILLED, 0)
+        for name in names(home):
+            assert live(home, "backup", "verify", "--at", name) == 0
+    assert before <= set(names(home))
+    assert live(home, "backup", "create") == 0
+    assert not any((home.backups / "unfinished").iterdir())
+    whole(home, live)
+
+
+def whole(home: Home, live: Live) -> None:
+    """The latest is all of the site."""
+    words = ("backup", "verify", "--restore", "--key", home.folder / "鍵.txt")
+    assert live(home, *words) == 0, (home.folder / "出力").read_text("utf-8")
+
+
+def names(home: Home) -> list[str]:
+    return sorted(p.stem for p in (home.backups / "backups").glob("*.json"))
+
+
+def test_a_backup_that_is_killed_at_random_moments(home: Home, live: Live) -> None:
+    dice = random.Random()
+    moments = [dice.randint(20, 700) for _ in range(15)]
+    print("killed after", moments, "ms")  # shown if it fails
+    for moment in moments:
+        assert live(home, "backup", "create", point="at random", nth=moment) in (KILLED, 0)
+        for name in names(home) if (home.backups / "backups").exists() else []:
+            assert live(home, "backup", "verify", "--at", name) == 0
+    assert live(home, "backup", "create") == 0
+    whole(home, live)
+
+
+MOMENTS = [(point, after) for point in victim.RESTORE for after in (False, True)]
+
+
+@pytest.mark.parametrize(("point", "after"), MOMENTS)
+def test_a_restore_onto_a_bare_host_that_is_killed(
+    home: Home, live: Live, point: str, after: bool
+) -> None:
+    assert live(home, "backup", "create") == 0
+    bare = Home(home.folder, name="別のマシン")
+    words = ("restore", home.backups, "--key", home.folder / "鍵.txt")
+    end = live(bare, *words, point=point, after=after)
+    assert end == KILLED or point in ("exchanged", "the database committed")
+    if bare.data.exists():  # then all of it is there
+        same(bare, home)
+    assert live(bare, *words) in ((0,) if not finished(bare) else (0, 1))
+    same(bare, home)
+    tidy(bare)
+
+
+@pytest.mark.parametrize(("point", "after"), MOMENTS)
+def test_a_restore_over_another_that_is_killed(
+    home: Home, live: Live, point: str, after: bool
+) -> None:
+    assert live(home, "backup", "create") == 0
+    held = site.facts(home.settings.database_url)
+    mark = home.data / "uploads" / "後から.txt"
+    mark.write_text("控えの後", "utf-8")
+    words = ("restore", home.backups, "--key", home.folder / "鍵.txt", "--replace")
+    end = live(home, *words, point=point, after=after)
+    assert end == KILLED or point == "the database committed"
+    old = mark.exists()
+    assert site.facts(home.settings.database_url) == held
+    assert (home.data / "secrets.key").exists()
+    assert live(home, *words) == 0
+    assert not mark.exists()
+    kept = [
+        p for p in home.folder.glob("データ.before-*") if (p / "uploads" / "後から.txt").exists()
+    ]
+    assert len(kept) == 1, (old, list(home.folder.iterdir()))
+    tidy(home)
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize(("point", "after"), MOMENTS)
+def test_a_restore_into_postgresql_that_is_killed(
+    home: Home, live: Live, point: str, after: bool, postgres: Callable[[], str]
+) -> None:
+    assert live(home, "backup", "create") == 0
+    bare = Home(home.folder, name="別のマシン", url=postgres())
+    words = ("restore", home.backups, "--key", home.folder / "鍵.txt")
+    end = live(bare, *words, point=point, after=after)
+    assert end == KILLED or point == "exchanged"
+    if not finished(bare) and filled(bare):  # the database alone: nobody starts on it
+        with pytest.raises(SettingsError, match="復元が途中"):
+            site.seen(bare)
+    assert live(bare, *words) in ((0,) if not finished(bare) else (0, 1))
+    same(bare, home)
+    tidy(bare)
+    site.asked(bare)
+
+
+def finished(home: Home) -> bool:
+    return home.data.exists()
+
+
+def filled(home: Home) -> bool:
+    try:
+        return site.facts(home.url)["document"].rows > 0
+    except Exception:  # noqa: BLE001  there are no tables
+        return False
+
+
+def same(one: Home, other: Home) -> None:
+    assert site.facts(one.settings.database_url) == site.facts(other.settings.database_url)
+    assert site.files(one.data) == site.files(other.data)
+
+
+def tidy(home: Home) -> None:
+    """Nothing lies about, in the data folder or beside it."""
+    assert not [p for p in home.folder.iterdir() if p.name.startswith(".")]
+    assert not (home.data / "restore.unfinished").exists()
