@@ -394,13 +394,21 @@ def reindex(as_json: AsJson = False) -> None:
 @app.command()
 def status(as_json: AsJson = False) -> None:
     """動いているか、何が入っているか。"""
+    from datetime import UTC, datetime
+
     from appliance import up
+    from appliance.backup import schedule
     from appliance.store import catalog, scans, sources
 
     with _store() as (settings, engine):
         counts, pages = catalog.counts(engine), scans.counts(engine)
         found = sources.all(engine)
         web = up.web_status(settings)
+        backup = {
+            "on": schedule.is_on(settings),
+            "last": schedule.shown(engine, settings) or None,
+            "problem": schedule.problem(engine, settings, datetime.now(UTC)) or None,
+        }
         state = {
             "web": web or "stopped",
             "infer": "ready" if up.answers_on_socket(settings.infer_socket) else "stopped",
@@ -418,6 +426,7 @@ def status(as_json: AsJson = False) -> None:
                 "per_minute": pages.per_minute,
             },
             "sources": [_source_shown(s) for s in found],
+            "backup": backup,
         }
     if as_json:
         _print_json(state)
@@ -439,6 +448,7 @@ def status(as_json: AsJson = False) -> None:
             _print(
                 f"{one.name}: {f'{fresh} 現在' if fresh else 'まだ全体を見ていません'} {one.trouble or ''}".strip()
             )
+        _print(f"控え: {backup['problem'] or backup['last'] or 'まだありません'}")
     if web not in ("ready", "degraded"):
         sys.exit(1)
 

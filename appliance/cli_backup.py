@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from appliance.errors import ApplianceError, BackupProblem
+from appliance.errors import ApplianceError, BackupProblem, Conflict
 
 if TYPE_CHECKING:
     from appliance.backup.vault import Manifest
@@ -81,19 +81,21 @@ def create(
     engine = database.connect(now.database_url)
     actor = "system" if scheduled else _who()
     try:
+        if scheduled and not schedule.due(engine, now, datetime.now(UTC)):
+            return  # another `kura work` was quicker
         try:
             made = making.create(
                 now, engine, settings.file(), sealed=not plain, new_place=new_folder
             )
             gone = retention.tidy(Vault(now.backup_folder), now, datetime.now(UTC))
         except ApplianceError as error:
-            if scheduled:
-                schedule.failed(engine, str(error))
+            if scheduled and not isinstance(error, Conflict):
                 audit.record(engine, actor, "backup.fail", {"reason": str(error)})
+                schedule.failed(engine, str(error))
             raise
-        schedule.finished(engine, made)
         detail = {"backup": made.name, "sealed": made.sealed, "removed": gone}
         audit.record(engine, actor, "backup.create", detail)
+        schedule.finished(engine, made)
     finally:
         engine.dispose()
     if as_json:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from sqlalchemy import text
 
@@ -33,6 +34,7 @@ def examine(settings: Settings) -> list[Check]:
         ("文字の読み取り (OCR)", ocr),
         ("取り込み元", sources),
         ("索引", index),
+        ("控え", backups),
     )
     return list(_each(settings, checks))
 
@@ -152,6 +154,22 @@ def index(settings: Settings) -> str:
     parts = build.local_indexes(settings, build.remote_embedder(settings))
     short = [f"{type(p).__name__} {len(p.ids())}" for p in parts]
     return f"文書 {wanted} 単位、保存済み {', '.join(short)}（差は起動時に追いつきます）"
+
+
+def backups(settings: Settings) -> str:
+    from appliance.backup import schedule
+    from appliance.store import database as db
+
+    if not schedule.is_on(settings):
+        return "定期には取られていません。backup_folder に置き場を書くと、毎日取ります"
+    engine = db.connect(settings.database_url)
+    try:
+        if why := schedule.problem(engine, settings, datetime.now(UTC)):
+            raise Bad(why)
+        last = schedule.shown(engine, settings)
+        return f"最後は {last}" if last else "最初の控えは、次の決まった時刻に取ります"
+    finally:
+        engine.dispose()
 
 
 def _each(

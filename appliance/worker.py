@@ -6,10 +6,14 @@ import logging
 import os
 import secrets
 import socket
+import subprocess
+import sys
 import threading
 import time
+from datetime import UTC, datetime
 from functools import partial
 
+from appliance.backup import schedule as backups
 from appliance.errors import ApplianceError
 from appliance.formats.kinds import EDITION
 from appliance.formats.sandbox import Sandbox
@@ -25,6 +29,7 @@ log = logging.getLogger(__name__)
 
 POLL_S = 0.5
 TIDY_S = 3600.0
+BACKUP_POLL_S = 20.0
 AWAY_S = 5.0  # wait when the database does not answer
 CUT_S = 20  # a person is waiting
 LANES = (None, "uploads")  # a large folder must not keep somebody's upload waiting
@@ -62,6 +67,8 @@ def run(workshop: Workshop, stop: threading.Event) -> None:
             threading.Thread(target=_again, args=(workshop, sandbox.parse, stop), name="again"),
             threading.Thread(target=giving.run, args=(stop,), name="desk"),
         ]
+        if backups.is_on(workshop.settings):
+            lanes.append(threading.Thread(target=_back_up, args=(workshop, stop), name="backups"))
         if workshop.settings.ocr:
             room = Room(
                 workshop.engine, reader, sandbox.parse, workshop.embedder, workshop.settings
@@ -130,6 +137,38 @@ def _again(workshop: Workshop, parse: Parse, stop: threading.Event) -> None:
             log.warning("%s", error)
             stop.wait(AWAY_S)
         stop.wait(POLL_S)
+
+
+def _back_up(workshop: Workshop, stop: threading.Event) -> None:
+    """Make each backup at its time, in a process of its own, which keeps nobody waiting here."""
+    argv = [sys.executable, "-m", "appliance.cli", "backup", "create", "--scheduled"]
+    while not stop.is_set():
+        try:
+            if backups.due(workshop.engine, workshop.settings, datetime.now(UTC)):
+                _until_done([*argv, str(os.getpid())], stop)
+        except (ApplianceError, OSError) as error:
+            log.warning("no backup is made: %s", error)
+        stop.wait(BACKUP_POLL_S)
+
+
+def _until_done(argv: list[str], stop: threading.Event) -> None:
+    """One that is stopped has left no backup; the next start makes it."""
+    with subprocess.Popen(
+        argv,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        while process.poll() is None:
+            if stop.wait(POLL_S):
+                process.kill()
+        assert process.stderr is not None
+        if process.returncode:
+            said = process.stderr.read().strip().splitlines()
+            log.warning("no backup was made: %s", said[-1] if said else process.returncode)
+        else:
+            log.info("a backup was made")
 
 
 def _tidy(workshop: Workshop) -> None:

@@ -63,6 +63,12 @@ class Home:
 
     def kura(self, *words: str | Path, status: int = 0, given: str = "") -> str:
         """What it prints; where it fails, the one sentence that it says."""
+        done = self._run(*words, status=status, given=given)
+        return done.stdout if status == 0 else done.stderr or done.stdout
+
+    def _run(
+        self, *words: str | Path, status: int, given: str = ""
+    ) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
             [sys.executable, "-m", "appliance.cli", *map(str, words)],
             capture_output=True,
@@ -73,10 +79,10 @@ class Home:
         )
         assert done.returncode == status, done.stdout + done.stderr
         assert "Traceback" not in done.stderr
-        return done.stdout if status == 0 else done.stderr or done.stdout
+        return done
 
     def told(self, *words: str | Path, status: int = 0) -> Any:
-        return json.loads(self.kura(*words, "--json", status=status))
+        return json.loads(self._run(*words, "--json", status=status).stdout)
 
 
 def parse(file: RawFile) -> tuple[Document, str]:
