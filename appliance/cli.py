@@ -43,6 +43,7 @@ app.add_typer(source, name="source")
 app.add_typer(models_app, name="models")
 app.add_typer(cli_backup.backup, name="backup")
 app.command("restore")(cli_backup.restore)
+app.command("migrate-db")(cli_backup.migrate_db)
 
 AsJson = Annotated[bool, typer.Option("--json", help="JSON で出力する。")]
 As = Annotated[str, typer.Option("--as", help="この利用者として尋ねる。")]

@@ -222,6 +222,29 @@ def restore(
     )
 
 
+def migrate_db(
+    origin: Annotated[str, typer.Argument(metavar="FROM", help="いまのデータベースの URL。")],
+    target: Annotated[str, typer.Argument(metavar="TO", help="移す先の URL。空であること。")],
+    as_json: AsJson = False,
+) -> None:
+    """データベースを SQLite と PostgreSQL の間で移し、全部の表を比べる（Kura を止めて）。"""
+    from sqlalchemy import make_url
+
+    from appliance.backup import move
+
+    now = _settings()
+    with _stopped(now):
+        rows = move.move(origin, target, _who())
+    if as_json:
+        _print_json({"rows": rows})
+        return
+    shown = make_url(target).render_as_string(hide_password=True)
+    _print(f"{len(rows)} 個の表、{sum(rows.values())} 行を移し、すべて一致しました。")
+    _print(
+        f"kura.toml の database_url を {shown} にしてから起動してください。元のデータベースはそのままです。"
+    )
+
+
 # --- helpers ------------------------------------------------------------------------
 
 

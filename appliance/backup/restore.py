@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sqlalchemy import Engine, text
-from sqlalchemy.exc import ProgrammingError
+from sqlalchemy.exc import DBAPIError, ProgrammingError
 
 from appliance.backup import fill
 from appliance.backup.files import MADE_ANEW, UNFINISHED
@@ -58,12 +58,12 @@ def restore(
         raise BackupProblem(
             f"SQLite のデータベース {path} がデータフォルダの外にあります。{folder} の中に変えてください。"
         )
-    with _alone(folder), _plain(folder):
+    with _alone(folder), plain(folder):
         engine = None if inside else database.connect(url)
         try:
             if done := _go_on(folder, engine):
                 return done
-            held = [] if engine is None else _ours(engine)
+            held = [] if engine is None else ours(engine)
             if not replace and (not is_bare(folder) or held):
                 what = f"データフォルダ {folder}" if not is_bare(folder) else "データベース"
                 raise BackupProblem(
@@ -113,7 +113,7 @@ def stage(backup: Backup, staging: Path, folder: Path, url: str, actor: str) -> 
         config.chmod(0o600)
     if (folder / "models").is_dir() and not (folder / "models").is_symlink():
         shutil.copytree(folder / "models", staging / "models", copy_function=os.link)
-    _sync(staging)
+    sync(staging)
 
 
 def here(config: str, url: str) -> str:
@@ -202,7 +202,7 @@ def _fill(
                     "PostgreSQL のこの利用者はスキーマを作れず、いまの表を脇に置けません。"
                     "GRANT CREATE ON DATABASE を与えるか、空のデータベースを使ってください。"
                 ) from None
-            for name in _ours(engine):
+            for name in ours(engine):
                 connection.execute(text(f'ALTER TABLE "{name}" SET SCHEMA "{schema}"'))
         fill.from_backup(backup, connection)
         fill.settled(connection, backup, str(folder / "uploads"), actor)
@@ -214,11 +214,11 @@ def _switch(staging: Path, folder: Path) -> Path | None:
     """One step, after which `folder` is the new one. Returns where the old one lies."""
     if not folder.exists():
         staging.rename(folder)
-        _sync(folder.parent)
+        sync(folder.parent)
         return None
     bare = is_bare(folder)
     if _exchange(staging, folder):
-        _sync(folder.parent)
+        sync(folder.parent)
         if bare:
             _take_away(staging)
             return None
@@ -230,7 +230,7 @@ def _switch(staging: Path, folder: Path) -> Path | None:
         )
     _take_away(folder)
     staging.rename(folder)
-    _sync(folder.parent)
+    sync(folder.parent)
     return None
 
 
@@ -279,12 +279,12 @@ def _exchange(one: Path, other: Path) -> bool:
 
 
 def _pending(engine: Engine | None) -> str | None:
-    if engine is None or "site" not in _ours(engine):
+    if engine is None or "site" not in ours(engine):
         return None
     return site.get(engine, PENDING)
 
 
-def _ours(engine: Engine) -> list[str]:
+def ours(engine: Engine) -> list[str]:
     """Kura's tables in PostgreSQL, as far as there are any."""
     known = {table.name for table in transfer.tables(sessions=True)} | {"alembic_version"}
     query = text("SELECT tablename FROM pg_tables WHERE schemaname = current_schema()")
@@ -292,7 +292,7 @@ def _ours(engine: Engine) -> list[str]:
         return sorted(known & set(connection.execute(query).scalars()))
 
 
-def _sync(folder: Path) -> None:
+def sync(folder: Path) -> None:
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         if ctypes.CDLL(None, use_errno=True).syncfs(handle):
@@ -304,7 +304,7 @@ def _sync(folder: Path) -> None:
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    with _plain(folder):
+    with plain(folder):
         handle = os.open(_beside(folder, "restore.lock"), os.O_RDWR | os.O_CREAT, 0o600)
     try:
         try:
@@ -320,8 +320,14 @@ def _alone(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _plain(folder: Path) -> Iterator[None]:
+def plain(folder: Path) -> Iterator[None]:
+    """What the file system and the database say, for a person."""
     try:
         yield
     except OSError as error:
         raise BackupProblem(told(error, folder)) from error
+    except DBAPIError as error:
+        if "full" in str(error.orig) or "No space" in str(error.orig):
+            raise BackupProblem(told(OSError(errno.ENOSPC, ""), folder)) from error
+        said = str(error.orig).splitlines()[0]
+        raise BackupProblem(f"データベースに書き込めませんでした: {said}") from error

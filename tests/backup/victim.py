@@ -32,7 +32,7 @@ RESTORE: dict[str, tuple[Any, str]] = {
     "filled": (fill, "from_backup"),
     "settled": (fill, "settled"),
     "staged": (restore, "stage"),
-    "on the disk": (restore, "_sync"),
+    "on the disk": (restore, "sync"),
     "exchanged": (restore, "_exchange"),
     "put aside": (restore, "_put_aside"),
     "switched": (restore, "_switch"),
