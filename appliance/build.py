@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import Engine
 
-from appliance.backup import restore
+from appliance.backup import restore, switch
 from appliance.errors import ApplianceError, Conflict, SettingsError
 from appliance.inference import models
 from appliance.inference.client import InferClient, RemoteEmbedder, RemoteGenerator
@@ -37,13 +37,14 @@ PROBE_S = 1.0  # how long one look at the model server holds
 def store(settings: Settings) -> Engine:
     """The database, its schema up to date, in a data folder that is nobody else's."""
     settings.data.mkdir(parents=True, exist_ok=True, mode=0o700)
+    unfinished = "復元が途中で止まっています。同じ `kura restore` をもう一度実行してください。"
+    if switch.halted(settings.data):
+        raise SettingsError(unfinished)
     engine = database.connect(settings.database_url)
     database.migrate(engine)
     if restore.pending(engine):
         engine.dispose()
-        raise SettingsError(
-            "復元が途中で止まっています。同じ `kura restore` をもう一度実行してください。"
-        )
+        raise SettingsError(unfinished)
     return engine
 
 

@@ -19,7 +19,9 @@ PIECE_BYTES = 4 * 1024 * 1024
 # Indexes follow the catalogue, copies of repositories their sources, models come with Kura.
 MADE_ANEW = frozenset({"index", "git", "models"})
 _PASSING = (".lock", ".sock", "-wal", "-shm", "-journal")  # at the top of the folder
-UNFINISHED = "restore.unfinished"
+UNFINISHED = "restore.unfinished"  # in a data folder that is being restored
+MOVING = "restore.moving"
+BEFORE = "before-"  # what a restore has put aside
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +43,10 @@ def wanted(settings: Settings, config: Path, *, keys: bool) -> Iterator[File]:
     database = settings.database_url.removeprefix("sqlite:///")
     for entry in _entries(settings.data):
         at = Path(entry.path)
-        passing = entry.name.endswith(_PASSING) or entry.name.startswith(settings.log.name)
-        if entry.name in {*MADE_ANEW, *outside, "secrets.key", UNFINISHED} or passing:
+        passing = entry.name.endswith(_PASSING) or entry.name.startswith(
+            (settings.log.name, BEFORE, ".restore-", ".incoming-", ".gone-")
+        )
+        if entry.name in {*MADE_ANEW, *outside, "secrets.key", UNFINISHED, MOVING} or passing:
             continue
         if at.absolute() in skipped or str(at.absolute()) == database:
             continue

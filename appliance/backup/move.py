@@ -13,7 +13,7 @@ from pathlib import Path
 from sqlalchemy import Connection, Engine
 from sqlmodel import Session
 
-from appliance.backup import fill, restore
+from appliance.backup import fill, restore, switch
 from appliance.errors import BackupProblem
 from appliance.store import audit, database, transfer
 from appliance.store.transfer import Facts, Table
@@ -84,9 +84,9 @@ def _target(url: str, place: Path | None) -> Iterator[Engine]:
     try:
         yield engine
         engine.dispose()
-        restore.sync(place.parent)
+        switch.sync(place.parent)
         fresh.rename(place)
-        restore.sync(place.parent)
+        switch.sync(place.parent)
     finally:
         engine.dispose()
         for end in ("", "-wal", "-shm", "-journal"):

@@ -1,16 +1,13 @@
 """A backup becomes a data folder, and where there is one its database in PostgreSQL.
 
-All is made ready in a folder beside, with a marker in it; the switch is one step of the kernel.
-Killed before it, the old state stands and the next restore clears up; killed after it, the new one
-does. A database in PostgreSQL is filled in one transaction, which leaves a mark there: from then on
+All is made ready in a folder apart and switched in (`switch`). Killed before that, the old state
+stands and the next restore clears up; killed after it, the new one does. A database in PostgreSQL is filled in one transaction, which leaves a mark there: from then on
 until the switch no Kura starts on it (`pending`), and the same restore, run again, goes on.
 """
 
 from __future__ import annotations
 
-import ctypes
 import errno
-import fcntl
 import os
 import re
 import secrets
@@ -25,16 +22,17 @@ from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError, ProgrammingError
 
 from appliance.backup import fill
-from appliance.backup.files import MADE_ANEW, UNFINISHED
+from appliance.backup.files import UNFINISHED
 from appliance.backup.read import Backup, check_version
+from appliance.backup.switch import Yard, is_bare, sync, take_away
 from appliance.backup.vault import told
-from appliance.errors import BackupProblem, Conflict
+from appliance.errors import BackupProblem
 from appliance.store import database, site, transfer
 
 PENDING = (
     "restore.pending"  # in `site`: the data folder that belongs to this database is not there yet
 )
-_EXCHANGE = 2
+_OUTSIDE = "postgresql"  # in the marker: the database is to be told of the end
 _OF_THE_HOST = re.compile(r"^\s*(data|database_url|secrets_key)\s*=")
 
 
@@ -50,7 +48,7 @@ def restore(
     backup: Backup, folder: Path, url: str, *, replace: bool = False, actor: str = "console"
 ) -> Restored:
     """Into `folder` and the database of `url`. Raises BackupProblem, DigestMismatch, Conflict."""
-    _check_place(folder)
+    yard = Yard(folder)
     check_version(backup)
     inside = url.startswith("sqlite:")
     path = Path(url.removeprefix("sqlite:///"))
@@ -58,10 +56,10 @@ def restore(
         raise BackupProblem(
             f"SQLite のデータベース {path} がデータフォルダの外にあります。{folder} の中に変えてください。"
         )
-    with _alone(folder), plain(folder):
+    with plain(folder), yard.held():
         engine = None if inside else database.connect(url)
         try:
-            if done := _go_on(folder, engine):
+            if done := _go_on(yard, engine):
                 return done
             held = [] if engine is None else ours(engine)
             if not replace and (not is_bare(folder) or held):
@@ -71,18 +69,17 @@ def restore(
                     "いまのものを脇に置いて入れ替えるなら --replace を付けてください。"
                 )
             token = f"{backup.manifest.name}-{secrets.token_hex(4)}"
-            staging = _beside(folder, f"restore-{token}")
             schema = f"kura_before_{token.replace('-', '_').lower()}" if held else ""
             try:
-                stage(backup, staging, folder, url, actor)
+                stage(backup, yard.staging(token), folder, url, actor)
                 if engine is not None:
                     _fill(backup, engine, folder, token, schema, actor)
             except BaseException:
                 if engine is None or _pending(engine) != token:
-                    _take_away(staging)
+                    take_away(yard.staging(token))
                 raise
-            aside = _switch(staging, folder)
-            _end(folder, engine)
+            aside = yard.switch(token)
+            _end(yard, engine)
             return Restored(backup.manifest.name, folder, aside, schema)
         finally:
             if engine is not None:
@@ -92,9 +89,9 @@ def restore(
 def stage(backup: Backup, staging: Path, folder: Path, url: str, actor: str) -> None:
     """A whole data folder as it will lie in `folder`, on the disk for sure."""
     staging.mkdir(mode=0o700)
-    (staging / UNFINISHED).write_text(backup.manifest.name, "utf-8")
-    backup.write_files(staging)
     inside = url.startswith("sqlite:")
+    (staging / UNFINISHED).write_text(backup.manifest.name if inside else _OUTSIDE, "utf-8")
+    backup.write_files(staging)
     if inside:
         place = staging / Path(url.removeprefix("sqlite:///")).relative_to(folder)
         engine = database.connect(f"sqlite:///{place}")
@@ -140,53 +137,23 @@ def pending(engine: Engine) -> bool:
     return not database.is_sqlite(engine) and site.get(engine, PENDING) is not None
 
 
-def is_bare(folder: Path) -> bool:
-    """Nothing of a site is in it: at most locks, a log, models."""
-    if not folder.is_dir():
-        return True
-    names = {p.name for p in folder.iterdir()}
-    return all(
-        name in MADE_ANEW or name.endswith((".lock", ".sock")) or ".log" in name for name in names
-    )
-
-
 # --- steps --------------------------------------------------------------------------
 
 
-def _check_place(folder: Path) -> None:
-    if folder.is_symlink():
-        raise BackupProblem(
-            f"データフォルダ {folder} はリンクです。KURA_DATA に、リンクではない本当の場所を書いてください。"
-        )
-    if folder.exists() and not folder.is_dir():
-        raise BackupProblem(f"{folder} はフォルダーではありません。")
-    if folder.is_mount():
-        raise BackupProblem(
-            f"データフォルダ {folder} はボリュームそのものなので、一度に入れ替えられません。"
-            f"KURA_DATA を {folder}/kura のように、その中のフォルダーにしてください。"
-        )
-    if not folder.parent.is_dir():
-        raise BackupProblem(f"{folder.parent} がありません。作ってからやり直してください。")
-
-
-def _go_on(folder: Path, engine: Engine | None) -> Restored | None:
+def _go_on(yard: Yard, engine: Engine | None) -> Restored | None:
     """Bring an earlier restore to its end where it had come to its switch; else clear up after it."""
     token = _pending(engine)
-    if (folder / UNFINISHED).exists():  # switched, not cleared up
-        aside = _put_aside(folder)
-        _end(folder, engine)
-        return Restored("", folder, aside, "")
-    for left in folder.parent.glob(f".{folder.name}.restore-*"):
-        if left.name == f".{folder.name}.restore-{token}":
-            aside = _switch(left, folder)
-            _end(folder, engine)
-            return Restored("", folder, aside, "")
-        if (left / UNFINISHED).exists() or not any(left.iterdir()):
-            _take_away(left)
-    for left in folder.parent.glob(f".{folder.name}.gone-*"):
-        shutil.rmtree(left)
-    _put_aside(folder)
-    return None
+    if yard.switched:
+        aside = yard.put_aside()
+    elif yard.moving or (token and yard.staging(token).exists()):
+        aside = yard.switch(yard.moving or str(token))
+    else:
+        yard.tidy(token)
+        yard.put_aside()
+        return None
+    _end(yard, engine)
+    yard.tidy(None)
+    return Restored("", yard.folder, aside, "")
 
 
 def _fill(
@@ -210,72 +177,18 @@ def _fill(
         connection.execute(query, {"key": PENDING, "value": token})
 
 
-def _switch(staging: Path, folder: Path) -> Path | None:
-    """One step, after which `folder` is the new one. Returns where the old one lies."""
-    if not folder.exists():
-        staging.rename(folder)
-        sync(folder.parent)
-        return None
-    bare = is_bare(folder)
-    if _exchange(staging, folder):
-        sync(folder.parent)
-        if bare:
-            _take_away(staging)
-            return None
-        return _put_aside(folder)
-    if not bare:
-        raise BackupProblem(
-            f"{folder} のファイルシステムは、フォルダーを一度に入れ替えられません。"
-            f"Kura を止め、{folder} の名前を変えてから、--replace を付けずに戻してください。"
-        )
-    _take_away(folder)
-    staging.rename(folder)
-    sync(folder.parent)
-    return None
-
-
-def _end(folder: Path, engine: Engine | None) -> None:
+def _end(yard: Yard, engine: Engine | None) -> None:
     if engine is not None and _pending(engine):
         site.put(engine, PENDING, None)
-    (folder / UNFINISHED).unlink(missing_ok=True)
-
-
-def _put_aside(folder: Path) -> Path | None:
-    """What was exchanged is the old data folder: it gets a name that people see."""
-    aside = None
-    for left in folder.parent.glob(f".{folder.name}.restore-*"):
-        if left.is_dir() and not (left / UNFINISHED).exists():
-            aside = left.with_name(f"{folder.name}.before-{left.name.rpartition('restore-')[2]}")
-            left.rename(aside)
-    return aside
+    marker = yard.folder / UNFINISHED
+    if engine is None and marker.exists() and marker.read_text("utf-8") == _OUTSIDE:
+        raise BackupProblem(  # its settings were not there when the command began
+            "データフォルダは戻りました。データベースを終えるため、同じコマンドをもう一度実行してください。"
+        )
+    yard.end()
 
 
 # --- helpers ------------------------------------------------------------------------
-
-
-def _beside(folder: Path, what: str) -> Path:
-    return folder.with_name(f".{folder.name}.{what}")
-
-
-def _take_away(folder: Path) -> None:
-    """By another name first: half of it must not look like a whole."""
-    if folder.exists():
-        name = folder.name.lstrip(".").partition(".restore-")[0]
-        gone = folder.with_name(f".{name}.gone-{secrets.token_hex(4)}")
-        folder.rename(gone)
-        shutil.rmtree(gone)
-
-
-def _exchange(one: Path, other: Path) -> bool:
-    """False where this file system cannot."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    at = -100  # paths are whole
-    if libc.renameat2(at, os.fsencode(one), at, os.fsencode(other), _EXCHANGE) == 0:
-        return True
-    code = ctypes.get_errno()
-    if code in (errno.EINVAL, errno.ENOSYS, errno.EXDEV):
-        return False
-    raise OSError(code, os.strerror(code), str(other))
 
 
 def _pending(engine: Engine | None) -> str | None:
@@ -290,33 +203,6 @@ def ours(engine: Engine) -> list[str]:
     query = text("SELECT tablename FROM pg_tables WHERE schemaname = current_schema()")
     with engine.connect() as connection:
         return sorted(known & set(connection.execute(query).scalars()))
-
-
-def sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        if ctypes.CDLL(None, use_errno=True).syncfs(handle):
-            code = ctypes.get_errno()
-            raise OSError(code, os.strerror(code), str(folder))
-    finally:
-        os.close(handle)
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    with plain(folder):
-        handle = os.open(_beside(folder, "restore.lock"), os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise Conflict("ほかの「kura restore」が進んでいます。") from None
-        try:
-            yield
-        finally:
-            _beside(folder, "restore.lock").unlink(missing_ok=True)
-    finally:
-        os.close(handle)
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import random
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from appliance.backup import switch
 from appliance.errors import SettingsError
 from tests.backup import site
 from tests.backup.site import Home
@@ -34,7 +36,14 @@ def live() -> Iterator[Live]:
     )
     assert process.stdin and process.stdout
 
-    def live(home: Home, *words: object, point: str = "", nth: int = 1, after: bool = True) -> int:
+    def live(
+        home: Home,
+        *words: object,
+        point: str = "",
+        nth: int = 1,
+        after: bool = True,
+        volume: bool = False,
+    ) -> int:
         assert process.stdin and process.stdout
         told = {
             "environment": home.environment,
@@ -42,6 +51,7 @@ def live() -> Iterator[Live]:
             "point": point,
             "nth": nth,
             "after": after,
+            "volume": volume,
             "log": str(home.folder / "出力"),
         }
         process.stdin.write(json.dumps(told) + "\n")
@@ -102,7 +112,7 @@ def test_a_restore_onto_a_bare_host_that_is_killed(
     bare = Home(home.folder, name="別のマシン")
     words = ("restore", home.backups, "--key", home.folder / "鍵.txt")
     end = live(bare, *words, point=point, after=after)
-    assert end == KILLED or point in ("exchanged", "the database committed")
+    assert end == KILLED or point in ("exchanged", "moved", "the database committed")
     if bare.data.exists():  # then all of it is there
         same(bare, home)
     assert live(bare, *words) in ((0,) if not finished(bare) else (0, 1))
@@ -120,7 +130,7 @@ def test_a_restore_over_another_that_is_killed(
     mark.write_text("控えの後", "utf-8")
     words = ("restore", home.backups, "--key", home.folder / "鍵.txt", "--replace")
     end = live(home, *words, point=point, after=after)
-    assert end == KILLED or point == "the database committed"
+    assert end == KILLED or point in ("moved", "the database committed")
     old = mark.exists()
     assert site.facts(home.settings.database_url) == held
     assert (home.data / "secrets.key").exists()
@@ -142,7 +152,7 @@ def test_a_restore_into_postgresql_that_is_killed(
     bare = Home(home.folder, name="別のマシン", url=postgres())
     words = ("restore", home.backups, "--key", home.folder / "鍵.txt")
     end = live(bare, *words, point=point, after=after)
-    assert end == KILLED or point == "exchanged"
+    assert end == KILLED or point in ("exchanged", "moved")
     if not finished(bare) and filled(bare):  # the database alone: nobody starts on it
         with pytest.raises(SettingsError, match="復元が途中"):
             site.seen(bare)
@@ -150,6 +160,42 @@ def test_a_restore_into_postgresql_that_is_killed(
     same(bare, home)
     tidy(bare)
     site.asked(bare)
+
+
+@pytest.mark.parametrize("replace", [False, True])
+def test_a_restore_into_a_volume_that_is_killed_at_every_move(
+    home: Home, live: Live, replace: bool
+) -> None:
+    """A volume cannot be exchanged: between the first move and the last nobody starts on it."""
+    assert live(home, "backup", "create") == 0
+    held = site.facts(home.settings.database_url)
+    halted = 0
+    for nth in range(1, 40):
+        target = Home(home.folder, name=f"ボリューム{nth}")
+        target.data.mkdir(mode=0o700)
+        if replace:
+            shutil.copytree(home.data, target.data, dirs_exist_ok=True)
+            (target.data / "uploads" / "後から.txt").write_text("控えの後", "utf-8")
+        words = ("restore", home.backups, "--key", home.folder / "鍵.txt")
+        words += ("--replace",) if replace else ()
+        end = live(target, *words, point="a move", nth=nth, volume=True)
+        if switch.halted(target.data):
+            halted += 1
+            with pytest.raises(SettingsError, match="復元が途中"):
+                site.seen(target)
+        if end != 0:
+            assert end == KILLED
+            last = live(target, *words, volume=True)
+            assert last == 0 or (not replace and (target.data / "kura.db").exists())
+        assert site.facts(target.settings.database_url) == held
+        assert (target.data / "uploads" / "後から.txt").exists() is False
+        left = {p.name.partition("-")[0] for p in target.data.iterdir() if p.suffix != ".lock"}
+        assert left == {"kura.db", "kura.toml", "secrets.key", "uploads"} | (
+            {"before"} if replace else set()
+        )
+        if end == 0:
+            break
+    assert halted > 3
 
 
 def finished(home: Home) -> bool:

@@ -13,7 +13,7 @@ from itertools import count
 from typing import Any
 
 from appliance import cli
-from appliance.backup import create, fill, restore, retention, vault
+from appliance.backup import create, fill, restore, retention, switch, vault
 from appliance.backup.read import Backup
 from appliance.store import site, transfer
 
@@ -33,9 +33,10 @@ RESTORE: dict[str, tuple[Any, str]] = {
     "settled": (fill, "settled"),
     "staged": (restore, "stage"),
     "on the disk": (restore, "sync"),
-    "exchanged": (restore, "_exchange"),
-    "put aside": (restore, "_put_aside"),
-    "switched": (restore, "_switch"),
+    "exchanged": (switch, "exchange"),
+    "moved": (switch.Yard, "_move"),
+    "put aside": (switch.Yard, "put_aside"),
+    "switched": (switch.Yard, "switch"),
     "the database committed": (restore, "_fill"),
     "ended": (restore, "_end"),
 }
@@ -68,6 +69,10 @@ def main() -> None:
             with open(told["log"], "a") as log:
                 os.dup2(log.fileno(), 1)
                 os.dup2(log.fileno(), 2)
+            if told["volume"]:
+                switch.is_volume = lambda folder: True
+            if told["point"] == "a move":
+                die_at(switch.Path, "rename", told["nth"], told["after"])
             if told["point"] in POINTS:
                 die_at(*POINTS[told["point"]], told["nth"], told["after"])
             if told["point"] == "at random":
