@@ -24,8 +24,8 @@ from sqlmodel import SQLModel
 from appliance.errors import DigestMismatch
 from appliance.store.tables import SessionRow, Utc
 
-BLOCK_BYTES = 256 * 1024  # of a block, on average
-LONGEST_BYTES = 16 * BLOCK_BYTES  # of a block of more than one row
+BLOCK_BYTES = 128 * 1024  # of a block, on average
+LONGEST_BYTES = 32 * BLOCK_BYTES  # of a block of more than one row
 _READ_ROWS = 200
 _HEAD = 8  # bytes that say how long the text of a block is
 

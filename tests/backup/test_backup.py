@@ -341,6 +341,33 @@ def test_a_full_disk_leaves_what_was_there(home: Home, monkeypatch: pytest.Monke
     assert site.files(other.data) == site.files(home.data)
 
 
+@pytest.mark.parametrize(
+    ("code", "sentence"),
+    [
+        (errno.ENOSPC, "空きがありません"),
+        (errno.EDQUOT, "空きがありません"),
+        (errno.EACCES, "Kura のアカウントの権限"),
+        (errno.EROFS, "Kura のアカウントの権限"),
+        (errno.ELOOP, "リンクです"),
+        (errno.EIO, "ディスクか共有を確かめて"),
+    ],
+)
+def test_what_a_disk_says_is_a_sentence(
+    code: int, sentence: str, home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any, **__: Any) -> Any:
+        raise OSError(code, os.strerror(code), str(home.backups))
+
+    engine = database.connect(home.settings.database_url)
+    for name in ("open", "fsync"):
+        with monkeypatch.context() as failing:
+            failing.setattr(vault.os, name, broken)
+            with pytest.raises(BackupProblem, match=sentence):
+                create.create(home.settings, engine, file(home.environment))
+        assert Vault(home.backups).id == "" or not Vault(home.backups).names()
+    engine.dispose()
+
+
 def test_nothing_is_restored_under_a_running_kura(home: Home) -> None:
     from appliance import up
 

@@ -43,6 +43,7 @@ def live() -> Iterator[Live]:
         nth: int = 1,
         after: bool = True,
         volume: bool = False,
+        by_hand: bool = False,
     ) -> int:
         assert process.stdin and process.stdout
         told = {
@@ -52,6 +53,7 @@ def live() -> Iterator[Live]:
             "nth": nth,
             "after": after,
             "volume": volume,
+            "by_hand": by_hand,
             "log": str(home.folder / "出力"),
         }
         process.stdin.write(json.dumps(told) + "\n")
@@ -196,6 +198,32 @@ def test_a_restore_into_a_volume_that_is_killed_at_every_move(
         if end == 0:
             break
     assert halted > 3
+
+
+@pytest.mark.parametrize("point", ["a part written", "the parts listed", "published"])
+def test_ctrl_c_of_a_backup_leaves_nothing(home: Home, live: Live, point: str) -> None:
+    assert live(home, "backup", "create") == 0
+    before = names(home)
+    assert live(home, "backup", "create", point=point, after=False, by_hand=True) > 0
+    assert names(home) == before and not any((home.backups / "unfinished").iterdir())
+    assert "Traceback" not in (home.folder / "出力").read_text("utf-8")
+    assert live(home, "backup", "create") == 0
+    whole(home, live)
+
+
+@pytest.mark.parametrize("point", ["files written", "a table filled", "settled", "switched"])
+def test_ctrl_c_of_a_restore_leaves_nothing(home: Home, live: Live, point: str) -> None:
+    assert live(home, "backup", "create") == 0
+    bare = Home(home.folder, name="別のマシン")
+    words = ("restore", home.backups, "--key", home.folder / "鍵.txt")
+    assert live(bare, *words, point=point, after=False, by_hand=True) > 0
+    assert not bare.data.exists()
+    assert "Traceback" not in (home.folder / "出力").read_text("utf-8")
+    if point != "switched":  # whole, and cleared up by the next
+        assert not [p for p in home.folder.iterdir() if "別のマシン" in p.name]
+    assert live(bare, *words) == 0
+    same(bare, home)
+    tidy(bare)
 
 
 def finished(home: Home) -> bool:

@@ -43,17 +43,19 @@ RESTORE: dict[str, tuple[Any, str]] = {
 POINTS = CREATE | RESTORE
 
 
-def die_at(owner: Any, name: str, nth: int, after: bool) -> None:
+def die_at(
+    owner: Any, name: str, nth: int, after: bool, by: signal.Signals = signal.SIGKILL
+) -> None:
     real = getattr(owner, name)
     calls = count(1)
 
     def deadly(*args: Any, **kwargs: Any) -> Any:
         last = next(calls) == nth
         if last and not after:
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), by)
         out = real(*args, **kwargs)
-        if last:
-            os.kill(os.getpid(), signal.SIGKILL)
+        if last and after:
+            os.kill(os.getpid(), by)
         return out
 
     setattr(owner, name, deadly)
@@ -63,6 +65,7 @@ def main() -> None:
     for line in sys.stdin:
         told = json.loads(line)
         if (child := os.fork()) == 0:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
             os.environ.clear()
             os.environ.update(told["environment"])
             sys.argv = ["kura", *told["words"]]
@@ -74,7 +77,8 @@ def main() -> None:
             if told["point"] == "a move":
                 die_at(switch.Path, "rename", told["nth"], told["after"])
             if told["point"] in POINTS:
-                die_at(*POINTS[told["point"]], told["nth"], told["after"])
+                by = signal.SIGINT if told["by_hand"] else signal.SIGKILL
+                die_at(*POINTS[told["point"]], told["nth"], told["after"], by)
             if told["point"] == "at random":
                 signal.setitimer(signal.ITIMER_REAL, told["nth"] / 1000)
                 signal.signal(signal.SIGALRM, lambda *_: os.kill(os.getpid(), signal.SIGKILL))
