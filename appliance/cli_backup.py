@@ -118,10 +118,14 @@ def list_backups(folder: Folder = None, as_json: AsJson = False) -> None:
 
     now = _settings()
     vault = Vault(_folder(folder, now))
-    found = [vault.manifest(name) for name in vault.names()]
+    read, unread = vault.sound()
+    found = [manifest for manifest, _ in read]
     if as_json:
-        _print_json({"backups": [one.model_dump(mode="json") for one in found]})
+        shown = [one.model_dump(mode="json") for one in found]
+        _print_json({"backups": shown, "problems": unread})
         return
+    for problem in unread:
+        _print(f"✗ {problem}")
     for one in found:
         _print(_line(one, now))
     if not found:

@@ -112,6 +112,11 @@ def create(
         raise BackupProblem(
             "控えを置くフォルダーが決まっていません。kura.toml に backup_folder を書いてください。"
         )
+    if settings.backup_folder.resolve().is_relative_to(settings.data.resolve()):
+        raise BackupProblem(
+            f"控えのフォルダー {settings.backup_folder} がデータフォルダの中にあります。"
+            "別のディスクか共有の上に変えてください。"
+        )
     if sealed and not settings.backup_recipient:
         raise BackupProblem(
             "控えを暗号化する公開鍵がありません。`kura backup key` で鍵を作り、backup_recipient を "

@@ -38,7 +38,7 @@ def wanted(settings: Settings, config: Path, *, keys: bool) -> Iterator[File]:
     for name, at in outside.items():
         if at.is_file():
             yield File(name, at.resolve())
-    skipped = {p.absolute() for p in (settings.models, settings.log, settings.backup_folder)}
+    skipped = {p.absolute() for p in (settings.models, settings.log)}
     skipped |= {config.absolute(), settings.secrets_key.absolute()}
     database = settings.database_url.removeprefix("sqlite:///")
     for entry in _entries(settings.data):
@@ -48,9 +48,11 @@ def wanted(settings: Settings, config: Path, *, keys: bool) -> Iterator[File]:
         )
         if entry.name in {*MADE_ANEW, *outside, "secrets.key", UNFINISHED, MOVING} or passing:
             continue
-        if at.absolute() in skipped or str(at.absolute()) == database:
+        if at.absolute() in skipped:
             continue
-        yield from _below(entry, "")
+        for file in _below(entry, ""):
+            if not str(file.at.absolute()).startswith(database):
+                yield file
 
 
 def pieces(file: File) -> Iterator[bytes]:

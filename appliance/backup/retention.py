@@ -17,7 +17,7 @@ _YOUNG = timedelta(days=1)
 def tidy(vault: Vault, settings: Settings, moment: datetime) -> list[str]:
     """Take away the backups that need not stay, and their parts. Returns their names."""
     with vault.held():
-        found = [vault.manifest(name) for name in vault.names()]
+        found = [manifest for manifest, _ in vault.sound()[0]]
         stay = kept(found, settings, moment)
         gone = [one.name for one in found if one.name not in stay]
         if gone:

@@ -130,21 +130,26 @@ class Vault:
         return data
 
     def sweep(self) -> int:
-        """Take away what no backup names, and what a killed one left. Returns how many files."""
+        """Take away what no backup names, and what a killed one left. Returns how many files.
+
+        As long as a manifest cannot be read no part goes: it may be one of that backup.
+        """
         with _plain(self.folder):
             gone = 0
             for left in self._unfinished.iterdir():
                 left.unlink()
-            whole = {f"{name}.{end}" for name in self.names() for end in ("json", "parts")}
-            for file in self._backups.iterdir():
-                if file.name not in whole:
+            names, (found, unread) = set(self.names()), self.sound()
+            for file in self._backups.glob("*.parts"):
+                if NAME.fullmatch(file.stem) and file.stem not in names:
                     file.unlink()
             wanted: set[str] = set()
-            for name in self.names():
-                wanted |= self.parts(self.manifest(name)).keys()
+            for _, parts in found:
+                wanted |= parts.keys()
             for shelf in self._parts.iterdir():
+                if shelf.is_symlink():  # what it points at is not ours to take away
+                    raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(shelf))
                 for part in shelf.iterdir():
-                    if part.name not in wanted:
+                    if _PART.fullmatch(part.name) and part.name not in wanted and not unread:
                         part.unlink()
                         gone += 1
             return gone
@@ -195,12 +200,20 @@ class Vault:
             raise DigestMismatch(f"控え {manifest.name} の {path} が壊れています。")
         return {name: (known[0], known[1]) for name, known in json.loads(unzip(data)).items()}
 
+    def sound(self) -> tuple[list[tuple[Manifest, Parts]], list[str]]:
+        """The backups whose manifest can be read, the oldest first; and why each other cannot."""
+        found, unread = [], []
+        for name in self.names():
+            try:
+                manifest = self.manifest(name)
+                found.append((manifest, self.parts(manifest)))
+            except (BackupProblem, DigestMismatch) as error:
+                unread.append(str(error))
+        return found, unread
+
     def known(self) -> Parts:
         """Every part that a backup names."""
-        found: Parts = {}
-        for name in self.names():
-            found |= self.parts(self.manifest(name))
-        return found
+        return {name: known for _, parts in self.sound()[0] for name, known in parts.items()}
 
     def publish(self, parts: Parts, facts: Mapping[str, Any]) -> Manifest:
         """The backup is there when this returns, and not before its last step."""

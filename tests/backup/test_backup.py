@@ -277,9 +277,19 @@ def test_links_and_missing_folders(home: Home, tmp_path: Path) -> None:
     assert "uploads/つながり はリンクです" in home.kura("backup", "create", status=1)
     link.unlink()
     home.kura("backup", "create")
+    (tmp_path / "ab").mkdir()
+    other = tmp_path / "ab" / ("ab" * 32)
+    other.write_text("ほかのもの", "utf-8")
+    shelf = home.backups / "parts" / "zz"
+    shelf.symlink_to(tmp_path / "ab")
+    assert "リンクです" in home.kura("backup", "create", status=1)
+    assert other.exists()
+    shelf.unlink()
     (home.folder / "リンク").symlink_to(tmp_path)
     words = ("restore", home.backups, "--key", key(home))
     assert "リンクです" in Home(home.folder, name="リンク").kura(*words, status=1)
+    inside = Home(home.folder, more={"KURA_BACKUP_FOLDER": str(home.data / "控え")})
+    assert "データフォルダの中" in inside.kura("backup", "create", status=1)
     shutil.rmtree(home.backups)
     assert "前回の控えのフォルダーではありません" in home.kura("backup", "create", status=1)
     assert "がありません" in home.kura("backup", "create", "--new-folder", status=1)
@@ -339,6 +349,21 @@ def test_a_full_disk_leaves_what_was_there(home: Home, monkeypatch: pytest.Monke
         assert not [p for p in home.folder.iterdir() if "別のマシン" in p.name]
     assert nth > 3
     assert site.files(other.data) == site.files(home.data)
+
+
+def test_a_damaged_manifest_keeps_no_backup_from_being_made(home: Home) -> None:
+    first = home.told("backup", "create")["name"]
+    path = home.backups / "backups" / f"{first}.parts"
+    path.write_bytes(b"x")
+    before = {p for p in (home.backups / "parts").rglob("*") if p.is_file()}
+    second = home.told("backup", "create")
+    assert second["new_bytes"] > 0  # nothing of the damaged one is believed
+    assert before <= {p for p in (home.backups / "parts").rglob("*") if p.is_file()}
+    listed = home.told("backup", "list")
+    assert [b["name"] for b in listed["backups"]] == [second["name"]]
+    assert first in listed["problems"][0]
+    home.kura("backup", "verify")
+    home.kura("backup", "verify", "--at", first, status=78)
 
 
 @pytest.mark.parametrize(
