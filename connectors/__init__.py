@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from connectors.backlog import BacklogConnector
+from connectors.box import BoxConnector
 from connectors.confluence import ConfluenceConnector
 from connectors.dokuwiki import DokuWikiConnector
 from connectors.example import ExampleConnector
@@ -26,6 +27,7 @@ CONNECTORS = (
     FolderConnector,
     SmbConnector,
     WebDavConnector,
+    BoxConnector,
     KintoneConnector,
     BacklogConnector,
     ConfluenceConnector,
