@@ -9,6 +9,7 @@ from connectors.dokuwiki import DokuWikiConnector
 from connectors.example import ExampleConnector
 from connectors.feed import FeedConnector
 from connectors.folder import FolderConnector
+from connectors.gdrive import GDriveConnector
 from connectors.git import GitConnector
 from connectors.imap import ImapConnector
 from connectors.kintone import KintoneConnector
@@ -28,6 +29,7 @@ CONNECTORS = (
     SmbConnector,
     WebDavConnector,
     BoxConnector,
+    GDriveConnector,
     KintoneConnector,
     BacklogConnector,
     ConfluenceConnector,
