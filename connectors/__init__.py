@@ -10,6 +10,7 @@ from connectors.example import ExampleConnector
 from connectors.feed import FeedConnector
 from connectors.folder import FolderConnector
 from connectors.gdrive import GDriveConnector
+from connectors.garoon import GaroonConnector
 from connectors.git import GitConnector
 from connectors.imap import ImapConnector
 from connectors.kintone import KintoneConnector
@@ -31,6 +32,7 @@ CONNECTORS = (
     BoxConnector,
     GDriveConnector,
     KintoneConnector,
+    GaroonConnector,
     BacklogConnector,
     ConfluenceConnector,
     MediaWikiConnector,

@@ -145,12 +145,18 @@ class Http:
         return copy
 
     def fetch(
-        self, url: str, most_bytes: int, *, headers: Mapping[str, str] | None = None
+        self,
+        url: str,
+        most_bytes: int,
+        *,
+        headers: Mapping[str, str] | None = None,
+        method: str = "GET",
+        content: bytes | None = None,
     ) -> tuple[Reply, BinaryIO]:
         """What is said of a file, or that it did not change, and a copy of it that has no name."""
         copy = cast(BinaryIO, tempfile.TemporaryFile())  # noqa: SIM115  the caller closes it
         try:
-            with self._answer("GET", url, headers or {}, None) as answer:
+            with self._answer(method, url, headers or {}, content) as answer:
                 for block in bounded(answer, url, most_bytes):
                     copy.write(block)
                 reply = Reply(answer.status_code, _lower(answer.headers), str(answer.url))
