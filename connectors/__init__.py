@@ -12,6 +12,7 @@ from connectors.folder import FolderConnector
 from connectors.gdrive import GDriveConnector
 from connectors.garoon import GaroonConnector
 from connectors.git import GitConnector
+from connectors.gitlab import GitLabConnector
 from connectors.imap import ImapConnector
 from connectors.kintone import KintoneConnector
 from connectors.langchain import LangchainConnector
@@ -38,6 +39,7 @@ CONNECTORS = (
     MediaWikiConnector,
     DokuWikiConnector,
     RedmineConnector,
+    GitLabConnector,
     S3Connector,
     SftpConnector,
     ImapConnector,
