@@ -20,6 +20,7 @@ from connectors.mediawiki import MediaWikiConnector
 from connectors.redmine import RedmineConnector
 from connectors.s3 import S3Connector
 from connectors.sftp import SftpConnector
+from connectors.sharepoint import SharePointConnector
 from connectors.smb import SmbConnector
 from connectors.sql import SqlConnector
 from connectors.uploads import UploadsConnector
@@ -32,6 +33,7 @@ CONNECTORS = (
     WebDavConnector,
     BoxConnector,
     GDriveConnector,
+    SharePointConnector,
     KintoneConnector,
     GaroonConnector,
     BacklogConnector,

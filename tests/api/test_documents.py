@@ -207,7 +207,12 @@ def test_the_uploads_cannot_be_taken_away(machine: Appliance, admin: Person) -> 
     assert admin.http.patch(url, json={"settings": {"root": "/etc"}}).status_code == 409
     kinds = admin.http.get("/api/v1/admin/connectors").json()["connectors"]
     assert "folder" in {k["kind"] for k in kinds} and "uploads" not in {k["kind"] for k in kinds}
-    assert {k["kind"] for k in kinds if not k["verified"]} == {"backlog", "confluence", "kintone"}
+    assert {k["kind"] for k in kinds if not k["verified"]} == {
+        "backlog",
+        "confluence",
+        "kintone",
+        "sharepoint",
+    }
 
 
 def test_the_administrator_sees_titles_and_problems_never_text(admin: Person) -> None:
