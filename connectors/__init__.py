@@ -21,6 +21,7 @@ from connectors.redmine import RedmineConnector
 from connectors.s3 import S3Connector
 from connectors.sftp import SftpConnector
 from connectors.sharepoint import SharePointConnector
+from connectors.slack import SlackConnector
 from connectors.smb import SmbConnector
 from connectors.sql import SqlConnector
 from connectors.uploads import UploadsConnector
@@ -42,6 +43,7 @@ CONNECTORS = (
     DokuWikiConnector,
     RedmineConnector,
     GitLabConnector,
+    SlackConnector,
     S3Connector,
     SftpConnector,
     ImapConnector,
