@@ -17,6 +17,7 @@ from connectors.imap import ImapConnector
 from connectors.kintone import KintoneConnector
 from connectors.langchain import LangchainConnector
 from connectors.mediawiki import MediaWikiConnector
+from connectors.notion import NotionConnector
 from connectors.redmine import RedmineConnector
 from connectors.s3 import S3Connector
 from connectors.sftp import SftpConnector
@@ -44,6 +45,7 @@ CONNECTORS = (
     RedmineConnector,
     GitLabConnector,
     SlackConnector,
+    NotionConnector,
     S3Connector,
     SftpConnector,
     ImapConnector,

@@ -212,6 +212,7 @@ def test_the_uploads_cannot_be_taken_away(machine: Appliance, admin: Person) -> 
         "confluence",
         "kintone",
         "sharepoint",
+        "notion",
         "slack",
     }
 
