@@ -9,8 +9,8 @@ from connectors.dokuwiki import DokuWikiConnector
 from connectors.example import ExampleConnector
 from connectors.feed import FeedConnector
 from connectors.folder import FolderConnector
-from connectors.gdrive import GDriveConnector
 from connectors.garoon import GaroonConnector
+from connectors.gdrive import GDriveConnector
 from connectors.git import GitConnector
 from connectors.gitlab import GitLabConnector
 from connectors.imap import ImapConnector

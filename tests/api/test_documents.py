@@ -209,10 +209,14 @@ def test_the_uploads_cannot_be_taken_away(machine: Appliance, admin: Person) -> 
     assert "folder" in {k["kind"] for k in kinds} and "uploads" not in {k["kind"] for k in kinds}
     assert {k["kind"] for k in kinds if not k["verified"]} == {
         "backlog",
+        "box",
         "confluence",
+        "garoon",
+        "gdrive",
+        "gitlab",
         "kintone",
-        "sharepoint",
         "notion",
+        "sharepoint",
         "slack",
     }
 
