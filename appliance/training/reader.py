@@ -27,7 +27,7 @@ from appliance.inference.lora import read as read_adapter
 from appliance.training import descent, evaluate, examples, groups, lora, packed, written
 
 RANK, ALPHA = 64, 64.0
-TOGETHER = {"cpu": 3, "cuda": 40}  # groups in one forward pass
+TOGETHER = {"cpu": 3, "cuda": 128}  # groups in one forward pass
 
 
 # --- training ---------------------------------------------------------------------

@@ -16,7 +16,7 @@ from appliance.inference import gguf, models
 from appliance.inference.gguf import ModelFileInvalid, Tensor, read
 from appliance.settings import load
 
-ADAPTER = models.ADAPTERS / "kura-answer-v2.gguf"
+ADAPTER = models.ADAPTERS / "kura-answer-v3.gguf"
 
 Value = tuple[int, bytes]  # number of the type, the value as written
 Weights = tuple[str, tuple[int, ...], int, int]  # name, shape, type, offset

@@ -24,7 +24,7 @@ from appliance.training import (
 )
 
 ADAPTERS = Path(evaluate.__file__).parent / "adapters"
-ADAPTER = ADAPTERS / "kura-answer-v2.gguf"
+ADAPTER = ADAPTERS / "kura-answer-v3.gguf"
 CARD = json.loads(ADAPTER.with_suffix(".json").read_text("utf-8"))
 
 

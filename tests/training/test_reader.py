@@ -17,7 +17,7 @@ from appliance.inference import crossreader, lora, models
 from appliance.training import descent, examples, groups, packed, reader
 from tests import small
 
-ADAPTER = models.ADAPTERS / "kura-reader-v5.safetensors"
+ADAPTER = models.ADAPTERS / "kura-reader-v6.safetensors"
 PAIRS = [
     (
         f"{thing}は何年からですか",
