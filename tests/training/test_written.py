@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import random
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
@@ -61,14 +62,19 @@ def test_a_paper_whose_answer_is_not_in_it_is_refused(tmp_path: Path) -> None:
 def test_groups_hold_the_answer_where_they_say_and_the_measured_companies_are_left_out() -> None:
     made = [*itertools.islice(written.made(PAPERS, random.Random(4), 2), 400)]
     assert made == [*itertools.islice(written.made(PAPERS, random.Random(4), 2), 400)]
-    answers = {one.text: one.answer for p in PAPERS for one in p.asked}
-    aside = {one.text for p in PAPERS if written.kept(p.company) for one in p.asked}
+    answers, learned, aside = defaultdict[str, set[str]](set), set[str](), set[str]()
+    for p in PAPERS:
+        (aside if written.kept(p.company) else learned).update(one.text for one in p.asked)
+        for one in p.asked:  # 「有休は何日?」 is asked in more than one company
+            answers[one.text].add(one.answer)
+    aside -= learned
+    silent = {q for p in PAPERS for q in p.silent}
     assert aside and aside.isdisjoint(g.question for g in made)
     for group in made:
         assert len(set(group.texts)) == len(group.texts) <= 2
         if group.right < 0:
-            assert group.question not in answers
+            assert group.question in silent
         else:
             start, end = group.answer
-            assert group.texts[group.right][start:end] == answers[group.question]
+            assert group.texts[group.right][start:end] in answers[group.question]
     assert {-1, 0, 1} == {g.right for g in made}
