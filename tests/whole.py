@@ -31,8 +31,12 @@ def check(engine: Engine, *indexes: MemoryIndex) -> None:
             assert connection.exec_driver_sql("PRAGMA foreign_key_check").all() == []
     truth = dict(catalog.chunk_accesses(engine))
     for index in (*indexes, MemoryIndex()):
-        while (news := catalog.changes(engine, index.sequence)).sequence != index.sequence:
-            index.apply(news)
+        follow(engine, index)
         assert {i: e.access_id for i, e in index.entries.items()} == truth
         for entry in index.entries.values():
             assert abs(float(np.linalg.norm(entry.vector)) - 1) < 1e-3
+
+
+def follow(engine: Engine, index: MemoryIndex) -> None:
+    while (news := catalog.changes(engine, index.sequence)).sequence != index.sequence:
+        index.apply(news)

@@ -2,7 +2,8 @@
 
 PDFium follows both to the end, and nobody can stop it on the way: what a file would come to is
 reckoned before, from the streams as they lie in it. What lies in streams of objects, or is encrypted,
-is not seen; the limits of the process hold there.
+is not seen; the limits of the process hold there. What patterns alone draw holds no text, and costs
+a page its picture, no more.
 """
 
 from __future__ import annotations
@@ -69,7 +70,7 @@ def refuse(data: bytes) -> None:
                 raise TooLarge(
                     f"1 文字が {_LETTERS} 文字を超えて展開されます。PDF を作り直してください"
                 )
-    if objects and _drawn(forms, _of_pages(objects), seen) > _DRAWN:
+    if objects and _drawn(forms, objects, seen) > _DRAWN:
         raise TooLarge(
             f"図形の入れ子で {_DRAWN:,} 個を超える図形が描かれます。PDF を作り直してください"
         )
@@ -149,10 +150,11 @@ def _of_pages(objects: dict[int, bytes]) -> Names:
     return {name: min(targets) for name, targets in found.items() if len(targets) == 1}
 
 
-def _drawn(forms: dict[int, _Form], of_pages: Names, seen: set[int]) -> int:
+def _drawn(forms: dict[int, _Form], objects: dict[int, bytes], seen: set[int]) -> int:
     """How many forms the largest of them comes to, by its size too. What draws itself does so again
     and again: only the depth ends it. `seen` are all streams: for one that is not there the page's
     name holds."""
+    of_pages = _of_pages(objects)
     draws: dict[int, Counter[int]] = {}
     left = [(number, form.names or {}) for number, form in forms.items() if form.names is not None]
     left += [(n, of_pages) for n, f in forms.items() if f.names is None and n in of_pages.values()]
@@ -168,6 +170,8 @@ def _drawn(forms: dict[int, _Form], of_pages: Names, seen: set[int]) -> int:
             draws[number][target] += times
             if target in forms and forms[target].names is None:
                 left.append((target, names))
+    for number in _of_patterns_alone(objects, draws):
+        del draws[number]
     weights = dict.fromkeys(forms, 0)
     for _ in range(_DEEP):
         before = weights
@@ -180,3 +184,23 @@ def _drawn(forms: dict[int, _Form], of_pages: Names, seen: set[int]) -> int:
         if weights == before or max(weights.values(), default=0) > _DRAWN:
             break
     return max(weights.values(), default=0)
+
+
+def _of_patterns_alone(objects: dict[int, bytes], draws: dict[int, Counter[int]]) -> set[int]:
+    """Forms that nothing leads to but patterns. In doubt a form is none of them."""
+    of_patterns, of_others = set[int](), set[int]()
+    for said in objects.values():
+        if b"/PatternType" in said:
+            of_patterns.update((_names(said, objects) or {}).values())
+        elif b"/XObject" in said and not _FORM.search(said):
+            of_others.update((_names(said, objects) or {}).values())
+    return _reached(of_patterns, draws) - _reached(of_others, draws)
+
+
+def _reached(roots: set[int], draws: dict[int, Counter[int]]) -> set[int]:
+    found, left = set[int](), [n for n in roots if n in draws]
+    while left:
+        if (number := left.pop()) not in found:
+            found.add(number)
+            left += [target for target in draws[number] if target in draws]
+    return found

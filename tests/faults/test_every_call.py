@@ -20,6 +20,7 @@ from appliance.store import database, sources
 from appliance.system import Workshop
 from appliance.testing.fakes import HashEmbedder
 from connectors.folder import FolderConnector
+from tests import whole
 from tests.faults.victim import Reader
 
 
@@ -70,7 +71,7 @@ def test_any_failed_statement_is_repaired_by_running_again(
         engine = database.connect(f"sqlite:///{folder / 'kura.db'}")
         site = new_site(engine, folder)
         assert work(site, engine)
-        site.follow(site.index)
+        whole.follow(site.engine, site.index)
         site.change()
         broken, failed = failing(site.url, nth, error)
         try:

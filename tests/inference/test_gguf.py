@@ -331,7 +331,7 @@ def test_the_table_of_types_is_that_of_llama_cpp() -> None:
 def test_the_adapter_of_this_release() -> None:
     header = read(ADAPTER)
     assert (header.architecture, header.kind) == ("gemma3", "adapter")
-    assert header.scalars["adapter.lora.alpha"] == 32.0
+    assert header.scalars["adapter.lora.alpha"] == 64.0
     assert len(header.tensors) == 252
     assert header.tensors[-1].offset + header.tensors[-1].nbytes <= header.size
 
