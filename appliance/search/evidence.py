@@ -58,8 +58,8 @@ def fit_for(space: str) -> Fit:
 
 
 # Weight of the fused score beside a reader's log-odds, by reader. Fitted by `tests/quality/reading.py`: the
-# right passage was first for .88 of 40 questions of JaQuAD dev with 0 and 1, .93 with 2, .98 with 3; for .95, .96,
-# .96 and .96 of 108 colleagues' questions. A reader that nobody has fitted decides alone.
+# right passage was first for .95 of 40 questions of JaQuAD dev with 1, .98 with 2 and 3; for .93, .94 and .95
+# of 104 colleagues' questions. A reader that nobody has fitted decides alone.
 FUSED = {"kura-reader-v6": 2.0}
 
 
