@@ -31,8 +31,13 @@ MOST_NEAR = 3
 QUOTED = 160  # characters of a sentence that are shown
 
 _MARKERS = re.compile(r"\[\d+\]")
+_MARKED = re.compile(r"(?:\s*\[\d+\])+\s*$")
 _SILENT = re.compile(r"[\s、。，．,.「」『』（）()]+")
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
+# What words of a sentence drag along where they stand alone: 「1912年に」, 「サイベリア」（.
+_PARTICLE = re.compile(r"(?<=[\w%℃」』)）])(?<![ぁ-ん])(?:[にでと]は|[にのをはがで])$")
+_PAIRS = dict(zip("」』）)】〉》", "「『（(【〈《", strict=True))
+_OPENING = frozenset(_PAIRS.values())
 _COPULA = re.compile(r"(?:です|である|だ|となる|となります|とする)$")
 
 
@@ -65,7 +70,11 @@ def settle(question: str, said: str, passages: Sequence[Passage]) -> str:
     if not found or found[0].sure < SURE:
         return ""
     read = _plain(found[0].text)
-    return said if read and read in _plain(said) else str(found[0])
+    if not read or read not in _plain(said):
+        return str(found[0])
+    markers = _MARKED.search(said)
+    words = said[: markers.start()] if markers else said
+    return tidy(words) + said[len(words) :]
 
 
 def near(question: str, passages: Sequence[Passage]) -> tuple[Pointer, ...]:
@@ -104,12 +113,37 @@ def agree(said: str, read: str) -> bool:
     return bool(shorter) and shorter in longer
 
 
+def tidy(text: str) -> str:
+    """Without the particle and the half of a pair of brackets at its ends, which belonged to the sentence."""
+    text = text.strip()
+    while text and (bare := _bare(text)) != text:
+        text = bare.strip()
+    return text
+
+
+def _bare(text: str) -> str:
+    last = text[-1]
+    if last in _OPENING or (last in _PAIRS and text.count(last) > text.count(_PAIRS[last])):
+        return text[:-1]
+    first = text[0]
+    if first in _PAIRS or (first in _OPENING and _unclosed(text)):
+        return text[1:]
+    if first in "（(" and _PAIRS.get(last) == first and text.count(first) == 1:
+        return text[1:-1]
+    return _PARTICLE.sub("", text)
+
+
+def _unclosed(text: str) -> bool:
+    first = text[0]
+    return text.count(first) > sum(text.count(c) for c, o in _PAIRS.items() if o == first)
+
+
 def _every(passages: Sequence[Passage], said: str) -> Iterator[Extract]:
     for number, passage in enumerate(passages, 1):
         read = evidence.logit(passage.relevance or 0.0)
         for words in passage.words:
             if passage.start <= words.start and words.end <= passage.end:
-                text = passage.text[words.start - passage.start : words.end - passage.start].strip()
+                text = tidy(passage.text[words.start - passage.start : words.end - passage.start])
                 sure = read + words.score + AGREES * agree(said, text)
                 if text:
                     yield Extract(number, text, sure, words)

@@ -37,10 +37,32 @@ WRONG = passage("会議室の定員は20名である。", ("20名", -2.0), relev
         ("12[2]", "12,000円[2]"),  # a part of it is no answer
         ("", "12,000円[2]"),
         ("[1]", "12,000円[2]"),
+        ("一泊12,000円を[2]", "一泊12,000円[2]"),
     ],
 )
 def test_what_stands(said: str, stands: str) -> None:
     assert extract.settle(ASKED, said, [WRONG, RIGHT]) == stands
+
+
+@pytest.mark.parametrize(
+    ("words", "alone"),
+    [
+        ("1912年に", "1912年"),
+        ("1899年には", "1899年"),
+        ("3日まで", "3日まで"),
+        ("かわさきの", "かわさきの"),  # may be a name
+        ("「蔵」の", "「蔵」"),
+        ("「蔵」(", "「蔵」"),
+        ("蔵」", "蔵"),
+        ("(2年ごと)", "2年ごと"),
+        ("8,000円(税込)", "8,000円(税込)"),
+        ("（株）蔵", "（株）蔵"),
+        ("「蔵」と「倉」", "「蔵」と「倉」"),
+        ("」", ""),
+    ],
+)
+def test_what_belonged_to_the_sentence_is_left_there(words: str, alone: str) -> None:
+    assert extract.tidy(words) == alone
 
 
 def test_what_both_say_is_believed_sooner() -> None:
