@@ -10,23 +10,34 @@ number, both are shown.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
-from appliance.ask import numerals, wanted
+from appliance.ask import numerals, prompt, wanted
 from appliance.search import evidence
 from appliance.text import split
-from appliance.types import Passage, Pointer, Span, Words
+from appliance.types import ANSWER_CHARS, Passage, Pointer, Span, Words
 
-# Log-odds of passage and words together, more where the model says so too. Fitted by
-# `tests/quality/reading.py` for kura-reader-v6 and kura-answer-v3, on colleagues' questions about papers that
-# no training saw (104 answered, 104 not), and on JaQuAD dev (40 and 40): of the unanswered .91 and .70 stay
-# below, of the others .60 and .78 are answered rightly, .10 and .15 wrongly.
-AGREES = 2.0
-SURE = 10.0
-# Below it a place is not worth showing. With kura-reader-v4: of 26 colleagues' questions that were answered nowhere though they
-# could be, 12 answers are among the places above; 70 of the 108 silent ones show nothing.
-NEAR = 0.0
+Weigh = Callable[
+    [Sequence[str]], Sequence[float]
+]  # the language model's log P of answers, if it tells
+
+# Log-odds of passage and words together, more where the model says so too, and more the likelier it holds
+# the words against a refusal. Fitted by `tests/quality/reading.py` for kura-reader-v6 and kura-answer-v3, on
+# colleagues' questions about papers that no training saw (104 answered, 104 not), and on JaQuAD dev (37 and
+# 36): of the unanswered .92 and .66 stay below, of the others .64 and .80 are answered rightly, .10 and .18
+# wrongly. Where it tells no likelihoods .91 and .71, .58 and .77, .10 and .15.
+AGREES, LIKELY = 2.0, 0.5
+SURE = 8.5
+WEIGHED = 3  # the surest: with two and with six the answers are the same
+DOUBT = (
+    4.0,
+    17.0,
+)  # where its word decides: a third of the questions, and the same answers as with all
+UNLIKELY, UNWEIGHED = -20.0, 2.0  # no less than that; and what stands for it where it is not asked
+# Below it a place is not worth showing. With kura-reader-v4: of 26 colleagues' questions that were answered
+# nowhere though they could be, 12 answers are among the places above; 70 of the 108 silent ones show nothing.
+NEAR = -2.0
 MOST_NEAR = 3
 QUOTED = 160  # characters of a sentence that are shown
 
@@ -52,21 +63,26 @@ class Extract:
         return f"{self.text}[{self.number}]"
 
 
-def extracts(question: str, passages: Sequence[Passage], said: str = "") -> list[Extract]:
+def extracts(
+    question: str, passages: Sequence[Passage], said: str = "", weigh: Weigh | None = None
+) -> list[Extract]:
     """What the reader points at in the passages as they are shown, the surest first.
 
     What has not the form that the question asks for is none of it.
     """
     every = (e for e in _every(passages, said) if wanted.fits(question, e.text))
-    return sorted(every, key=lambda e: -e.sure)
+    found = sorted(every, key=lambda e: -e.sure)
+    return _weighed(found, weigh)
 
 
-def settle(question: str, said: str, passages: Sequence[Passage]) -> str:
+def settle(
+    question: str, said: str, passages: Sequence[Passage], weigh: Weigh | None = None
+) -> str:
     """The answer that stands: what was said, if it holds what was read; else that; or nothing.
 
     A small model leaves out what it should not: "8" of 「8,000円まで」.
     """
-    found = extracts(question, passages, said)
+    found = extracts(question, passages, said, weigh)
     if not found or found[0].sure < SURE:
         return ""
     read = _plain(found[0].text)
@@ -86,12 +102,14 @@ def near(question: str, passages: Sequence[Passage]) -> tuple[Pointer, ...]:
     return tuple(_pointer(e, passages) for e in list(first.values())[:MOST_NEAR])
 
 
-def conflicts(question: str, stands: str, passages: Sequence[Passage]) -> tuple[Pointer, ...]:
+def conflicts(
+    question: str, stands: str, passages: Sequence[Passage], weigh: Weigh | None = None
+) -> tuple[Pointer, ...]:
     """Where other documents surely answer with other numbers of the same kind; empty where none do.
 
     The place of the answer that stands comes first. What is not in force contradicts nothing.
     """
-    sure = [e for e in extracts(question, passages, stands) if e.sure >= SURE]
+    sure = [e for e in extracts(question, passages, stands, weigh) if e.sure >= SURE]
     own = next((e for e in sure if agree(stands, e.text)), None)
     if own is None or not (kind := _kind(own.text)):
         return ()
@@ -136,6 +154,26 @@ def _bare(text: str) -> str:
 def _unclosed(text: str) -> bool:
     first = text[0]
     return text.count(first) > sum(text.count(c) for c, o in _PAIRS.items() if o == first)
+
+
+def _weighed(found: list[Extract], weigh: Weigh | None) -> list[Extract]:
+    """The first of them believed more, the likelier the language model holds it against a refusal.
+
+    It is asked only where that may decide, for it takes its time.
+    """
+    told: Sequence[float] = ()
+    first = [e for e in found if len(str(e)) <= ANSWER_CHARS][:WEIGHED]
+    if weigh and first and DOUBT[0] <= found[0].sure < DOUBT[1]:
+        told = weigh([prompt.REFUSAL, *map(str, first)])
+    if not told:
+        return [replace(e, sure=e.sure - UNWEIGHED) for e in found]
+    refusal, *values = told
+    likely = [
+        replace(e, sure=e.sure + LIKELY * (max(value, UNLIKELY) - refusal))
+        for e, value in zip(first, values, strict=True)
+    ]
+    rest = [replace(e, sure=e.sure - UNWEIGHED) for e in found if e not in first]
+    return sorted(likely, key=lambda e: -e.sure) + rest
 
 
 def _every(passages: Sequence[Passage], said: str) -> Iterator[Extract]:

@@ -44,7 +44,8 @@ class Chosen:
     def close(self) -> None: ...
 
     def alternatives(self, logits: Any, token: int) -> tuple[float, list[tuple[int, float]]]:
-        return -0.5, [(token, -0.5)]
+        value = -0.5 if token == logits else -3.0
+        return value, [(token, value)]
 
 
 class FakeCore:
