@@ -1,5 +1,5 @@
 #!/bin/sh
-# What the tests need from Debian's packages: a browser, servers (PostgreSQL, files, SSH, IMAP, wikis, Redmine), Git, a Japanese font.
+# What the tests need from Debian's packages: a browser, servers (PostgreSQL, files, SSH, IMAP, wikis, Redmine), Git, minisign, a Japanese font.
 set -eu
 
 wanted=""
@@ -7,6 +7,7 @@ command -v chromium >/dev/null 2>&1 || wanted="$wanted chromium"
 ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || wanted="$wanted postgresql"
 { command -v smbd >/dev/null 2>&1 || [ -x /usr/sbin/smbd ]; } || wanted="$wanted samba samba-vfs-modules"
 ls /usr/lib/*/libnss_wrapper.so >/dev/null 2>&1 || wanted="$wanted libnss-wrapper"
+command -v minisign >/dev/null 2>&1 || wanted="$wanted minisign"
 command -v git >/dev/null 2>&1 || wanted="$wanted git"
 command -v ssh >/dev/null 2>&1 || wanted="$wanted openssh-client"
 [ -x /usr/sbin/sshd ] || wanted="$wanted openssh-server"
