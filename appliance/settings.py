@@ -19,6 +19,12 @@ from zoneinfo import ZoneInfo
 
 from appliance.errors import SettingsError
 
+# of the built UI: what the wheel brings, or what a checkout builds
+UI = (
+    Path(__file__).resolve().parent / "web",
+    Path(__file__).resolve().parent.parent / "ui" / "dist",
+)
+
 
 def setting(default: Any, sentence: str, unit: str = "") -> Any:
     return field(default=default, metadata={"sentence": sentence, "unit": unit})
@@ -31,6 +37,16 @@ class Settings:
         "", "Database; empty means SQLite in the data folder, else postgresql+psycopg://…"
     )
     models: Path = setting(Path(), "Folder of unpacked models; empty means `models` in data.")
+    llm: str = setting(
+        "", "Model that answers, as `kura-installer model add` named it; empty means Kura's own."
+    )
+    site_models: Path = setting(
+        Path(), "Folder of models that the site brought; empty means `site-models` in data."
+    )
+    site_keys: Path = setting(
+        Path("/etc/kura/site-keys"),
+        "Folder of the public keys that such models are signed with; the service may not write there.",
+    )
     infer_socket: Path = setting(
         Path(), "Socket of `kura infer`; empty means `infer.sock` in data."
     )
@@ -152,10 +168,11 @@ class Settings:
     def __post_init__(self) -> None:
         derived = {
             "models": self.data / "models",
+            "site_models": self.data / "site-models",
             "infer_socket": self.data / "infer.sock",
             "log": self.data / "kura.log",
             "secrets_key": self.data / "secrets.key",
-            "ui": Path(__file__).resolve().parent.parent / "ui" / "dist",
+            "ui": next(p for p in UI if p == UI[-1] or p.is_dir()),
         }
         for name, path in derived.items():
             if getattr(self, name) == Path():

@@ -6,10 +6,12 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 
+from installer.bundle import command as bundle
+from installer.bundle import key_command as key
 from installer.host import checks, report
 from installer.host.finding import Host, Wanted
 
@@ -21,17 +23,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
         prog="kura-installer", description="Kura を導入し、守る / installs Kura and looks after it"
     )
     verbs = parser.add_subparsers(dest="verb", required=True)
-    _preflight_options(
-        verbs.add_parser("preflight", help="導入前の点検 / whether this machine can carry Kura")
-    )
-    bill = verbs.add_parser("sbom", help="部品表 (CycloneDX) / the bill of materials")
-    which = bill.add_mutually_exclusive_group(required=True)
+    for name, (summary, options, _) in VERBS.items():
+        options(verbs.add_parser(name, help=summary))
+    given = parser.parse_args(arguments)
+    sys.exit(VERBS[given.verb][2](given))
+
+
+def _sbom_options(verb: argparse.ArgumentParser) -> None:
+    which = verb.add_mutually_exclusive_group(required=True)
     which.add_argument("--out", type=Path, help="書くファイル / write it there")
     which.add_argument(
         "--compare", type=Path, help="この機械と比べる部品表 / one to compare this machine with"
     )
-    given = parser.parse_args(arguments)
-    sys.exit(VERBS[given.verb](given))
 
 
 def _preflight_options(verb: argparse.ArgumentParser) -> None:
@@ -103,7 +106,18 @@ def sbom(given: argparse.Namespace) -> int:
     return NOT_YET if found else OK
 
 
-VERBS = {"preflight": preflight, "sbom": sbom}
+Options = Callable[[argparse.ArgumentParser], None]
+Run = Callable[[argparse.Namespace], int]
+VERBS: dict[str, tuple[str, Options, Run]] = {  # what it is for, its options, what it does
+    "preflight": (
+        "導入前の点検 / whether this machine can carry Kura",
+        _preflight_options,
+        preflight,
+    ),
+    "sbom": ("部品表 (CycloneDX) / the bill of materials", _sbom_options, sbom),
+    "bundle": (bundle.HELP, bundle.options, bundle.run),
+    "key": (key.HELP, key.options, key.run),
+}
 
 if __name__ == "__main__":
     main()

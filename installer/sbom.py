@@ -3,32 +3,49 @@
     kura-installer sbom --out FILE          writes it
     kura-installer sbom --compare FILE      says what this machine has otherwise
 
-A Python package's digest is that of its RECORD, which holds the digests of its files; all of these
-are looked at, too. So what a bill says can be compared with what lies on the disk.
+A Python package's digest is that of the lines of its RECORD that are the same on every machine: the
+digests of the files of its wheel, not the scripts that pip writes. All files are looked at, too. So
+what a bill says, also one that was made from wheels for a bundle, can be compared with what lies on the disk.
 """
 
 from __future__ import annotations
 
 import base64
+import csv
+import email
 import hashlib
 import json
+import re
+import subprocess
 import uuid
-from collections.abc import Iterator
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import appliance
 from appliance.inference import models
+from installer import model_lock
+from installer.bundle import debs
 
 ROOT = Path(__file__).resolve().parent.parent
 Component = dict[str, Any]
 KURA = "kura"
+OURS = {KURA, "pip"}  # pip is the machine's
+DEBIAN, BROUGHT = "pkg:deb/", "brought:"
+_BROWSER = (ROOT / "ui" / "package-lock.json", ROOT / "installer" / "package-lock.json")
+# what pip writes beside the files of a wheel, and what lies elsewhere once it is installed
+_PASSING = re.compile(r"\.dist-info/(INSTALLER|REQUESTED|direct_url\.json|RECORD)$|\.pyc$|\.data/")
 
 
 def made() -> dict[str, Any]:
     """The same machine gives the same bill, to the byte."""
-    parts = sorted([*python(), *browser(), *learned()], key=lambda c: str(c["bom-ref"]))
+    return bill([*python(), *browser(), *learned()])
+
+
+def bill(parts: Iterable[Component]) -> dict[str, Any]:
+    parts = sorted(parts, key=lambda c: str(c["bom-ref"]))
     content = json.dumps(parts, sort_keys=True)
     return {
         "bomFormat": "CycloneDX",
@@ -52,21 +69,51 @@ def made() -> dict[str, Any]:
 def python() -> Iterator[Component]:
     """What is installed beside Kura, by its own metadata."""
     for found in metadata.distributions():
-        name = found.metadata["Name"]
-        if name.lower() == KURA:
-            continue
-        record = found.read_text("RECORD")
-        digest = hashlib.sha256(record.encode()).hexdigest() if record else ""
-        purl = f"pkg:pypi/{name.lower().replace('_', '-')}@{found.version}"
-        one = _component("library", purl, name, found.version, _licence(found), digest)
-        if expression := _said(found, "License-Expression"):
-            one["licenses"] = [{"expression": expression}]
-        yield one
+        if found.metadata["Name"].lower() not in OURS:
+            yield package(found.metadata, found.read_text("RECORD") or "")
+
+
+def wheels(files: Iterable[Path]) -> Iterator[Component]:
+    """The same components, before anything is installed."""
+    for file in files:
+        with zipfile.ZipFile(file) as opened:
+            folder = next(n for n in opened.namelist() if n.endswith(".dist-info/RECORD"))[:-6]
+            about = email.message_from_bytes(opened.read(folder + "METADATA"))
+            if about["Name"].lower() not in OURS:
+                yield package(about, opened.read(folder + "RECORD").decode())
+
+
+def package(about: Any, record: str) -> Component:
+    name, version = about["Name"], about["Version"]
+    purl = f"pkg:pypi/{re.sub('[-_.]+', '-', name).lower()}@{version}"
+    lasting = sorted(
+        f"{path},{digest}"
+        for path, digest, *_ in csv.reader(record.splitlines())
+        if digest and not path.startswith("..") and not _PASSING.search(path)
+    )
+    digest = hashlib.sha256("\n".join(lasting).encode()).hexdigest() if lasting else ""
+    one = _component("library", purl, name, version, _licence(about), digest)
+    if expression := _said(about, "License-Expression"):
+        one["licenses"] = [{"expression": expression}]
+    return one
+
+
+def system(files: Mapping[str, Path]) -> Iterator[Component]:
+    """Packages of Debian that a bundle brings."""
+    for name, file in sorted(files.items()):
+        about = debs.about(file)
+        with file.open("rb") as stream:
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        package, version, arch = about["Package"], about["Version"], about["Architecture"]
+        purl = f"pkg:deb/debian/{package}@{version}?arch={arch}"
+        source = about.get("Source", package).split()[0]
+        listed = [{"name": "kura:file", "value": name}, {"name": "kura:source", "value": source}]
+        yield _component("library", purl, package, version, "", digest) | {"properties": listed}
 
 
 def browser() -> Iterator[Component]:
     """What runs in the browser: not what builds it."""
-    lock = json.loads((ROOT / "ui" / "package-lock.json").read_text("utf-8"))
+    lock = json.loads(next(p for p in _BROWSER if p.is_file()).read_text("utf-8"))
     for path, found in lock["packages"].items():
         if not path or found.get("dev"):
             continue
@@ -80,7 +127,11 @@ def browser() -> Iterator[Component]:
 
 
 def learned() -> Iterator[Component]:
-    for model in models.catalogue():
+    yield from listed(models.catalogue())
+
+
+def listed(rows: Iterable[models.Model]) -> Iterator[Component]:
+    for model in rows:
         for file, digest in sorted(model.files.items()):
             ref = f"{model.name}/{file}"
             one = _component(
@@ -90,9 +141,23 @@ def learned() -> Iterator[Component]:
             yield one | {"bom-ref": f"model:{ref}", "properties": [origin]}
 
 
+def brought(files: Mapping[str, Path]) -> Iterator[Component]:
+    """Models that whoever makes a bundle adds: name in models.lock -> file."""
+    rows = {row.name: row for row in model_lock.read(model_lock.OWN.read_text("utf-8"))}
+    for name, file in sorted(files.items()):
+        ref = f"{name}/{file.name}"
+        row = rows[name]
+        one = _component(
+            "machine-learning-model", "", ref, "", row.licence, model_lock.digest(file)
+        )
+        origin = {"name": "kura:origin", "value": row.origin}
+        yield one | {"bom-ref": f"{BROUGHT}{ref}", "properties": [origin]}
+
+
 def differs(bill: dict[str, Any], *, files: bool = True) -> list[str]:
     """What is here and not in the bill, or otherwise; and each installed file that was changed."""
-    said = {c["bom-ref"]: c for c in bill["components"]}
+    said = {c["bom-ref"]: c for c in bill["components"] if not c["bom-ref"].startswith(BROUGHT)}
+    brought = {ref: said.pop(ref) for ref in list(said) if ref.startswith(DEBIAN)}
     here = {c["bom-ref"]: c for c in made()["components"]}
     found = [f"無い / missing: {ref}" for ref in sorted(said.keys() - here.keys())]
     found += [f"余分 / not in the bill: {ref}" for ref in sorted(here.keys() - said.keys())]
@@ -101,7 +166,30 @@ def differs(bill: dict[str, Any], *, files: bool = True) -> list[str]:
         for ref in sorted(said.keys() & here.keys())
         if said[ref] != here[ref]
     ]
-    return [*found, *(changed() if files else ())]
+    return [*found, *_lacking(brought), *(changed() if files else ())]
+
+
+def _lacking(brought: Mapping[str, Component]) -> Iterator[str]:
+    """Debian's packages may be newer than the bill: their security fixes are the site's own."""
+    if not brought:
+        return
+    form = "${Package}\t${Version}\t${db:Status-Status}\n"
+    said = subprocess.run(
+        ["dpkg-query", "-W", f"-f={form}"], capture_output=True, text=True, check=False
+    )
+    here = dict(
+        row[:2] for row in map(str.split, said.stdout.splitlines()) if row[2:] == ["installed"]
+    )
+    for ref, one in sorted(brought.items()):
+        if (version := here.get(one["name"])) is None:
+            yield f"無い / missing: {ref}"
+        elif (
+            subprocess.run(
+                ["dpkg", "--compare-versions", version, "lt", one["version"]], check=False
+            ).returncode
+            == 0
+        ):
+            yield f"古い / older: {ref} ({version})"
 
 
 def changed() -> Iterator[str]:
@@ -120,15 +208,15 @@ def changed() -> Iterator[str]:
                 yield f"変えられた / changed: {file}"
 
 
-def _licence(found: metadata.Distribution) -> str:
+def _licence(found: Any) -> str:
     if licence := _said(found, "License").strip():
         return licence.splitlines()[0][:200]
-    kinds = found.metadata.get_all("Classifier") or []
+    kinds = found.get_all("Classifier") or []
     return " / ".join(k for k in kinds if k.startswith("License ::"))
 
 
-def _said(found: metadata.Distribution, field: str) -> str:
-    return str((found.metadata.get_all(field) or [""])[0])
+def _said(found: Any, field: str) -> str:
+    return str((found.get_all(field) or [""])[0])
 
 
 def _component(
