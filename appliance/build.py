@@ -80,7 +80,7 @@ def web(
         embedder, reader = remote_embedder(settings), reader or remote_reader(settings)
     answers = probe(settings) if generator is None else (lambda: True)
     measured = (lambda: model_metrics(settings)) if generator is None else (lambda: "")
-    own = generator is None and not settings.generator_url
+    own = generator is None and not settings.generator_url and not settings.llm
     caution = models.named(models.DEFAULT_LLM).caution if own else 0.0
     generator = generator or remote_generator(settings)
     dense, keyword = local_indexes(settings, embedder)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 
+from installer import model_command as model
 from installer.bundle import command as bundle
 from installer.bundle import key_command as key
 from installer.host import checks, report
@@ -117,6 +118,7 @@ VERBS: dict[str, tuple[str, Options, Run]] = {  # what it is for, its options, w
     "sbom": ("部品表 (CycloneDX) / the bill of materials", _sbom_options, sbom),
     "bundle": (bundle.HELP, bundle.options, bundle.run),
     "key": (key.HELP, key.options, key.run),
+    "model": (model.HELP, model.options, model.run),
 }
 
 if __name__ == "__main__":

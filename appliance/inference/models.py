@@ -20,7 +20,7 @@ from typing import Literal
 from appliance.errors import DigestMismatch, SettingsError
 
 Progress = Callable[[str, float], None]  # what is being done, share done from 0 to 1
-PromptFormat = Literal["plain"]
+PromptFormat = Literal["plain", "chatml", "llama3", "gemma"]
 
 ADAPTERS = Path(__file__).resolve().parent.parent / "training" / "adapters"
 CAUTION = 0.4  # docs/en/quality.md: without it, more than half of the unanswerable are answered

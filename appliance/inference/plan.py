@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from appliance.errors import ModelFileInvalid
-from appliance.inference import gguf, models
+from appliance.inference import gguf, models, registered
 from appliance.inference.gguf import Header
 from appliance.inference.work import BATCH_TOKENS, PREFILL_TOKENS
 from appliance.settings import Settings
@@ -160,8 +160,8 @@ def plan(
 
 
 def parts(settings: Settings) -> Parts:
-    """The default models, verified and read, and the site's reranker. Raises DigestMismatch, ModelFileInvalid."""
-    llm = models.named(models.DEFAULT_LLM)
+    """The models, verified and read, and the site's reranker. Raises DigestMismatch, ModelFileInvalid."""
+    llm, root = registered.llm(settings)
     embedder = models.named(models.DEFAULT_EMBEDDER)
     adapter = None
     if llm.adapter:
@@ -169,7 +169,7 @@ def parts(settings: Settings) -> Parts:
         adapter = gguf.read(models.verified(row, settings.models) / next(iter(row.files)))
     return Parts(
         llm.name,
-        gguf.read(models.verified(llm, settings.models) / next(iter(llm.files))),
+        gguf.read(models.verified(llm, root) / next(iter(llm.files))),
         adapter,
         encoder(models.network(embedder, settings.models)[0]),
         _reranker(settings),

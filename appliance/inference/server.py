@@ -49,6 +49,7 @@ from appliance.inference import (
     native,
     plan,
     prompts,
+    registered,
     rerank,
     weigh,
     work,
@@ -469,10 +470,10 @@ def load(settings: Settings) -> Models:
 
 def _wanted(settings: Settings, free: int) -> dict[str, Any]:
     """What the child is to load, every file checked before native code sees it."""
-    llm = models.named(models.DEFAULT_LLM)
+    llm, root = registered.llm(settings)
     embedder = models.named(models.DEFAULT_EMBEDDER)
     reader = None if settings.reranker else models.named(models.DEFAULT_READER)
-    folder = models.verified(llm, settings.models)
+    folder = models.verified(llm, root)
     adapters = []
     if llm.adapter:
         row = models.named(llm.adapter)
@@ -503,7 +504,7 @@ def _wanted(settings: Settings, free: int) -> dict[str, Any]:
 
 def _served(child: native.Native, settings: Settings) -> Models:
     """The models of a child that is ready, each used once."""
-    llm = models.named(models.DEFAULT_LLM)
+    llm, _ = registered.llm(settings)
     embedder = models.named(models.DEFAULT_EMBEDDER)
     vectors = native.ChildEmbedder(child, embedder.name, embedder.dim)
     vectors.embed(["準備"], "query")
