@@ -171,6 +171,18 @@ def _show_plan(settings: Settings, as_json: bool) -> None:
         raise typer.Exit(1)
 
 
+@app.command("setup-code")
+def setup_code() -> None:
+    """最初の管理者の登録コードを新しく作って示す。前のコードは使えなくなる。"""
+    from appliance.identity import setup
+
+    with _store() as (_, engine):
+        code = setup.code(engine)
+    if code is None:
+        raise BadRequest("管理者はすでに登録されています。コードは要りません。")
+    _print(code)
+
+
 # --- asking -----------------------------------------------------------------------
 
 
@@ -913,7 +925,7 @@ def _door(user_id: str, scopes: list[str]) -> Iterator[Any]:
     """
     import httpx2
 
-    from appliance import up
+    from appliance import tls, up
     from appliance.errors import NotVisible
     from appliance.identity import keys
     from appliance.store import keys as rows
@@ -937,7 +949,8 @@ def _door(user_id: str, scopes: list[str]) -> Iterator[Any]:
             raise SettingsError(f"利用者 {user_id or '（管理者）'} がいません。") from None
         _record(engine, "key.issue", {"key": key.id, "user": user_id, "scopes": scopes})
         client = httpx2.Client(
-            base_url=f"http://{up.local_host(settings)}:{settings.web_port}",
+            base_url=f"{'https' if settings.tls else 'http'}://{up.local_host(settings)}:{settings.web_port}",
+            verify=tls.believed(settings) or True,
             headers={"Authorization": f"Bearer {secret}"},
             timeout=300.0,
             trust_env=False,

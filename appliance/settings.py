@@ -56,6 +56,10 @@ class Settings:
         "",
         "Origin people use, such as https://kura.example.co.jp; empty means the listening address.",
     )
+    tls_certificate: Path = setting(
+        Path(), "Certificate of `kura web` with those that signed it (PEM); empty means plain HTTP."
+    )
+    tls_key: Path = setting(Path(), "The key of that certificate (PEM).")
     ui: Path = setting(Path(), "Folder of the built UI; empty means the one beside the package.")
     log: Path = setting(Path(), "Log file of all processes; empty means `kura.log` in data.")
 
@@ -179,6 +183,8 @@ class Settings:
                 object.__setattr__(self, name, path)
         if not self.database_url:
             object.__setattr__(self, "database_url", f"sqlite:///{self.data / 'kura.db'}")
+        if (self.tls_certificate == Path()) != (self.tls_key == Path()):
+            raise SettingsError("tls_certificate and tls_key are set together, or neither is")
         _zone(self.time_zone)
         if self.access_max_age_seconds < 60:
             raise SettingsError("access_max_age_seconds must be 60 or more")
@@ -193,8 +199,13 @@ class Settings:
         return "" if self.reranker == "none" else self.reranker
 
     @property
+    def tls(self) -> bool:
+        return self.tls_certificate != Path()
+
+    @property
     def origin(self) -> str:
-        return self.public_origin or f"http://{self.web_host}:{self.web_port}"
+        scheme = "https" if self.tls else "http"
+        return self.public_origin or f"{scheme}://{self.web_host}:{self.web_port}"
 
 
 def load(environment: Mapping[str, str] | None = None, **overrides: Any) -> Settings:

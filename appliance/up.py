@@ -25,7 +25,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from appliance import logs
+from appliance import logs, tls
 from appliance.errors import Conflict
 from appliance.settings import Settings
 from appliance.sovereignty import egress
@@ -348,7 +348,13 @@ def web_ready(settings: Settings) -> bool:
 
 def web_status(settings: Settings) -> str:
     """What `kura web` says of itself; "" where it says nothing."""
-    link = http.client.HTTPConnection(local_host(settings), settings.web_port, timeout=2)
+    host, port = local_host(settings), settings.web_port
+    context = tls.believed(settings)
+    link = (
+        http.client.HTTPSConnection(host, port, timeout=2, context=context)
+        if context
+        else http.client.HTTPConnection(host, port, timeout=2)
+    )
     try:
         link.request("GET", "/api/v1/health")
         return str(json.loads(link.getresponse().read())["status"])

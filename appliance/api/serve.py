@@ -9,6 +9,7 @@ import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from appliance import tls
 from appliance.api import create_app
 from appliance.system import Appliance
 
@@ -52,6 +53,7 @@ class PatientProtocol(H11Protocol):
 
 def server(machine: Appliance) -> uvicorn.Server:
     settings = machine.settings
+    context = tls.shown(settings)
     return uvicorn.Server(
         uvicorn.Config(
             create_app(machine),
@@ -68,6 +70,7 @@ def server(machine: Appliance) -> uvicorn.Server:
             timeout_keep_alive=20,
             timeout_graceful_shutdown=5,
             limit_concurrency=1000,
+            ssl_context_factory=(lambda config, default: context) if context else None,
         )
     )
 

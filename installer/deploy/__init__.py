@@ -1,0 +1,1 @@
+"""From a bundle to a host that serves: what `kura-installer install` and `configure` do."""
