@@ -13,6 +13,7 @@ from pathlib import Path
 from installer import model_command as model
 from installer.bundle import command as bundle
 from installer.bundle import key_command as key
+from installer.deploy import verb as deploy
 from installer.host import checks, report
 from installer.host.finding import Host, Wanted
 
@@ -119,6 +120,12 @@ VERBS: dict[str, tuple[str, Options, Run]] = {  # what it is for, its options, w
     "bundle": (bundle.HELP, bundle.options, bundle.run),
     "key": (key.HELP, key.options, key.run),
     "model": (model.HELP, model.options, model.run),
+    "install": ("導入 / install a bundle", deploy.options, deploy.run),
+    "configure": (
+        "回答を変えて設定し直す / apply changed answers",
+        deploy.configure_options,
+        deploy.configure,
+    ),
 }
 
 if __name__ == "__main__":
