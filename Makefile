@@ -4,7 +4,7 @@ SHELL := /bin/bash
 BIN := .venv/bin
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: help preflight install install-dev models ui demo test check lint bench bench-serve bench-search quality lock sample clean
+.PHONY: install-test help preflight install install-dev models ui demo test check lint bench bench-serve bench-search quality lock sample clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -45,6 +45,9 @@ bench-serve: install ## the engine beside llama-server, written to docs/en/serve
 
 bench-search: install ## search among a million chunks, written to docs/en/search.md; takes an hour
 	@$(BIN)/python -m tests.bench.search
+
+install-test: ## a bundle on a fresh Debian without a network, to docs/en/install-test.md: BUNDLE=… KEY=…, as root
+	@$(BIN)/python -m tests.install --bundle $(BUNDLE) --key $(KEY)
 
 quality: install ## the golden questions, written to docs/en/quality.md
 	@$(BIN)/python -m tests.quality

@@ -16,6 +16,7 @@ command -v ssh >/dev/null 2>&1 || wanted="$wanted openssh-client"
 # a PHP that no web server runs, and a web server that nothing starts, for what depends on one
 [ -e /usr/share/mediawiki/api.php ] || wanted="$wanted mediawiki php-cli php-cgi libapache2-mod-php8.2- micro-httpd php-sqlite3"
 [ -e /usr/share/dokuwiki/doku.php ] || wanted="$wanted dokuwiki php-cli php-cgi libapache2-mod-php8.2- micro-httpd"
+{ command -v nft >/dev/null 2>&1 || [ -x /usr/sbin/nft ]; } || wanted="$wanted nftables iproute2"
 fonts=$(find /usr/share/fonts -name NotoSansCJK-Regular.ttc -o -name ipaexg.ttf 2>/dev/null || true)
 [ -n "$fonts" ] || wanted="$wanted fonts-ipaexfont"
 [ -n "$wanted" ] || exit 0

@@ -137,7 +137,7 @@ def of(told: dict[str, Any]) -> Answers:
 def checked(answers: Answers) -> Answers:
     """The same, once everything in them can be used. Raises Refused."""
     if not answers.name:
-        answers = replace(answers, name=socket.getfqdn().rstrip("."))
+        answers = replace(answers, name=socket.gethostname())  # asks nobody
     if not (_NAME.fullmatch(answers.name) or _address(answers.name)):
         raise Refused(
             f"name = 「{answers.name}」は使えません。kura.example.co.jp のように書いてください。"

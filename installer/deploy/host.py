@@ -117,9 +117,17 @@ def folders(site: Site) -> None:
         if not folder.at.is_dir():
             folder.at.mkdir(parents=True, mode=folder.mode)
             folder.at.chmod(folder.mode)  # whatever the umask says
-        places.sweep(folder.at)
         if folder.ours and site.whole:
             os.chown(folder.at, *site.owner, follow_symlinks=False)
+
+
+def sweep(site: Site) -> None:
+    """Take away what a killed run had not yet put in its place."""
+    at = site.places
+    more = [at.state, at.opt, site.release, site.release / "venv"]
+    for folder in (*(f.at for f in _folders(site)), *more):
+        if folder.is_dir():
+            places.sweep(folder)
 
 
 # --- files with a content that the answers say ----------------------------------------

@@ -122,6 +122,7 @@ def _install(given: argparse.Namespace) -> int:
         steps.run(plan, site, dry=True)
         return OK
     with steps.alone(at):
+        host.sweep(site)
         steps.run(plan, site)
         _trust(at, manifest)
     return _farewell(site, given)
@@ -138,6 +139,7 @@ def _configure(given: argparse.Namespace) -> int:
         steps.run(plan, site, dry=True)
         return OK
     with steps.alone(at):
+        host.sweep(site)
         steps.run(plan, site)
     return _farewell(site, given)
 

@@ -21,26 +21,38 @@ from tests.installer.tiny import tiny, wheel
 ROOT = Path(__file__).resolve().parent.parent.parent
 ANSWERS = 'name = "kura.example.co.jp"\nport = 8443\n[settings]\nocr = false\n'
 
-# killed, or interrupted, at the n-th line of the journal: just before it is written, or just after
+# Killed, or interrupted: just after the journal says that a step is begun, just before it says that
+# it is done, or at the n-th thing that is written.
 DRIVER = """
 import os, sys, signal
-sys.path.insert(0, sys.argv[4])
+sys.path.insert(0, sys.argv[3])
 from installer import steps
-at, how, when = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
+signal.signal(signal.SIGINT, signal.default_int_handler)
+how, where = int(sys.argv[1]), sys.argv[2]
 write, seen = steps.Journal.write, 0
+WRITES = {"open", "os.rename", "os.symlink", "os.mkdir", "os.chmod", "os.remove", "subprocess.Popen"}
 
-def counted(self, **event):
-    global seen
-    seen += 1
-    if when == "before" and seen == at:
+def stopping(self, **event):
+    if where == event["event"] == "end":
         os.kill(os.getpid(), how)
     write(self, **event)
-    if when == "after" and seen == at:
+    if where == event["event"] == "start":
         os.kill(os.getpid(), how)
 
-steps.Journal.write = counted
+def count(event, given):
+    global seen
+    if event not in WRITES or (event == "open" and not given[2] & (os.O_WRONLY | os.O_RDWR)):
+        return
+    seen += 1
+    if seen == int(where):
+        os.kill(os.getpid(), how)
+
+if where.isdigit():
+    sys.addaudithook(count)
+else:
+    steps.Journal.write = stopping
 from installer.__main__ import main
-main(sys.argv[5:])
+main(sys.argv[4:])
 """
 
 
@@ -76,10 +88,10 @@ class Machine:
         assert "Traceback" not in said
         return said
 
-    def stopped(self, at: int, how: signal.Signals, when: str, *more: str) -> int:
-        argv = [sys.executable, "-S", "-E", "-c", DRIVER, str(at), str(int(how)), when, str(ROOT)]
+    def stopped(self, how: signal.Signals, where: str) -> int:
+        argv = [sys.executable, "-S", "-E", "-c", DRIVER, str(int(how)), where, str(ROOT)]
         done = subprocess.run(
-            [*argv, *self.words(*more)], cwd="/", capture_output=True, timeout=120, check=False
+            [*argv, *self.words()], cwd="/", capture_output=True, timeout=120, check=False
         )
         return done.returncode
 
@@ -166,40 +178,56 @@ def test_one_command_and_it_serves_and_a_second_time_changes_nothing(machine: Ma
     assert machine.processes() == [pid]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
-def test_stopped_at_every_step_it_goes_on_to_the_same_end(
-    machine: Machine, tmp_path: Path, how: signal.Signals
-) -> None:
-    """M10: each run is stopped one line of the journal later than the step it had come to."""
+@pytest.fixture
+def wanted(tmp_path: Path) -> dict[str, str]:
+    """What a run that nothing disturbs leaves."""
     (tmp_path / "clean").mkdir()
     clean = Machine(tmp_path / "clean")
     try:
         clean.run()
-        wanted = clean.tree()
+        return clean.tree()
     finally:
         for pid in clean.processes():
             os.kill(pid, signal.SIGKILL)
+
+
+def whole(machine: Machine) -> None:
+    assert machine.at.installed() in ("", "0.2.0")
+    if machine.at.current.is_symlink():
+        assert (machine.at.current / "release.json").is_file(), "never half a release"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_stopped_at_each_step_it_goes_on_to_the_same_end(
+    machine: Machine, wanted: dict[str, str], how: signal.Signals
+) -> None:
+    """M10: every step is stopped twice, when it has begun and when it is done but nobody knows yet."""
     stops = 0
-    for when in ("before", "after"):
-        for at in range(1, 60):
-            status = machine.stopped(at, how, when)
-            if status == 0:
-                break
-            assert status == (-9 if how == signal.SIGKILL else 130)
-            stops += 1
-            assert machine.at.installed() in ("", "0.2.0")
-            if machine.at.current.is_symlink():
-                assert (machine.at.current / "release.json").is_file(), "never half a release"
-        else:
-            raise AssertionError("it never came to its end")
-    assert stops > 4
-    # at every step by itself: begun from nothing each time would take minutes, so from where it is
-    for name in ("release.json", "venv/.complete"):
-        (machine.at.release("0.2.0") / name).unlink()
-    machine.run()
+    while True:
+        stopped = [machine.stopped(how, where) for where in ("start", "end")]
+        whole(machine)
+        if stopped == [0, 0]:
+            break
+        assert set(stopped) <= {0, -9 if how == signal.SIGKILL else 130}, stopped
+        stops += sum(status != 0 for status in stopped)
+        assert stops < 60
+    assert stops >= 26
     assert machine.tree() == wanted
-    assert machine.processes() == [machine.up()]
+    assert machine.processes() == [machine.up()], "no orphan"
+
+
+@pytest.mark.slow
+def test_killed_at_the_nth_write_it_goes_on_to_the_same_end(
+    machine: Machine, wanted: dict[str, str]
+) -> None:
+    for n in range(1, 200):
+        if machine.stopped(signal.SIGKILL, str(n)) == 0:
+            break
+        whole(machine)
+    assert 10 < n < 199
+    assert machine.tree() == wanted
+    assert machine.processes() == [machine.up()], "no orphan"
 
 
 def test_killed_in_the_middle_of_pip_the_next_run_ends_it_and_makes_it_whole(

@@ -181,7 +181,8 @@ def test_killed_at_each_write_the_next_run_ends_the_same(tmp_path: Path) -> None
 
 
 SLOW = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from pathlib import Path
 from installer import steps
 from installer.places import Places

@@ -1,0 +1,186 @@
+"""`make install-test`: a fresh Debian, no network, the bundle, and a cited answer; written to docs/en/install-test.md.
+
+    python -m tests.install --bundle kura-….kura.tar --key release.pub [--work FOLDER] [--systemd]
+
+Root and 8 GB of disk are needed. debootstrap fetches from the mirror of this machine's own apt; from
+then on everything runs in a network namespace that has loopback alone, under strace.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections import Counter
+from datetime import UTC, datetime
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+HERE = Path(__file__).resolve().parent
+PAGE = ROOT / "docs" / "en" / "install-test.md"
+PORT = 443
+# a server as Debian's installer leaves it has these; the rest has to come with the bundle
+BASE = "python3,systemd-sysv,dbus,procps,iproute2"
+ANSWERS = f'name = "kura.example.co.jp"\nport = {PORT}\nclients = ["10.0.0.0/8"]\n'
+WANTED_S = 30 * 60
+CALLS = ("connect", "sendto", "sendmsg", "sendmmsg")
+
+INSIDE = r"""
+set -e
+# strace ends when all it follows has ended
+trap 'kill -TERM "$(cat /var/lib/kura/up.lock)"' EXIT
+cd /media
+began=$(date +%s)
+tar -xf kura.tar kura-installer.pyz
+python3 kura-installer.pyz install kura.tar --key release.pub --answers answers.toml MODE </dev/null 2>&1 | tee /root/install.out
+[ "${PIPESTATUS[0]}" = 0 ]
+installed=$(date +%s)
+echo "installed after $((installed - began)) s"
+python3 /media/site.py /root/install.out PORT
+echo "answered after $(($(date +%s) - began)) s"
+python3 kura-installer.pyz install kura.tar --key release.pub MODE 2>&1 | tail -4
+"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--bundle", type=Path, required=True)
+    parser.add_argument("--key", type=Path, required=True)
+    parser.add_argument("--work", type=Path, default=ROOT / ".kura" / "install-test")
+    parser.add_argument("--keep", action="store_true", help="leave the root when it is over")
+    given = parser.parse_args()
+    if os.geteuid() != 0:
+        sys.exit("run it as root: it makes a root file system")
+    given.work.mkdir(parents=True, exist_ok=True)
+    root = fresh(given.work)
+    try:
+        prepared(root, given.bundle, given.key)
+        began = time.monotonic()
+        said = traced(root, given.work / "trace")
+        took_s = time.monotonic() - began
+        print(said)
+        calls = Calls(given.work / "trace")
+        write(said, calls, given.bundle, took_s)
+        if "cited answer" not in said or calls.outside or calls.dns or took_s > WANTED_S:
+            sys.exit("failed")
+    finally:
+        if not given.keep:
+            shutil.rmtree(root, ignore_errors=True)
+
+
+def fresh(work: Path) -> Path:
+    """A new root; Debian's files are fetched once and kept beside it."""
+    base, root = work / "base", work / "root"
+    if not (base / "etc" / "debian_version").is_file():
+        argv = ["debootstrap", "--variant=minbase", f"--include={BASE}", "bookworm", str(base)]
+        subprocess.run([*argv, mirror()], check=True, stdout=subprocess.DEVNULL)
+    shutil.rmtree(root, ignore_errors=True)
+    subprocess.run(["cp", "-a", str(base), str(root)], check=True)
+    return root
+
+
+def mirror() -> str:
+    """Where this machine's apt fetches Debian itself from."""
+    told = subprocess.run(
+        ["apt-get", "indextargets", "--format", "$(REPO_URI) $(CODENAME)", "Created-By: Packages"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    for line in told.stdout.splitlines():
+        uri, _, name = line.partition(" ")
+        if name.strip() == "bookworm":
+            return uri
+    sys.exit("this machine's apt knows no mirror of Debian bookworm")
+
+
+def prepared(root: Path, bundle: Path, key: Path) -> None:
+    media, share = root / "media", root / "srv" / "総務部"
+    shutil.copyfile(bundle, media / "kura.tar")
+    shutil.copyfile(key, media / "release.pub")
+    shutil.copyfile(HERE / "site.py", media / "site.py")
+    (media / "answers.toml").write_text(ANSWERS, "utf-8")
+    shutil.copytree(ROOT / "installer" / "sample" / "files" / "総務", share)
+    (share / ".kura-access.toml").write_text('allow = ["everyone"]\n', "utf-8")
+
+
+def traced(root: Path, trace: Path) -> str:
+    """All of it in one go, in namespaces of its own: no network, and no process is left behind."""
+    script = INSIDE.replace("MODE", "--no-systemd").replace("PORT", str(PORT))
+    (root / "root" / "test.sh").write_text(script, "utf-8")
+    # not a chroot: the kernel gives no user namespace in one, and parsers want theirs
+    inside = (
+        f"set -e; mount --bind {root} {root}; mount -t proc proc {root}/proc; "
+        f"mount -t tmpfs tmpfs {root}/run; mount --rbind /dev {root}/dev; "
+        f"mount -t sysfs -o ro sys {root}/sys; ip link set lo up; "
+        f"cd {root}; pivot_root . mnt; umount -l /mnt; exec bash /root/test.sh"
+    )
+    follow = ("strace", "-f", "-qq", "--seccomp-bpf", "-e", f"trace={','.join(CALLS)}", "-s", "0")
+    alone = ("unshare", "-n", "-m", "-p", "-i", "-u", "-f", "--kill-child")
+    done = subprocess.run(
+        [*follow, "-o", str(trace), *alone, "bash", "-c", inside],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=2 * WANTED_S,
+        env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"},
+    )
+    return done.stdout + done.stderr
+
+
+class Calls:
+    """What strace saw of connections, by where they went."""
+
+    def __init__(self, trace: Path) -> None:
+        self.kinds: Counter[str] = Counter()
+        self.outside: list[str] = []
+        self.dns: list[str] = []
+        with trace.open(encoding="utf-8", errors="replace") as lines:
+            for line in lines:
+                self._count(line)
+
+    def _count(self, line: str) -> None:
+        if not (family := re.search(r"sa_family=(AF_[A-Z0-9]+)", line)):
+            return
+        name = family[1]
+        if name in {"AF_UNIX", "AF_NETLINK", "AF_UNSPEC"}:
+            self.kinds[name] += 1
+            return
+        address = re.search(r'inet_addr\("([^"]+)"\)|inet_pton\(AF_INET6, "([^"]+)"', line)
+        host = (address[1] or address[2]) if address else "?"
+        local = host.startswith(("127.", "::ffff:127.")) or host == "::1"
+        self.kinds[f"{name} {'loopback' if local else 'outside'}"] += 1
+        if not local:
+            self.outside.append(line.strip())
+        if re.search(r"htons\(53\)", line):
+            self.dns.append(line.strip())
+
+
+def write(said: str, calls: Calls, bundle: Path, took_s: float) -> None:
+    counted = "\n".join(f"| {kind} | {n} |" for kind, n in sorted(calls.kinds.items()))
+    wrong = "".join(f"\n    {line}" for line in (calls.outside + calls.dns)[:20])
+    page = f"""# The install test
+
+Written by `make install-test` on {datetime.now(UTC):%Y-%m-%d}, on a machine with {os.cpu_count()} cores that had other work to do. A fresh Debian 12 (debootstrap, minbase, {BASE}), a network namespace with loopback alone, the bundle of {bundle.stat().st_size / 1e6:.0f} MB: unpacked, installed unattended without systemd, signed in by the code, a folder ingested, a question answered with its citation, the same install again. It took {took_s / 60:.1f} minutes under strace.
+
+| connect, sendto, sendmsg with an address | calls |
+|---|---|
+{counted}
+
+Outside loopback and Unix sockets: {len(calls.outside)}. DNS: {len(calls.dns)}.{wrong}
+
+```
+{said.strip()}
+```
+
+What it does not show: systemd and its units ([the walls](../../tests/installer/test_walls.py) are tested by themselves), a GPU, another architecture.
+"""
+    PAGE.write_text(page, "utf-8")
+
+
+if __name__ == "__main__":
+    main()
