@@ -110,12 +110,12 @@ def web(supervised: Supervised = 0) -> None:
     from appliance import build, up
     from appliance.identity import setup
 
-    settings = _begin(supervised, listens=True)
-    _check_data(settings)
+    settings = _begin("web", supervised)
     with up.held(settings.data, "web"):
         from appliance.api.serve import serve
 
         machine = build.web(settings)
+        _note_walls(settings, machine.engine, "web")
         if not supervised and (code := setup.code(machine.engine)):
             print(f"最初の管理者の登録コード: {code}", file=sys.stderr)  # noqa: T201
         serve(machine)
@@ -127,15 +127,16 @@ def work(supervised: Supervised = 0) -> None:
     import signal
     import threading
 
-    settings = _begin(supervised)
-    _check_data(settings)
+    settings = _begin("work", supervised)
     from appliance import build, up, worker
 
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     with up.held(settings.data, "work", alone=False):
-        worker.run(build.work(settings), stop)
+        workshop = build.work(settings)
+        _note_walls(settings, workshop.engine, "work")
+        worker.run(workshop, stop)
 
 
 @app.command()
@@ -147,7 +148,7 @@ def infer(
     """モデルを動かす。"""
     from appliance import up
 
-    settings = _begin(supervised)
+    settings = _begin("infer", supervised)
     if plan:
         _show_plan(settings, as_json)
         return
@@ -875,23 +876,43 @@ def source_remove(name: str) -> None:
 
 
 def _settings() -> Settings:
-    from appliance import settings
-
-    return settings.load()
-
-
-def _begin(supervised: int, *, listens: bool = False) -> Settings:
-    """What every long-running process does first, before any library is loaded."""
-    from appliance import logs, up
+    """For a command at the console, which reaches what Kura reaches."""
+    from appliance import settings, up
     from appliance.sovereignty import egress
+
+    found = settings.load()
+    egress.guard(found)
+    egress.reach(up.local_host(found))
+    return found
+
+
+def _begin(process: Literal["web", "work", "infer"], supervised: int) -> Settings:
+    """What every long-running process does first, before any library is loaded."""
+    from appliance import logs, settings, up
+    from appliance.sovereignty import egress, own, walls
 
     if supervised:
         up.die_with(supervised)
     egress.switch_off()
-    settings = _settings()
+    found = settings.load()
     logs.to(sys.stderr)
-    egress.guard(settings, listens=listens)
-    return settings
+    _check_data(found)
+    lacking = own.raise_walls(process)
+    if found.sealed:
+        walls.require(process, found.data, found.resolvers)
+    egress.guard(found, process, listens=process == "web")
+    egress.assert_off()
+    if lacking:
+        walls.log.warning("this machine lets the process raise no wall: %s", "; ".join(lacking))
+    return found
+
+
+def _note_walls(settings: Settings, engine: Engine, process: str) -> None:
+    """A sealed start is in the audit chain; one that was refused has no database to write it to."""
+    from appliance.store import audit
+
+    if settings.sealed:
+        audit.record(engine, f"process:{process}", "sealed.start", {"walls": "hold"})
 
 
 def _check_data(settings: Settings) -> None:

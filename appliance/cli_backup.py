@@ -70,12 +70,14 @@ def create(
     from appliance.backup import create as making
     from appliance.backup import retention, schedule
     from appliance.backup.vault import Vault
+    from appliance.sovereignty import egress
     from appliance.store import audit, database
 
     if scheduled:
         up.die_with(scheduled)
         os.nice(10)
     now = settings.load()
+    egress.guard(now, "backup" if scheduled else "console")
     if not _has_site(now):
         raise BackupProblem(f"{now.data} に、控えを取るものがありません。")
     engine = database.connect(now.database_url)
@@ -235,8 +237,12 @@ def migrate_db(
     from sqlalchemy import make_url
 
     from appliance.backup import move
+    from appliance.sovereignty import egress
 
     now = _settings()
+    for url in (origin, target):
+        if host := make_url(url).host:
+            egress.reach(host)
     with _stopped(now):
         rows = move.move(origin, target, _who())
     if as_json:
@@ -254,8 +260,11 @@ def migrate_db(
 
 def _settings() -> Settings:
     from appliance import settings
+    from appliance.sovereignty import egress
 
-    return settings.load()
+    found = settings.load()
+    egress.guard(found)
+    return found
 
 
 def _folder(given: Path | None, now: Settings) -> Path:

@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from datetime import UTC, tzinfo
 from functools import lru_cache
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -167,6 +168,15 @@ class Settings:
     session_idle_minutes: int = setting(120, "A session ends after this long unused.", "minutes")
     lockout_attempts: int = setting(10, "Wrong passwords before an account is locked.", "attempts")
     lockout_minutes: int = setting(15, "How long it stays locked.", "minutes")
+    sealed: bool = setting(
+        False,
+        "Each process tries at its start whether the operating system refuses every way out, "
+        "and does not start where one is open.",
+    )
+    sealed_resolvers: str = setting(
+        "",
+        "Addresses of the company's DNS servers that may be asked when sealed, separated by commas.",
+    )
     log_questions: bool = setting(False, "Write the text of questions into the audit record.")
 
     def __post_init__(self) -> None:
@@ -186,12 +196,22 @@ class Settings:
         if (self.tls_certificate == Path()) != (self.tls_key == Path()):
             raise SettingsError("tls_certificate and tls_key are set together, or neither is")
         _zone(self.time_zone)
+        _ = self.resolvers
         if self.access_max_age_seconds < 60:
             raise SettingsError("access_max_age_seconds must be 60 or more")
 
     @property
     def zone(self) -> tzinfo:
         return _zone(self.time_zone)
+
+    @property
+    def resolvers(self) -> frozenset[str]:
+        """`sealed_resolvers`, each in its one form."""
+        named = (name.strip() for name in self.sealed_resolvers.split(","))
+        try:
+            return frozenset(str(ip_address(name)) for name in named if name)
+        except ValueError as error:
+            raise SettingsError(f"sealed_resolvers: {error}") from None
 
     @property
     def own_reranker(self) -> str:

@@ -1,5 +1,5 @@
 #!/bin/sh
-# What the tests need from Debian's packages: a browser, servers (PostgreSQL, files, SSH, IMAP, wikis, Redmine), Git, minisign, a Japanese font.
+# What the tests need from Debian's packages: a browser, servers (PostgreSQL, MariaDB, files, SSH, IMAP, LDAP, wikis, Redmine), tools (Git, minisign, nftables, strace, curl), a Japanese font.
 set -eu
 
 wanted=""
@@ -8,6 +8,10 @@ ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || wanted="$wanted postgresq
 { command -v smbd >/dev/null 2>&1 || [ -x /usr/sbin/smbd ]; } || wanted="$wanted samba samba-vfs-modules"
 ls /usr/lib/*/libnss_wrapper.so >/dev/null 2>&1 || wanted="$wanted libnss-wrapper"
 command -v minisign >/dev/null 2>&1 || wanted="$wanted minisign"
+{ command -v nft >/dev/null 2>&1 || [ -x /usr/sbin/nft ]; } || wanted="$wanted nftables"
+{ command -v ip >/dev/null 2>&1 || [ -x /sbin/ip ]; } || wanted="$wanted iproute2"
+command -v strace >/dev/null 2>&1 || wanted="$wanted strace"
+command -v curl >/dev/null 2>&1 || wanted="$wanted curl"
 command -v git >/dev/null 2>&1 || wanted="$wanted git"
 command -v ssh >/dev/null 2>&1 || wanted="$wanted openssh-client"
 [ -x /usr/sbin/sshd ] || wanted="$wanted openssh-server"

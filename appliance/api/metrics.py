@@ -15,7 +15,7 @@ from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector, CollectorRegistry
 
 from appliance.api.deps import AdminCaller, ApplianceDep
-from appliance.sovereignty import egress
+from appliance.sovereignty import egress, walls
 from appliance.store import catalog, sources
 from appliance.system import Appliance
 
@@ -67,6 +67,16 @@ class _Machine(Collector):
                 fresh.add_metric(
                     [source.name], (datetime.now(UTC) - source.fresh_at).total_seconds()
                 )
+        blocked = GaugeMetricFamily(
+            "kura_blocked_connections", "Attempts to reach the outside", labels=["process"]
+        )
+        for process, count in ({"web": 0} | egress.counts(machine.settings.data)).items():
+            blocked.add_metric([process], count)
+        held = GaugeMetricFamily(
+            "kura_walls_held", "Every wall held at the last sealed start", labels=["process"]
+        )
+        for found in walls.kept(machine.settings.data):
+            held.add_metric([str(found["process"])], bool(found["held"]))
         return [
             GaugeMetricFamily("kura_model_up", "The model answers", machine.model_answers()),
             documents,
@@ -80,7 +90,6 @@ class _Machine(Collector):
                 "Free space where the data is",
                 shutil.disk_usage(machine.settings.data).free,
             ),
-            GaugeMetricFamily(
-                "kura_blocked_connections", "Attempts to reach the outside", egress.blocked()
-            ),
+            blocked,
+            held,
         ]

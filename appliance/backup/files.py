@@ -17,7 +17,8 @@ from appliance.settings import Settings
 
 PIECE_BYTES = 4 * 1024 * 1024
 # Indexes follow the catalogue, copies of repositories their sources, models come with Kura.
-MADE_ANEW = frozenset({"index", "git", "models"})
+# What the walls of one machine were found to be says nothing of another.
+MADE_ANEW = frozenset({"index", "git", "models", "egress", "walls"})
 _PASSING = (".lock", ".sock", "-wal", "-shm", "-journal")  # at the top of the folder
 UNFINISHED = "restore.unfinished"  # in a data folder that is being restored
 MOVING = "restore.moving"

@@ -22,9 +22,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn, cast
 
+from appliance import logs
 from appliance.errors import ApplianceError, PasswordNeeded, TooLarge, Unreadable
 from appliance.formats import attached, confine
 from appliance.formats.picture import Pixels
+from appliance.sovereignty import egress
 from appliance.text import readings
 from appliance.types import Child, Document, Properties
 
@@ -37,12 +39,18 @@ _LAZY = ("encodings", "email", "xml")  # packages that import their modules when
 _REQUEST = 65_536
 
 
-def main(control_fd: int, module: str) -> None:
-    """Serve until the other side hangs up. `module` has `prepare`, or PARSERS and `identify`."""
+def main(control_fd: int, module: str, counts: str) -> None:
+    """Serve until the other side hangs up. `module` has `prepare`, or PARSERS and `identify`.
+
+    `counts`: the folder where it is counted what the guard refuses.
+    """
     for asked in (signal.SIGINT, signal.SIGTERM):  # meant for the worker: it hangs up when done
         signal.signal(asked, signal.SIG_IGN)
     control = socket.socket(fileno=control_fd)
+    logs.to(sys.stderr)
+    egress.guard_child("parser", Path(counts))
     try:
+        egress.assert_off()
         work = _work(importlib.import_module(module))
         _import_all()
         time.tzset()
@@ -297,4 +305,4 @@ def _import_all() -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), sys.argv[2])
+    main(int(sys.argv[1]), *sys.argv[2:4])

@@ -36,6 +36,7 @@ from appliance.errors import (
 from appliance.formats import answers
 from appliance.formats.picture import png
 from appliance.settings import Settings
+from appliance.sovereignty import egress
 from appliance.text import readings
 from appliance.types import Child, Document, RawFile
 
@@ -353,13 +354,15 @@ class Sandbox:
         """What a new zygote says, and whether it was killed before."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         boot = (
-            "import sys; sys.path[:0] = sys.argv[3:]; "
-            "from appliance.formats.child import main; main(int(sys.argv[1]), sys.argv[2])"
+            "import sys; sys.path[:0] = sys.argv[4:]; "
+            "from appliance.formats.child import main; main(int(sys.argv[1]), *sys.argv[2:4])"
         )
-        argv = [sys.executable, "-I", "-c", boot, str(theirs.fileno()), self._module, *self._path]
+        about = [str(theirs.fileno()), self._module, str(self._settings.data / egress.FOLDER)]
+        argv = [sys.executable, "-I", "-c", boot, *about, *self._path]
         # one thread only: a fork of many threads is not safe
         quiet = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "LANG": "C.UTF-8"}
         quiet["ORT_DISABLE_TELEMETRY"] = "1"  # the version we pin has none
+        quiet = egress.environment(quiet)
         self._control = ours
         try:
             self._zygote = subprocess.Popen(

@@ -1,6 +1,6 @@
 """The native child of `kura infer`: llama.cpp and torch live here, and may die here.
 
-    python -m appliance.inference.child FD
+    python -m appliance.inference.child FD [FOLDER OF COUNTS]
 
 One line of JSON each way on a socket. The parent says first what to load, then starts and cancels
 requests and calls functions; the child answers, streams pieces, and says every half second how it
@@ -26,11 +26,13 @@ from typing import Any
 
 import numpy as np
 
+from appliance import logs
 from appliance.errors import ApplianceError, ModelUnreachable
 from appliance.inference.cores import Cores
 from appliance.inference.local import Local
 from appliance.inference.prompts import Part
 from appliance.inference.work import End, Piece, Sampling, Work
+from appliance.sovereignty import egress
 
 BEAT_S = 0.5
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
@@ -147,6 +149,7 @@ class Child:
                 self._encoders[role].adapt(Path(spec["change"]))
             if own := self._encoders.get("embedder"):
                 own.settle()
+            egress.assert_off()
         except Exception as error:
             self._encoders_error = f"the {role} cannot be loaded: {error}"
             self._encoders.pop(role, None)  # an embedder without its change gives other vectors
@@ -202,6 +205,8 @@ def main() -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent says when to stop
     gc.disable()  # until all is loaded: looking for rubbish takes a fifth of the time
+    logs.to(sys.stderr)
+    egress.guard_child("infer-child", Path(sys.argv[2]) if len(sys.argv) > 2 else None)
     wire = socket.socket(fileno=int(sys.argv[1]))
     Child(wire).run()
     os._exit(0)  # native threads may still be in the middle of something

@@ -60,9 +60,11 @@ class Native:
     """The Backend in a child. `spec` is what `child.Child.run` reads first.
 
     The child starts at once, with its libraries, and waits for `load` to be told of the models.
+    `counts`: the folder where it is counted what its guard refuses.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, counts: Path | None = None) -> None:
+        self._counts = [str(counts)] if counts else []
         self._spec: dict[str, Any] | None = None
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
@@ -189,6 +191,7 @@ class Native:
         ours, theirs = socket.socketpair()
         environment = os.environ | ENVIRONMENT
         command = [sys.executable, "-m", "appliance.inference.child", str(theirs.fileno())]
+        command += self._counts
         with self._lock:
             if self._closing:
                 return False

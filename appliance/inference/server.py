@@ -56,6 +56,7 @@ from appliance.inference import (
 )
 from appliance.ports import Embedder, Reader, Reranker
 from appliance.settings import Settings
+from appliance.sovereignty import egress
 from appliance.types import Role
 
 log = logging.getLogger("kura.infer")
@@ -458,7 +459,7 @@ def load(settings: Settings) -> Models:
     when the machine is too small, ModelUnreachable.
     """
     free = plan.host_memory()  # before the child takes of it
-    child = native.Native()
+    child = native.Native(settings.data / egress.FOLDER)
     try:
         child.load(_wanted(settings, free))
         child.wait_ready(LOADING_S)

@@ -3,21 +3,26 @@
 `guard` installs an audit hook, which cannot be taken out again: from then on
 this process reaches loopback, Unix sockets, and the hosts that its settings
 name (database, generator). Everything else raises EgressBlocked and is logged.
-It is the inner wall; the outer one is the network namespace of the service.
+It says who tried what; it proves nothing, for native code goes around it. The
+proof is in `walls`, which tries what the operating system must refuse.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import logging
+import mmap
 import os
 import socket
 import sys
 import threading
 from collections.abc import Collection, Mapping
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from appliance.errors import SettingsError
 from appliance.settings import Settings
 
 log = logging.getLogger("kura.egress")
@@ -47,9 +52,17 @@ FORBIDDEN = (
     "LANGSMITH_ENDPOINT",
 )
 
+# What a library made of them when it was loaded: a switch set too late is no switch.
+EFFECTS = (
+    ("huggingface_hub.constants", "HF_HUB_OFFLINE"),
+    ("huggingface_hub.constants", "HF_HUB_DISABLE_TELEMETRY"),
+    ("datasets.config", "HF_HUB_OFFLINE"),
+)
+
 _CONNECTING = frozenset({"socket.connect", "socket.sendto", "socket.sendmsg"})
 _RESOLVING = frozenset({"socket.getaddrinfo", "socket.gethostbyname"})
 _REVERSING = frozenset({"socket.gethostbyaddr", "socket.getnameinfo"})  # asks about an address
+FOLDER = "egress"  # of the data folder: how often each kind of process was refused
 _guarded: _Guard | None = None
 
 
@@ -65,16 +78,45 @@ def switch_off(environment: dict[str, str] | os._Environ[str] | None = None) -> 
         env.pop(name, None)
 
 
-def guard(settings: Settings, *, listens: bool = False) -> None:
+def assert_off() -> None:
+    """Raises SettingsError where a switch is not set, or a library does not heed it."""
+    for name, value in SWITCHES.items():
+        if os.environ.get(name) != value:
+            raise SettingsError(
+                f"{name} が {value} ではありません。Kura の外から変えられています。"
+            )
+    if found := [name for name in FORBIDDEN if name in os.environ]:
+        raise SettingsError(f"環境変数 {found[0]} を取り除いてから起動してください。")
+    for module, switch in EFFECTS:
+        if (loaded := sys.modules.get(module)) and not getattr(loaded, switch, True):
+            raise SettingsError(
+                f"{module} は {switch} より前に読み込まれました。Kura の不具合です。"
+            )
+
+
+def guard(settings: Settings, process: str = "console", *, listens: bool = False) -> None:
     """From now on nothing leaves. `listens`: this process may bind `web_host`."""
+    binds = frozenset({settings.web_host}) if listens else frozenset[str]()
+    counts = settings.data / FOLDER
+    if process != "console" and settings.data.is_dir():  # a command leaves no trace by being run
+        counts.mkdir(mode=0o700, exist_ok=True)
+    _install(allowed_hosts(settings), binds, process, counts)
+
+
+def guard_child(process: str, counts: Path | None) -> None:
+    """The same for a child that has nobody to speak to. `counts`: the folder of the counts."""
+    _install(frozenset(), frozenset(), process, counts)
+
+
+def _install(
+    hosts: frozenset[str], binds: frozenset[str], process: str, counts: Path | None
+) -> None:
     global _guarded
     switch_off()
-    hosts = allowed_hosts(settings)
-    binds = frozenset({settings.web_host}) if listens else frozenset[str]()
     if _guarded is not None:
         _guarded.hosts, _guarded.binds = hosts, binds
         return
-    _guarded = _Guard(hosts, binds)
+    _guarded = _Guard(hosts, binds, _Count(counts and counts / f"{process}.count"))
     sys.addaudithook(_guarded)
     for verb in ("connect", "connect_ex", "sendto"):
         setattr(socket.socket, verb, _judged_first(verb, _guarded))
@@ -88,7 +130,16 @@ def reach(host: str) -> None:
 
 def blocked() -> int:
     """How many connections were refused in this process."""
-    return _guarded.blocked if _guarded else 0
+    return _guarded.count.here if _guarded else 0
+
+
+def counts(data: Path) -> dict[str, int]:
+    """How many each kind of process was refused, ever. A parser's own is what it says itself."""
+    found = {}
+    for file in sorted((data / FOLDER).glob("*.count")):
+        with contextlib.suppress(OSError):
+            found[file.stem] = int.from_bytes(file.read_bytes()[:8], "little")
+    return found
 
 
 def allowed_hosts(settings: Settings) -> frozenset[str]:
@@ -99,11 +150,40 @@ def allowed_hosts(settings: Settings) -> frozenset[str]:
     )
 
 
+class _Count:
+    """A number in a file of its own that outlives the process, mapped: a parser may write nothing.
+
+    Processes of one kind that are refused at the same instant may count as one.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self.here = 0
+        self._kept: mmap.mmap | None = None
+        if path is None or not path.parent.is_dir():
+            return  # nothing has run here yet: the log has it
+        try:
+            handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        except OSError as error:
+            log.warning("no count of refused connections is kept: %s", error)
+            return
+        try:
+            os.truncate(handle, 8)
+            self._kept = mmap.mmap(handle, 8)
+        finally:
+            os.close(handle)
+
+    def up(self) -> None:
+        self.here += 1
+        if self._kept is not None:
+            before = int.from_bytes(self._kept[:8], "little")
+            self._kept[:8] = min(before + 1, 2**63).to_bytes(8, "little")
+
+
 class _Guard:
-    def __init__(self, hosts: frozenset[str], binds: Collection[str]) -> None:
+    def __init__(self, hosts: frozenset[str], binds: Collection[str], count: _Count) -> None:
         self.hosts = hosts
         self.binds = binds
-        self.blocked = 0
+        self.count = count
         self._inside = threading.local()
 
     def __call__(self, event: str, args: tuple[Any, ...]) -> None:
@@ -124,7 +204,7 @@ class _Guard:
         else:
             return
         if not ours:
-            self.blocked += 1
+            self.count.up()
             where = _shown(address)
             log.error("blocked", extra={"fields": {"what": event, "where": where}})
             raise EgressBlocked(f"{event} to {where} is outside this appliance")

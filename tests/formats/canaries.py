@@ -51,10 +51,19 @@ def sockets(stream: BinaryIO) -> Document:
 
 
 def lookup(stream: BinaryIO) -> Document:
+    """By the C library: Python's own would be stopped by the guard before the kernel is asked."""
+    found = ctypes.c_void_p()
+    if _libc.getaddrinfo(b"example.com", b"80", None, ctypes.byref(found)) != 0:
+        return Document("EPERM")
+    return Document("escaped")
+
+
+def asks(stream: BinaryIO) -> Document:
+    """By Python, which the guard hears of."""
     try:
         socket.getaddrinfo("example.com", 80)
-    except socket.gaierror:
-        return Document("EPERM")
+    except PermissionError as error:
+        return Document(type(error).__name__)
     return Document("escaped")
 
 
@@ -240,7 +249,7 @@ def plain(stream: BinaryIO) -> Document:
 PARSERS: dict[str, Callable[[BinaryIO], Document]] = {
     f.__name__: f
     for f in (
-        sockets, lookup, bomb, thread, run, execute, reads, writes, signals, kernel, loosen,
+        sockets, lookup, asks, bomb, thread, run, execute, reads, writes, signals, kernel, loosen,
         descriptors, hog, spin, sleeper, stubborn, flood, drip, crash, silent, liar, dirty, slow,
         holder, plain,
     )

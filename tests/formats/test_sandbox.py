@@ -22,6 +22,7 @@ from appliance.errors import SettingsError, SourceBusy, TooLarge, Transient, Unr
 from appliance.formats import answers
 from appliance.formats.sandbox import Sandbox
 from appliance.settings import Settings
+from appliance.sovereignty import egress
 from appliance.types import NOBODY, Child, RawFile
 
 HERE = Path(__file__).parent
@@ -61,6 +62,15 @@ def text(cage: Sandbox) -> Text:
 )
 def test_a_parser_gets_permission_denied(text: Text, canary: str) -> None:
     assert set(text(canary).split()) == {"EPERM"}
+
+
+def test_what_a_parser_asks_is_counted(tmp_path: Path) -> None:
+    """It has nowhere to write a line to; what was asked is in the document's row."""
+    (tmp_path / egress.FOLDER).mkdir()  # as `kura work` makes it
+    with aviary(tmp_path) as sandbox:
+        for _ in range(3):
+            assert sandbox.parse(named("asks"))[0].text == "EgressBlocked"
+    assert egress.counts(tmp_path) == {"parser": 3}
 
 
 def test_a_parser_reads_nothing_of_the_machine(text: Text, tmp_path: Path) -> None:
