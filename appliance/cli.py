@@ -14,7 +14,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from appliance import cli_backup
+from appliance import cli_backup, cli_operate
+from appliance.cli_common import AsJson
+from appliance.cli_common import load as _settings
+from appliance.cli_common import record as _record
+from appliance.cli_common import show as _print
+from appliance.cli_common import show_json as _print_json
+from appliance.cli_common import store as _store
 from appliance.errors import ApplianceError, BadRequest, DigestMismatch, SettingsError
 
 if TYPE_CHECKING:
@@ -42,10 +48,12 @@ app.add_typer(group, name="group")
 app.add_typer(source, name="source")
 app.add_typer(models_app, name="models")
 app.add_typer(cli_backup.backup, name="backup")
+app.add_typer(cli_operate.alerts, name="alerts")
+app.add_typer(cli_operate.maintenance, name="maintenance")
+app.command("audit")(cli_operate.audit)
 app.command("restore")(cli_backup.restore)
 app.command("migrate-db")(cli_backup.migrate_db)
 
-AsJson = Annotated[bool, typer.Option("--json", help="JSON で出力する。")]
 As = Annotated[str, typer.Option("--as", help="この利用者として尋ねる。")]
 Also = Annotated[
     list[str] | None, typer.Option("--also", help="仮にこのグループにも入れて考える (group:…)。")
@@ -514,6 +522,8 @@ def show_settings(as_json: AsJson = False) -> None:
 
     from sqlalchemy import make_url
 
+    from appliance.store.secrets import SECRET
+
     settings = _settings()
     rows = [
         {
@@ -528,6 +538,8 @@ def show_settings(as_json: AsJson = False) -> None:
     for row in rows:
         if row["name"] == "database_url":
             row["value"] = make_url(row["value"]).render_as_string(hide_password=True)
+        elif SECRET.search(row["name"]) and row["name"] != "secrets_key" and row["value"]:
+            row["value"] = "********"
     if as_json:
         _print_json({"settings": rows})
         return
@@ -875,17 +887,6 @@ def source_remove(name: str) -> None:
 # --- helpers ----------------------------------------------------------------------
 
 
-def _settings() -> Settings:
-    """For a command at the console, which reaches what Kura reaches."""
-    from appliance import settings, up
-    from appliance.sovereignty import egress
-
-    found = settings.load()
-    egress.guard(found)
-    egress.reach(up.local_host(found))
-    return found
-
-
 def _begin(process: Literal["web", "work", "infer"], supervised: int) -> Settings:
     """What every long-running process does first, before any library is loaded."""
     from appliance import logs, settings, up
@@ -923,18 +924,6 @@ def _check_data(settings: Settings) -> None:
             f"データフォルダ {settings.data} をほかの利用者も読めます。"
             f"`chmod 700 {settings.data}` を実行してください。"
         )
-
-
-@contextmanager
-def _store() -> Iterator[tuple[Settings, Engine]]:
-    from appliance import build
-
-    settings = _settings()
-    engine = build.store(settings)
-    try:
-        yield settings, engine
-    finally:
-        engine.dispose()
 
 
 @contextmanager
@@ -994,14 +983,6 @@ def _door(user_id: str, scopes: list[str]) -> Iterator[Any]:
                 yield call
         finally:
             rows.revoke(engine, key.id)
-
-
-def _record(engine: Engine, action: str, detail: dict[str, Any]) -> None:
-    import getpass
-
-    from appliance.store import audit
-
-    audit.record(engine, f"console:{getpass.getuser()}", action, detail)
 
 
 def _source(engine: Engine, name: str) -> Source:
@@ -1095,14 +1076,6 @@ def _pair(text: str) -> tuple[str, Any]:
         return name, json.loads(value)
     except ValueError:
         return name, value
-
-
-def _print(text: str) -> None:
-    sys.stdout.write(f"{text}\n")
-
-
-def _print_json(value: Any) -> None:
-    _print(json.dumps(value, ensure_ascii=False, indent=2, default=str))
 
 
 if __name__ == "__main__":

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import getpass
-import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from appliance.errors import ApplianceError, BackupProblem, Conflict
+from appliance.cli_common import AsJson
+from appliance.cli_common import has_site as _has_site
+from appliance.cli_common import load as _settings
+from appliance.cli_common import show as _print
+from appliance.cli_common import show_json as _print_json
+from appliance.cli_common import who as _who
+from appliance.errors import ApplianceError, BackupProblem, Conflict, DigestMismatch
 
 if TYPE_CHECKING:
     from appliance.backup.vault import Manifest
@@ -20,7 +25,6 @@ if TYPE_CHECKING:
 
 backup = typer.Typer(help="控え（バックアップ）。", no_args_is_help=True)
 
-AsJson = Annotated[bool, typer.Option("--json", help="JSON で出力する。")]
 Folder = Annotated[Path | None, typer.Argument(help="控えのフォルダー。空なら設定 backup_folder。")]
 At = Annotated[str, typer.Option("--at", help="控えの名前。空なら最新。")]
 KeyFile = Annotated[
@@ -155,7 +159,15 @@ def verify(
     found = read.find(_folder(folder, now), at)
     verdict = verifying.digests(found)
     if trial and not verdict.problems:
-        verdict = verifying.on_trial(read.unlocked(found, _key(key)), room)
+        opened = read.unlocked(found, _key(key))
+        try:
+            verdict = verifying.on_trial(opened, room)
+        except DigestMismatch as error:
+            if folder is None:
+                _note_verified(now, found.manifest.name, (str(error),))
+            raise
+    if folder is None:
+        _note_verified(now, verdict.name, verdict.problems)
     if as_json:
         _print_json(
             {
@@ -258,15 +270,6 @@ def migrate_db(
 # --- helpers ------------------------------------------------------------------------
 
 
-def _settings() -> Settings:
-    from appliance import settings
-    from appliance.sovereignty import egress
-
-    found = settings.load()
-    egress.guard(found)
-    return found
-
-
 def _folder(given: Path | None, now: Settings) -> Path:
     if given is not None:
         return given.absolute()
@@ -275,10 +278,17 @@ def _folder(given: Path | None, now: Settings) -> Path:
     return now.backup_folder
 
 
-def _has_site(now: Settings) -> bool:
-    """Asking must not make an empty database."""
-    url = now.database_url
-    return not url.startswith("sqlite:") or Path(url.removeprefix("sqlite:///")).exists()
+def _note_verified(now: Settings, name: str, problems: tuple[str, ...]) -> None:
+    """An alert says when backups have not been verified for long."""
+    from appliance.backup import schedule
+    from appliance.store import database
+
+    if _has_site(now):
+        engine = database.connect(now.database_url)
+        try:
+            schedule.verified(engine, name, problems[0] if problems else "")
+        finally:
+            engine.dispose()
 
 
 def _key(path: Path | None) -> Callable[[], str]:
@@ -310,10 +320,6 @@ def _stopped(now: Settings) -> Iterator[None]:
         yield
 
 
-def _who() -> str:
-    return f"console:{getpass.getuser()}"
-
-
 def _line(one: Manifest, now: Settings) -> str:
     at = f"{one.made_at.astimezone(now.zone):%Y-%m-%d %H:%M}"
     plain = "" if one.sealed else "\t暗号化なし"
@@ -321,11 +327,3 @@ def _line(one: Manifest, now: Settings) -> str:
         f"{one.name}\t{at}\t文書 {one.rows.get('document', 0)}\t{one.stored_bytes / 1e6:.1f} MB"
         f"（新しい分 {one.new_bytes / 1e6:.1f} MB）{plain}"
     )
-
-
-def _print(text: str) -> None:
-    sys.stdout.write(f"{text}\n")
-
-
-def _print_json(value: Any) -> None:
-    _print(json.dumps(value, ensure_ascii=False, indent=2, default=str))

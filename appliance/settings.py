@@ -148,6 +148,36 @@ class Settings:
     backup_keep_months: int = setting(
         12, "Likewise the last of each month, of so many months.", "months"
     )
+    alert_mail_server: str = setting(
+        "", "Mail server that alerts go out by, host:port; empty means no mail."
+    )
+    alert_mail_security: str = setting(
+        "starttls", "How it is spoken to: `starttls`, `tls`, or `none`, which takes no password."
+    )
+    alert_mail_user: str = setting("", "Account there; empty means no sign-in.")
+    alert_mail_password: str = setting("", "Its password.")
+    alert_mail_from: str = setting("", "Address that alerts come from.")
+    alert_mail_to: str = setting("", "Addresses that alerts go to, separated by commas.")
+    alert_webhook_url: str = setting("", "URL that alerts are posted to; empty means none.")
+    alert_webhook_secret: str = setting("", "Secret that the posts are signed with (HMAC-SHA256).")
+    alert_syslog: str = setting(
+        "",
+        "Where alerts are logged: `udp://host:514`, `tcp://host:514`, `tls://host:6514` or `local`.",
+    )
+    alert_repeat_hours: int = setting(
+        24, "An alert that is not over is told again after so long; 0 means never.", "hours"
+    )
+    alert_free_bytes: int = setting(
+        2_000_000_000, "Free space of a disk under which it is an alert.", "bytes"
+    )
+    alert_verify_days: int = setting(
+        35, "A backup that was not verified for so long is an alert; 0 means never.", "days"
+    )
+    alert_certificates: str = setting(
+        "",
+        "Certificates (PEM files) whose end is watched beside `ca_file`, such as that of the "
+        "reverse proxy, separated by commas.",
+    )
     sync_seconds: int = setting(
         30, "How often a source is looked at, unless it says itself.", "seconds"
     )

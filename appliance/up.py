@@ -10,11 +10,9 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import fcntl
-import http.client
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -25,8 +23,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from appliance import logs, tls
+from appliance import logs
 from appliance.errors import Conflict
+from appliance.operate.processes import answers_on_socket as answers_on_socket
+from appliance.operate.processes import local_host as local_host
+from appliance.operate.processes import web_status as web_status
 from appliance.settings import Settings
 from appliance.sovereignty import egress
 
@@ -330,44 +331,8 @@ def die_with(parent: int) -> None:
         sys.exit("the supervisor is gone")
 
 
-def answers_on_socket(path: Path) -> bool:
-    """Whether `kura infer` has loaded its models."""
-    try:
-        with socket.socket(socket.AF_UNIX) as wire:
-            wire.settimeout(2.0)
-            wire.connect(str(path))
-            wire.sendall(b"GET /health HTTP/1.1\r\nHost: infer\r\nConnection: close\r\n\r\n")
-            return b" 200 " in wire.recv(64)
-    except OSError:
-        return False
-
-
 def web_ready(settings: Settings) -> bool:
     return web_status(settings) in ("ready", "degraded")
-
-
-def web_status(settings: Settings) -> str:
-    """What `kura web` says of itself; "" where it says nothing."""
-    host, port = local_host(settings), settings.web_port
-    context = tls.believed(settings)
-    link = (
-        http.client.HTTPSConnection(host, port, timeout=2, context=context)
-        if context
-        else http.client.HTTPConnection(host, port, timeout=2)
-    )
-    try:
-        link.request("GET", "/api/v1/health")
-        return str(json.loads(link.getresponse().read())["status"])
-    except (OSError, ValueError, KeyError, http.client.HTTPException):
-        return ""
-    finally:
-        link.close()
-
-
-def local_host(settings: Settings) -> str:
-    """Where this machine itself finds `kura web`."""
-    every = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104
-    return every.get(settings.web_host, settings.web_host)
 
 
 def _event(text: str) -> dict[str, Any]:

@@ -22,6 +22,8 @@ from appliance.ingest.desk import Desk
 from appliance.ingest.pages import Room
 from appliance.ingest.sync import Parse
 from appliance.ocr.reader import ConfinedReader
+from appliance.operate import alerts
+from appliance.operate.rules import Look
 from appliance.store import about, catalog, editions
 from appliance.system import Workshop, desk
 
@@ -67,6 +69,7 @@ def run(workshop: Workshop, stop: threading.Event) -> None:
             threading.Thread(target=_again, args=(workshop, sandbox.parse, stop), name="again"),
             threading.Thread(target=giving.run, args=(stop,), name="desk"),
         ]
+        lanes.append(threading.Thread(target=_alert, args=(workshop, stop), name="alerts"))
         if backups.is_on(workshop.settings):
             lanes.append(threading.Thread(target=_back_up, args=(workshop, stop), name="backups"))
         if workshop.settings.ocr:
@@ -137,6 +140,10 @@ def _again(workshop: Workshop, parse: Parse, stop: threading.Event) -> None:
             log.warning("%s", error)
             stop.wait(AWAY_S)
         stop.wait(POLL_S)
+
+
+def _alert(workshop: Workshop, stop: threading.Event) -> None:
+    alerts.run(Look(workshop.engine, workshop.settings), workshop.site, owner(), stop)
 
 
 def _back_up(workshop: Workshop, stop: threading.Event) -> None:

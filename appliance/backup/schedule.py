@@ -15,7 +15,8 @@ from appliance.settings import Settings
 from appliance.store import site
 from appliance.store.timing import Timing
 
-LAST, TRIED = "backup.last", "backup.tried"  # in `site`
+LAST, TRIED, VERIFIED = "backup.last", "backup.tried", "backup.verified"  # in `site`
+FIRST = "backup.first"  # when the first was made, from which on one may ask that it be verified
 GRACE = timedelta(hours=6)  # a large one takes time, and so does a machine that was off
 
 
@@ -45,6 +46,18 @@ def finished(engine: Engine, manifest: Manifest) -> None:
     said = f"{manifest.name} {manifest.bytes} bytes, {manifest.new_bytes} new"
     note(engine, LAST, True, said)
     note(engine, TRIED, True, said)
+    if outcome(engine, FIRST) is None:
+        note(engine, FIRST, True, said)
+
+
+def verified(engine: Engine, name: str, problem: str) -> None:
+    """`problem`: empty where the backup is whole."""
+    note(engine, VERIFIED, not problem, problem or name)
+
+
+def begun(engine: Engine) -> datetime | None:
+    first = outcome(engine, FIRST)
+    return first.at if first else None
 
 
 def failed(engine: Engine, why: str) -> None:

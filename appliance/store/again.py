@@ -6,7 +6,7 @@ What is asked for stays asked for until it is done, whoever dies meanwhile.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from sqlalchemy import Engine, func, update
@@ -63,6 +63,12 @@ def lease(engine: Engine, ttl_s: float) -> Wanted | None:
         s.flush()
         what: What = "title" if row.again == "title" else "file"
         return Wanted(row.id, row.source_id, row.uri, what)
+
+
+def oldest(engine: Engine) -> datetime | None:
+    """Since when the longest has waited that a worker could take; None if nothing waits."""
+    with reading(engine) as s:
+        return s.exec(select(func.min(DocumentRow.again_at))).one()
 
 
 def put_off(engine: Engine, wanted: Wanted, seconds: float) -> None:

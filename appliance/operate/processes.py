@@ -1,0 +1,60 @@
+"""Whether the processes beside this one live, and where they are asked."""
+
+from __future__ import annotations
+
+import fcntl
+import http.client
+import json
+import socket
+from pathlib import Path
+
+from appliance import tls
+from appliance.settings import Settings
+
+
+def web_status(settings: Settings) -> str:
+    """What `kura web` says of itself; "" where it says nothing."""
+    host, port = local_host(settings), settings.web_port
+    context = tls.believed(settings)
+    link = (
+        http.client.HTTPSConnection(host, port, timeout=2, context=context)
+        if context
+        else http.client.HTTPConnection(host, port, timeout=2)
+    )
+    try:
+        link.request("GET", "/api/v1/health")
+        return str(json.loads(link.getresponse().read())["status"])
+    except (OSError, ValueError, KeyError, http.client.HTTPException):
+        return ""
+    finally:
+        link.close()
+
+
+def local_host(settings: Settings) -> str:
+    """Where this machine itself finds `kura web`."""
+    every = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104
+    return every.get(settings.web_host, settings.web_host)
+
+
+def runs(data: Path, name: str) -> bool:
+    """Whether somebody holds the lock of `up.held`. Takes it for no longer than a look."""
+    try:
+        with (data / f"{name}.lock").open("r+") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
+
+
+def answers_on_socket(path: Path) -> bool:
+    """Whether `kura infer` has loaded its models."""
+    try:
+        with socket.socket(socket.AF_UNIX) as wire:
+            wire.settimeout(2.0)
+            wire.connect(str(path))
+            wire.sendall(b"GET /health HTTP/1.1\r\nHost: infer\r\nConnection: close\r\n\r\n")
+            return b" 200 " in wire.recv(64)
+    except OSError:
+        return False
