@@ -7,6 +7,7 @@
     - ModelBusy          the queue before the models is full
     - ModelUnreachable   `kura infer` does not answer (starting, or died)
     - NotReady           the appliance is still loading its indexes
+    - Closed             maintenance: only administrators may come in
   x Permanent            trying again changes nothing; tell a person
     - SourceDenied       the account may not read this
     - SourceMisconfigured  a setting of the source is wrong
@@ -59,6 +60,11 @@ class ModelUnreachable(Transient):
 
 class NotReady(Transient):
     def __init__(self, message: str = "", retry_after_s: float = 2.0) -> None:
+        super().__init__(message, retry_after_s)
+
+
+class Closed(Transient):
+    def __init__(self, message: str = "", retry_after_s: float = 600.0) -> None:
         super().__init__(message, retry_after_s)
 
 

@@ -90,7 +90,7 @@ def run(workshop: Workshop, stop: threading.Event) -> None:
 
 def _reading(room: Room, stop: threading.Event) -> None:
     while not stop.is_set():
-        if not read_pages(room, stop):
+        if schedule.closed(room.engine) or not read_pages(room, stop):
             stop.wait(POLL_S)
 
 
@@ -109,7 +109,7 @@ def read_pages(room: Room, stop: threading.Event) -> bool:
 def _lane(workshop: Workshop, parse: Parse, stop: threading.Event, kind: str | None) -> None:
     tidied = time.monotonic()
     while not stop.is_set():
-        if once(workshop, parse, stop, kind):
+        if not schedule.closed(workshop.engine) and once(workshop, parse, stop, kind):
             continue
         if kind is None and time.monotonic() - tidied > TIDY_S:
             tidied = time.monotonic()
@@ -134,7 +134,7 @@ def _again(workshop: Workshop, parse: Parse, stop: threading.Event) -> None:
     made = (workshop.engine, connect, workshop.embedder, parse, workshop.settings, stop)
     while not stop.is_set():
         try:
-            if again.look(*made):
+            if not schedule.closed(workshop.engine) and again.look(*made):
                 continue
         except ApplianceError as error:
             log.warning("%s", error)
@@ -151,7 +151,9 @@ def _back_up(workshop: Workshop, stop: threading.Event) -> None:
     argv = [sys.executable, "-m", "appliance.cli", "backup", "create", "--scheduled"]
     while not stop.is_set():
         try:
-            if backups.due(workshop.engine, workshop.settings, datetime.now(UTC)):
+            if not schedule.closed(workshop.engine) and backups.due(
+                workshop.engine, workshop.settings, datetime.now(UTC)
+            ):
                 _until_done([*argv, str(os.getpid())], stop)
         except (ApplianceError, OSError) as error:
             log.warning("no backup is made: %s", error)

@@ -20,13 +20,14 @@ from fastapi.params import Depends as DependsClass
 from fastapi.routing import APIRoute
 from starlette.routing import BaseRoute
 
+from appliance.api import closed
 from appliance.errors import NotAllowed, NotSignedIn, SettingsError
 from appliance.identity import callers
 from appliance.identity.callers import Caller
 from appliance.identity.keys import KeyScope
 from appliance.system import Appliance
 
-COOKIE = "kura_session"
+COOKIE = closed.COOKIE
 CSRF_HEADER = "x-csrf-token"
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 
@@ -59,6 +60,7 @@ class Policy:
                 callers.check_csrf(caller, request.headers.get(CSRF_HEADER, ""))
         if self.role == "administrator" and caller.user.role != "administrator":
             raise NotAllowed(f"{caller.user.id} is not an administrator")
+        closed.check(machine, caller.user)
         return caller
 
 

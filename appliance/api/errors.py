@@ -80,6 +80,13 @@ TABLE = (
         "Still starting. Try again in a moment.",
     ),
     Row(
+        e.Closed,
+        503,
+        "メンテナンス中のため、いまは使えません。",
+        "Closed for maintenance.",
+        True,
+    ),
+    Row(
         e.PasswordNeeded,
         422,
         "パスワードで保護されたファイルは読み取れません。",

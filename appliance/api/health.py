@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Literal
 
 from fastapi import APIRouter
+from pydantic import Field
 
 import appliance as package
+from appliance.api import closed
 from appliance.api.deps import OPEN, ApplianceDep
 from appliance.api.shapes import Shape
 
@@ -16,12 +18,15 @@ router = APIRouter(tags=["health"])
 class Health(Shape):
     status: Literal["ready", "starting", "degraded"]
     version: str
+    maintenance: closed.Maintenance | None = Field(
+        None, description="Only administrators may come in."
+    )
 
 
 @router.get("/health", dependencies=[OPEN])
 def health(machine: ApplianceDep) -> Health:
     """`starting`: indexes are loading. `degraded`: search answers, the model does not."""
-    if not machine.follower.ready:
-        return Health(status="starting", version=package.__version__)
-    state: Literal["ready", "degraded"] = "ready" if machine.model_answers() else "degraded"
-    return Health(status=state, version=package.__version__)
+    state: Literal["ready", "starting", "degraded"] = "starting"
+    if machine.follower.ready:
+        state = "ready" if machine.model_answers() else "degraded"
+    return Health(status=state, version=package.__version__, maintenance=closed.shown(machine))

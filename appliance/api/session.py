@@ -7,6 +7,7 @@ from datetime import datetime
 from fastapi import APIRouter, Request, Response
 from pydantic import Field
 
+from appliance.api import closed
 from appliance.api.deps import COOKIE, OPEN, ApplianceDep, SessionCaller, client_address
 from appliance.api.shapes import Done, Shape, User
 from appliance.identity import passwords, sessions
@@ -46,6 +47,7 @@ def who(caller: SessionCaller) -> SignedIn:
 def sign_in(body: SignIn, request: Request, response: Response, machine: ApplianceDep) -> SignedIn:
     address = client_address(request)
     user = passwords.sign_in(machine.engine, machine.door, body.user_id, body.password, address)
+    closed.check(machine, user)
     return begin(machine, user, request, response, address)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from fastapi import APIRouter, Request
 from fastapi.responses import FileResponse, Response
 
+from appliance.api import closed
 from appliance.api.deps import OPEN, ApplianceDep
 from appliance.errors import NotVisible
 
@@ -42,6 +43,8 @@ def page(path: str, request: Request, machine: ApplianceDep) -> Response:
         return FileResponse(file, media_type=TYPES[file.suffix], headers={"Cache-Control": caching})
     if "." in path.rsplit("/", 1)[-1]:
         raise NotVisible(path)
+    if "administrator" not in request.query_params and (refused := closed.page(request, machine)):
+        return refused
     headers = {"Cache-Control": "no-cache"}
     if not (index := folder / "index.html").is_file():
         return Response(NOT_BUILT, 503, headers, TYPES[".html"])

@@ -25,7 +25,7 @@ from appliance.ingest.sync import Parse, Report, sync
 from appliance.ingest.tally import Tally
 from appliance.ports import Connector, Embedder, Networked
 from appliance.settings import Settings
-from appliance.store import runs, sources
+from appliance.store import maintenance, runs, sources
 from appliance.store.runs import Outcome
 from appliance.store.sources import Source
 from appliance.types import ALONE, Site
@@ -33,6 +33,7 @@ from appliance.types import ALONE, Site
 log = logging.getLogger(__name__)
 
 LEASE_S = 60.0
+CLOSED_S = 2.0  # between two looks whether maintenance began
 LONGEST_BACKOFF_S = 900.0
 
 Connect = Callable[[Source], Connector]  # raises SourceMisconfigured
@@ -158,15 +159,19 @@ def _held(
 ) -> Iterator[threading.Event]:
     """Renews the lease until done.
 
-    The event is set once the lease is lost, `stop` is, or quiet hours begin.
+    The event is set once the lease is lost, `stop` is, or quiet hours or maintenance begin.
     """
     over, done = threading.Event(), threading.Event()
 
     def beat() -> None:
-        renewed = time.monotonic()
+        renewed = looked = time.monotonic()
         while not done.wait(0.1):
             if stop.is_set() or source.timing.quiet_until(datetime.now(UTC), zone):
                 over.set()
+            if time.monotonic() - looked > CLOSED_S:
+                looked = time.monotonic()
+                if closed(engine):
+                    over.set()
             if time.monotonic() - renewed < LEASE_S / 3:
                 continue
             try:
@@ -186,6 +191,14 @@ def _held(
     finally:
         done.set()
         thread.join()
+
+
+def closed(engine: Engine) -> bool:
+    """Maintenance: nothing new is begun. Where the database is away, whatever is next says so."""
+    try:
+        return maintenance.state(engine) is not None
+    except ApplianceError:
+        return False
 
 
 def _failure(

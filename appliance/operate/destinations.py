@@ -173,5 +173,8 @@ def _channel(way: str, to: Destinations, site: Site) -> Channel:
 
 def same_place(name: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
     """Whether a secret that was kept would go where it went before."""
-    heads = {"mail_password": ("mail_server", "mail_security", "mail_user"), "webhook_secret": ()}
+    heads = {
+        "mail_password": ("mail_server", "mail_security", "mail_user"),
+        "webhook_secret": ("webhook_url",),
+    }
     return all(before.get(one, "") == after.get(one, "") for one in heads.get(name, ()))
