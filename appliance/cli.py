@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from appliance import cli_backup, cli_operate
+from appliance import cli_backup, cli_operate, cli_record, cli_state
 from appliance.cli_common import AsJson
 from appliance.cli_common import load as _settings
 from appliance.cli_common import record as _record
 from appliance.cli_common import show as _print
 from appliance.cli_common import show_json as _print_json
+from appliance.cli_common import source_shown as _source_shown
 from appliance.cli_common import store as _store
 from appliance.errors import ApplianceError, BadRequest, DigestMismatch, SettingsError
 
@@ -51,6 +52,8 @@ app.add_typer(cli_backup.backup, name="backup")
 app.add_typer(cli_operate.alerts, name="alerts")
 app.add_typer(cli_operate.maintenance, name="maintenance")
 app.command("audit")(cli_operate.audit)
+app.command("status")(cli_state.status)
+app.command("doctor")(cli_state.doctor)
 app.command("restore")(cli_backup.restore)
 app.command("migrate-db")(cli_backup.migrate_db)
 
@@ -64,7 +67,7 @@ Supervised = Annotated[int, typer.Option("--supervised", hidden=True)]
 def main() -> None:
     """Every refusal is one sentence on stderr; the exit status says whether a restart helps."""
     try:
-        app()
+        cli_record.recorded(typer.main.get_command(app))()
     except ApplianceError as error:
         print(f"kura: {error}", file=sys.stderr)  # noqa: T201
         final = isinstance(error, SettingsError | DigestMismatch)
@@ -411,83 +414,6 @@ def reindex(as_json: AsJson = False) -> None:
         _print_json(done)
     else:
         _print(f"{done['chunks']} 件中、追加 {done['added']}・削除 {done['removed']}")
-
-
-@app.command()
-def status(as_json: AsJson = False) -> None:
-    """動いているか、何が入っているか。"""
-    from datetime import UTC, datetime
-
-    from appliance import up
-    from appliance.backup import schedule
-    from appliance.store import catalog, scans, sources
-
-    with _store() as (settings, engine):
-        counts, pages = catalog.counts(engine), scans.counts(engine)
-        found = sources.all(engine)
-        web = up.web_status(settings)
-        backup = {
-            "on": schedule.is_on(settings),
-            "last": schedule.shown(engine, settings) or None,
-            "problem": schedule.problem(engine, settings, datetime.now(UTC)) or None,
-        }
-        state = {
-            "web": web or "stopped",
-            "infer": "ready" if up.answers_on_socket(settings.infer_socket) else "stopped",
-            "address": settings.origin,
-            "documents": counts.documents,
-            "problems": counts.problems,
-            "inside": counts.inside,
-            "inside_problems": counts.inside_problems,
-            "chunks": counts.chunks,
-            "pages": {
-                "on": settings.ocr,
-                "waiting": pages.waiting,
-                "done": pages.done,
-                "failed": pages.failed,
-                "per_minute": pages.per_minute,
-            },
-            "sources": [_source_shown(s) for s in found],
-            "backup": backup,
-        }
-    if as_json:
-        _print_json(state)
-    else:
-        _print(f"web: {state['web']}  infer: {state['infer']}  {state['address']}")
-        _print(
-            f"文書 {counts.documents}（問題あり {counts.problems}）、"
-            f"書庫や添付の中のファイル {counts.inside}（問題あり {counts.inside_problems}）、"
-            f"索引の単位 {counts.chunks}"
-        )
-        if pages.waiting or pages.done or pages.failed:
-            _print(
-                f"文字の読み取り (OCR): 待ち {pages.waiting} ページ、済み {pages.done}、"
-                f"読めず {pages.failed}、毎分 {pages.per_minute}"
-                + ("" if settings.ocr else "（設定で切られています）")
-            )
-        for one in found:
-            fresh = one.fresh_at and f"{one.fresh_at.astimezone(settings.zone):%Y-%m-%d %H:%M}"
-            _print(
-                f"{one.name}: {f'{fresh} 現在' if fresh else 'まだ全体を見ていません'} {one.trouble or ''}".strip()
-            )
-        _print(f"控え: {backup['problem'] or backup['last'] or 'まだありません'}")
-    if web not in ("ready", "degraded"):
-        sys.exit(1)
-
-
-@app.command()
-def doctor(as_json: AsJson = False) -> None:
-    """どこか悪いところはないか。悪ければ終了コード 1。"""
-    from appliance import doctor
-
-    checks = doctor.examine(_settings())
-    if as_json:
-        _print_json({"ok": all(c.ok for c in checks), "checks": [c.__dict__ for c in checks]})
-    else:
-        for check in checks:
-            _print(f"{'✓' if check.ok else '✗'} {check.name}: {check.said}")
-    if not all(check.ok for check in checks):
-        sys.exit(1)
 
 
 @app.command()
@@ -1012,22 +938,6 @@ def _wish(name: str, action: str, *, anew: bool) -> None:
         one = _source(engine, name)
         sources.run_now(engine, one.id, retry=True, anew=anew)
         _record(engine, action, {"source": one.id, "name": name})
-
-
-def _source_shown(one: Source) -> dict[str, Any]:
-    run = one.last_run
-    return {
-        "id": one.id,
-        "name": one.name,
-        "kind": one.kind,
-        "enabled": one.enabled,
-        "problem": one.trouble,
-        "withheld": one.withheld,
-        "fresh_at": one.fresh_at.isoformat() if one.fresh_at else None,
-        "outcome": run.outcome if run else None,
-        "counts": dict(run.counts) if run else {},
-        "finished_at": run.finished_at.isoformat() if run and run.finished_at else None,
-    }
 
 
 def _source_line(one: Source) -> str:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from appliance.settings import Settings
+    from appliance.store.sources import Source
 
 AsJson = Annotated[bool, typer.Option("--json", help="JSON で出力する。")]
 _NOBODY = 2**32 - 1  # a login that the kernel does not know
@@ -77,6 +78,22 @@ def show(text: str) -> None:
 
 def show_json(value: Any) -> None:
     show(json.dumps(value, ensure_ascii=False, indent=2, default=str))
+
+
+def source_shown(one: Source) -> dict[str, Any]:
+    run = one.last_run
+    return {
+        "id": one.id,
+        "name": one.name,
+        "kind": one.kind,
+        "enabled": one.enabled,
+        "problem": one.trouble,
+        "withheld": one.withheld,
+        "fresh_at": one.fresh_at.isoformat() if one.fresh_at else None,
+        "outcome": run.outcome if run else None,
+        "counts": dict(run.counts) if run else {},
+        "finished_at": run.finished_at.isoformat() if run and run.finished_at else None,
+    }
 
 
 def _name(uid: int) -> str:

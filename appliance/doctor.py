@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 
 from sqlalchemy import text
 
@@ -13,6 +15,9 @@ from appliance.errors import ApplianceError
 from appliance.settings import Settings
 
 LEAST_FREE_BYTES = 2_000_000_000
+# of `operate.repair.REPAIRS`
+FILES = ("ファイルの権限", "残ったファイル", "アップロード")
+ROWS = ("属さない行", "読める人", "本文と単位")
 
 
 @dataclass(frozen=True)
@@ -33,7 +38,10 @@ def examine(settings: Settings) -> list[Check]:
         ("サンドボックス", sandbox),
         ("文字の読み取り (OCR)", ocr),
         ("取り込み元", sources),
-        ("索引", index),
+        ("ファイル", partial(whole, names=FILES)),
+        ("整合", partial(whole, names=ROWS)),
+        ("索引", partial(whole, names=("索引",))),
+        ("証明書", certificates),
         ("控え", backups),
     )
     return list(_each(settings, checks))
@@ -59,7 +67,8 @@ def disk(settings: Settings) -> str:
     return f"空き {free / 1e9:.0f} GB"
 
 
-def database(settings: Settings) -> str:
+def database(settings: Settings, only_file: bool = False) -> str:
+    """`only_file`: rows that point nowhere can be mended, a broken file cannot."""
     from appliance.store import database
 
     engine = database.connect(settings.database_url)
@@ -74,7 +83,7 @@ def database(settings: Settings) -> str:
             version = connection.exec_driver_sql("SELECT sqlite_version()").scalar()
     finally:
         engine.dispose()
-    if found != ["ok"] or broken:
+    if found != ["ok"] or (broken and not only_file):
         raise Bad(f"壊れています: {'; '.join(map(str, found))[:200]} {len(broken)} 件の参照切れ")
     return f"SQLite {version}、整合しています"
 
@@ -141,19 +150,39 @@ def sources(settings: Settings) -> str:
     return f"{len(found)} 件、すべて届きます"
 
 
-def index(settings: Settings) -> str:
+def whole(settings: Settings, names: Collection[str]) -> str:
+    """What `kura doctor --repair` would find."""
     from appliance import build
+    from appliance.operate import repair
     from appliance.store import catalog
     from appliance.store import database as db
 
+    embedder = build.remote_embedder(settings)
     engine = db.connect(settings.database_url)
     try:
-        wanted = catalog.counts(engine).chunks
+        bench = repair.Bench(
+            settings,
+            engine,
+            embedder.dim,
+            lambda: build.local_indexes(settings, embedder),
+            nullcontext,
+        )
+        bad = [one.found for one in repair.find(bench, names)]
+        counts = catalog.counts(engine)
     finally:
         engine.dispose()
-    parts = build.local_indexes(settings, build.remote_embedder(settings))
-    short = [f"{type(p).__name__} {len(p.ids())}" for p in parts]
-    return f"文書 {wanted} 単位、保存済み {', '.join(short)}（差は起動時に追いつきます）"
+    if bad:
+        raise Bad(f"{' '.join(bad)} `kura doctor --repair` で直せます。")
+    return f"文書 {counts.documents} 件、{counts.chunks} 単位" if names == ROWS else "正しいです"
+
+
+def certificates(settings: Settings) -> str:
+    from appliance.operate import rules
+
+    look = rules.Look(None, settings)  # type: ignore[arg-type]  # asks no database
+    if bad := [finding.said for finding in rules.certificates(look)]:
+        raise Bad(" ".join(bad))
+    return f"{len(rules.watched(settings))} 枚、期限は {rules.CERTIFICATE_DAYS} 日より先です"
 
 
 def backups(settings: Settings) -> str:

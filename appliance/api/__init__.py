@@ -27,6 +27,7 @@ from appliance.api import (
     operate,
     people,
     query,
+    recorded,
     records,
     runs,
     session,
@@ -81,6 +82,8 @@ def create_app(machine: Appliance) -> FastAPI:
     app.router.lifespan_context = lifespan
     app.state.appliance = machine
     app.state.seats = Seats(machine.settings.infer_queue + 8)
+    app.state.looks = recorded.Looks()
+    app.add_middleware(recorded.Outcomes, machine=machine)
     app.add_middleware(Wall, settings=machine.settings)
     return app
 

@@ -20,7 +20,7 @@ from fastapi.params import Depends as DependsClass
 from fastapi.routing import APIRoute
 from starlette.routing import BaseRoute
 
-from appliance.api import closed
+from appliance.api import closed, recorded
 from appliance.errors import NotAllowed, NotSignedIn, SettingsError
 from appliance.identity import callers
 from appliance.identity.callers import Caller
@@ -59,8 +59,11 @@ class Policy:
             if request.method not in SAFE:
                 callers.check_csrf(caller, request.headers.get(CSRF_HEADER, ""))
         if self.role == "administrator" and caller.user.role != "administrator":
+            recorded.call(request, machine, caller, refused=True)
             raise NotAllowed(f"{caller.user.id} is not an administrator")
         closed.check(machine, caller.user)
+        if self.role == "administrator":
+            recorded.call(request, machine, caller)
         return caller
 
 

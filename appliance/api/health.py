@@ -23,7 +23,7 @@ class Health(Shape):
     )
 
 
-@router.get("/health", dependencies=[OPEN])
+@router.get("/health", dependencies=[OPEN], response_model_exclude_none=True)
 def health(machine: ApplianceDep) -> Health:
     """`starting`: indexes are loading. `degraded`: search answers, the model does not."""
     state: Literal["ready", "starting", "degraded"] = "starting"

@@ -140,12 +140,7 @@ def unverified(look: Look) -> Iterator[Finding]:
 
 
 def certificates(look: Look) -> Iterator[Finding]:
-    named = [
-        Path(one.strip()) for one in look.settings.alert_certificates.split(",") if one.strip()
-    ]
-    if look.settings.ca_file != Path():
-        named.append(look.settings.ca_file)
-    for path in named:
+    for path in watched(look.settings):
         try:
             ends = min(
                 c.not_valid_after_utc for c in x509.load_pem_x509_certificates(path.read_bytes())
@@ -163,6 +158,12 @@ def certificates(look: Look) -> Iterator[Finding]:
             f"証明書 {path} の期限が {when} {said}。更新してください。",
             "critical" if days < LAST_DAYS else "warning",
         )
+
+
+def watched(settings: Settings) -> list[Path]:
+    """Certificates whose end is looked at."""
+    named = [Path(one.strip()) for one in settings.alert_certificates.split(",") if one.strip()]
+    return named + ([] if settings.ca_file == Path() else [settings.ca_file])
 
 
 def model(look: Look) -> Iterator[Finding]:

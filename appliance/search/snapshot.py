@@ -153,6 +153,38 @@ def held(folder: Path) -> Iterator[None]:
         yield
 
 
+def damaged(folder: Path) -> bool:
+    """Whether there is a generation, and it is not as it was written."""
+    return (folder / "CURRENT").exists() and Snapshots(folder).read() is None
+
+
+def leftovers(folder: Path) -> list[Path]:
+    """What processes left that were killed: only while nobody writes, so under the folder's lock."""
+    if not folder.is_dir():
+        return []
+    with held(folder):
+        return [*folder.glob(f"{_UNFINISHED}*"), *filter(_is_nobodys, folder.glob("live-*"))]
+
+
+def sweep(folder: Path) -> None:
+    """Takes them away."""
+    with held(folder):
+        _sweep(folder)
+        for path in folder.glob(f"{_UNFINISHED}*"):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _is_nobodys(live: Path) -> bool:
+    try:
+        with (live / "owner").open("r") as owner:
+            fcntl.flock(owner, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except FileNotFoundError:
+        return live.is_dir()
+    return True
+
+
 def _write(path: Path, content: bytes) -> None:
     with path.open("wb") as file:
         file.write(content)

@@ -182,7 +182,8 @@ def test_sources_are_made_changed_and_taken_away(machine: Appliance, admin: Pers
     assert admin.http.get(f"{url}/runs").json() == {"runs": []}
     assert admin.http.delete(url).status_code == 200
     assert admin.http.get(url).status_code == 404
-    done = [r.action for r in audit.entries(machine.engine, actor="user:admin", limit=6)]
+    found = audit.entries(machine.engine, actor="user:admin", limit=100)
+    done = [r.action for r in found if not r.action.startswith("admin.")][:6]
     assert done == ["source.delete", "source.sync", *["source.change"] * 3, "source.create"]
 
 

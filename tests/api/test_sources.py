@@ -65,7 +65,8 @@ def test_pausing_resuming_and_comparing_anew_are_recorded(
     assert admin.http.post(f"{url}/pause").json()["enabled"] is False
     assert admin.http.post(f"{url}/resume").json()["enabled"] is True
     assert admin.http.post(f"{url}/resync").status_code == 202
-    done = [r.action for r in audit.entries(machine.engine, actor="user:admin", limit=3)]
+    found = audit.entries(machine.engine, actor="user:admin", limit=100)
+    done = [r.action for r in found if not r.action.startswith("admin.")][:3]
     assert done == ["source.resync", "source.resume", "source.pause"]
 
 
