@@ -10,6 +10,8 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +24,7 @@ from appliance.inference.client import InferClient, RemoteEmbedder, RemoteGenera
 from appliance.inference.rerank import RemoteReader
 from appliance.ports import Connector, Embedder, Generator, Index, Reader
 from appliance.settings import Settings
-from appliance.store import database, secrets, sources
+from appliance.store import database, directories, secrets, sources
 from appliance.system import Appliance, Workshop, desk, uploads
 from appliance.types import Site
 
@@ -55,8 +57,11 @@ def work(
     engine = engine or store(settings)
     kinds = connectors()
     _uploads_source(settings, engine, kinds)
-    sources.seal(engine, secrets.keyring(settings.secrets_key))
-    return Workshop(settings, engine, embedder or remote_embedder(settings), kinds, site(settings))
+    ring = secrets.keyring(settings.secrets_key)
+    sources.seal(engine, ring)
+    directories.seal(engine, ring)
+    at = site(settings, engine)
+    return Workshop(settings, engine, embedder or remote_embedder(settings), kinds, at)
 
 
 def web(
@@ -118,8 +123,8 @@ def web(
     )
 
 
-def site(settings: Settings) -> Site:
-    """What connectors are told of this machine."""
+def site(settings: Settings, engine: Engine | None = None) -> Site:
+    """What connectors are told of this machine; without `engine`, not of its directories."""
     from appliance.sovereignty import egress
 
     near, loaders = (
@@ -128,7 +133,8 @@ def site(settings: Settings) -> Site:
     )
     ca_file = None if settings.ca_file == Path() else settings.ca_file
     unseal = secrets.keyring(settings.secrets_key).open
-    return Site(ca_file, near, loaders, egress.reach, unseal, own=settings.data)
+    made = Site(ca_file, near, loaders, egress.reach, unseal, own=settings.data)
+    return replace(made, sids=partial(directories.known_sids, engine)) if engine else made
 
 
 def connectors() -> Mapping[str, type[Connector]]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from appliance import cli_backup, cli_operate, cli_record, cli_state
+from appliance import cli_backup, cli_directory, cli_operate, cli_record, cli_state
 from appliance.cli_common import AsJson
 from appliance.cli_common import load as _settings
 from appliance.cli_common import record as _record
@@ -48,6 +48,7 @@ app.add_typer(user, name="user")
 app.add_typer(group, name="group")
 app.add_typer(source, name="source")
 app.add_typer(models_app, name="models")
+app.add_typer(cli_directory.directory, name="directory")
 app.add_typer(cli_backup.backup, name="backup")
 app.add_typer(cli_operate.alerts, name="alerts")
 app.add_typer(cli_operate.maintenance, name="maintenance")

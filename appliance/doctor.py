@@ -38,6 +38,7 @@ def examine(settings: Settings) -> list[Check]:
         ("サンドボックス", sandbox),
         ("文字の読み取り (OCR)", ocr),
         ("取り込み元", sources),
+        ("ディレクトリ", directory),
         ("ファイル", partial(whole, names=FILES)),
         ("整合", partial(whole, names=ROWS)),
         ("索引", partial(whole, names=("索引",))),
@@ -140,7 +141,7 @@ def sources(settings: Settings) -> str:
             if source.withheld:
                 bad.append(f"{source.name}: {sources.WITHHELD}")
             try:
-                schedule.connector(kinds, source, build.site(settings)).check()
+                schedule.connector(kinds, source, build.site(settings, engine)).check()
             except ApplianceError as error:
                 bad.append(f"{source.name}: {error}")
     finally:
@@ -148,6 +149,31 @@ def sources(settings: Settings) -> str:
     if bad:
         raise Bad(" / ".join(bad))
     return f"{len(found)} 件、すべて届きます"
+
+
+def directory(settings: Settings) -> str:
+    from appliance import build
+    from appliance.ingest import directory as following
+    from appliance.store import database as db
+    from appliance.store import directories
+
+    engine, bad, said = db.connect(settings.database_url), [], []
+    try:
+        for one in directories.all(engine):
+            if not one.enabled:
+                continue
+            if one.trouble:
+                bad.append(f"{one.name}: {one.trouble}")
+            try:
+                with following.connected(one, build.site(settings)) as server:
+                    said.append(f"{one.name}: {server.check()}")
+            except ApplianceError as error:
+                bad.append(f"{one.name}: {error}")
+    finally:
+        engine.dispose()
+    if bad:
+        raise Bad(" / ".join(dict.fromkeys(bad)))
+    return " / ".join(said) or "ありません"
 
 
 def whole(settings: Settings, names: Collection[str]) -> str:

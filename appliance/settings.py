@@ -181,6 +181,9 @@ class Settings:
     sync_seconds: int = setting(
         30, "How often a source is looked at, unless it says itself.", "seconds"
     )
+    directory_seconds: int = setting(
+        300, "How often directories (LDAP, Active Directory) are looked at; at least 10.", "seconds"
+    )
 
     time_zone: str = setting(
         "",
@@ -229,6 +232,8 @@ class Settings:
         _ = self.resolvers
         if self.access_max_age_seconds < 60:
             raise SettingsError("access_max_age_seconds must be 60 or more")
+        if self.directory_seconds < 10:
+            raise SettingsError("directory_seconds must be 10 or more")
 
     @property
     def zone(self) -> tzinfo:

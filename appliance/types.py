@@ -6,7 +6,7 @@ text, half-open.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from pathlib import Path
@@ -67,6 +67,28 @@ class Viewer:
 
 
 @dataclass(frozen=True, slots=True)
+class Listed:
+    """A person or a group of a directory. Nodes name those that belong to one another:
+    "sid:S-1-5-21-…", or "dn:…", "uid:…", "list:…" within that directory.
+    """
+
+    id: str  # objectGUID, entryUUID: stays when it is renamed or moved
+    version: str  # empty: read it again
+    kind: Literal["person", "group"]
+    dn: str
+    node: str
+    name: str  # sAMAccountName, uid, cn
+    sid: str = ""
+    upn: str = ""
+    mail: str = ""
+    title: str = ""
+    disabled: bool = False
+    expires_at: datetime | None = None
+    members: tuple[str, ...] = ()  # nodes that count as this one
+    into: tuple[str, ...] = ()  # nodes that this one counts as, beside the groups that list it
+
+
+@dataclass(frozen=True, slots=True)
 class Site:
     """What a connector is told of the machine that it runs on."""
 
@@ -75,6 +97,7 @@ class Site:
     loaders: frozenset[str] = frozenset()  # "module:Class" of others' code that sources may run
     reach: Callable[[str], None] = lambda host: None  # tells the egress guard who will be asked
     unseal: Callable[[Mapping[str, Any]], dict[str, Any]] = dict  # settings as they were given
+    sids: Callable[[Collection[str]], frozenset[str]] = lambda sids: frozenset()  # of a directory
     own: Path | None = None  # Kura's data: no document of any source lies there
 
 

@@ -17,7 +17,7 @@ from appliance.backup import schedule as backups
 from appliance.errors import ApplianceError
 from appliance.formats.kinds import EDITION
 from appliance.formats.sandbox import Sandbox
-from appliance.ingest import again, kept, pages, schedule
+from appliance.ingest import again, directory, kept, pages, schedule
 from appliance.ingest.desk import Desk
 from appliance.ingest.pages import Room
 from appliance.ingest.sync import Parse
@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 POLL_S = 0.5
 TIDY_S = 3600.0
 BACKUP_POLL_S = 20.0
+DIRECTORY_POLL_S = 2.0
 AWAY_S = 5.0  # wait when the database does not answer
 CUT_S = 20  # a person is waiting
 LANES = (None, "uploads")  # a large folder must not keep somebody's upload waiting
@@ -70,6 +71,9 @@ def run(workshop: Workshop, stop: threading.Event) -> None:
             threading.Thread(target=giving.run, args=(stop,), name="desk"),
         ]
         lanes.append(threading.Thread(target=_alert, args=(workshop, stop), name="alerts"))
+        lanes.append(
+            threading.Thread(target=_directories, args=(workshop, stop), name="directories")
+        )
         if backups.is_on(workshop.settings):
             lanes.append(threading.Thread(target=_back_up, args=(workshop, stop), name="backups"))
         if workshop.settings.ocr:
@@ -144,6 +148,21 @@ def _again(workshop: Workshop, parse: Parse, stop: threading.Event) -> None:
 
 def _alert(workshop: Workshop, stop: threading.Event) -> None:
     alerts.run(Look(workshop.engine, workshop.settings), workshop.site, owner(), stop)
+
+
+def _directories(workshop: Workshop, stop: threading.Event) -> None:
+    """Who is in which group does not wait until documents have been read."""
+    while not stop.is_set():
+        try:
+            if directory.look(workshop.engine, owner(), workshop.settings, workshop.site, stop):
+                continue
+        except ApplianceError as error:
+            log.warning("%s", error)
+            stop.wait(AWAY_S)
+        except Exception:
+            log.exception("directories are looked at again after an error of its own")
+            stop.wait(AWAY_S)
+        stop.wait(DIRECTORY_POLL_S)
 
 
 def _back_up(workshop: Workshop, stop: threading.Event) -> None:

@@ -1,8 +1,8 @@
 """A share of a Windows file server (or a NAS, or Samba) with all that is below, and who may read it.
 
 Who may read a file is what its NTFS permissions say (`connectors/ntfs.py`), less whom the share
-itself keeps out. SIDs become people and groups of Kura by a table; one that is not in it grants
-nobody, and is told to the administrator. A file is known again by its id, time and size: a rename or
+itself keeps out. SIDs become people and groups of Kura by a table, or are left to the directory
+that knows them; one that is in neither grants nobody, and is told to the administrator. A file is known again by its id, time and size: a rename or
 a move is `Moved`. Where the server's ChangeTime tells of new permissions (Windows), a file that is as
 it was costs no request; where it does not (Samba), permissions are read again every few minutes.
 Content is read only if its time or size changed. No link and no mount is followed.
@@ -64,7 +64,8 @@ class SmbSettings(BaseModel):
         title="Windows の人とグループの対応表",
         description="Windows の人とグループが Kura の誰かを、1 行に一つ書きます "
         r"(DOMAIN\営業部 = group:営業部、S-1-5-21-…-1203 = user:ito)。Kura にいない人は = nobody。"
-        "ないものは誰にも許さず、取り込みのあと「文書」に一覧が出ます。",
+        "ここになくても、ディレクトリ (Active Directory) から分かる人とグループは、そのまま効きます。"
+        "どちらにもないものは誰にも許さず、取り込みのあと「文書」に一覧が出ます。",
     )
     share_allow: list[str] = Field(
         default_factory=list,
@@ -151,6 +152,7 @@ class SmbConnector:
     def __init__(self, settings: SmbSettings, site: Site = ALONE) -> None:
         self._settings, self.site = settings, site
         self._met: set[ntfs.Sid] = set()  # whose names were asked for
+        self._listed: dict[ntfs.Sid, bool] = {}  # whether a directory knows them
 
     @cached_property
     def _server(self) -> FileServer:
@@ -225,7 +227,17 @@ class SmbConnector:
         of, null = ntfs.parse(descriptor), self._settings.null_dacl
         if self._by_name:
             self._meet(ntfs.sids(of))
-        return (*self._share, ntfs.layer(of, self._table, null_is_everyone=null))
+        return (*self._share, ntfs.layer(of, self._known(of), null_is_everyone=null))
+
+    def _known(self, of: ntfs.Descriptor) -> ntfs.Table:
+        """The table, and of those that it lacks whom a directory knows: they stay who they are,
+        whoever is in them later."""
+        lacking = ntfs.sids(of) - self._table.keys()
+        if new := lacking - self._listed.keys():
+            known = self.site.sids(new)
+            self._listed |= {sid: sid in known for sid in new}
+        listed = {sid: frozenset({Principal(f"sid:{sid}")}) for sid in lacking if self._listed[sid]}
+        return {**self._table, **listed} if listed else self._table
 
     def _meet(self, sids: frozenset[ntfs.Sid]) -> None:
         """Those that the table has by name. Raises what the server's answer raises: it is no guess."""
@@ -243,7 +255,8 @@ class SmbConnector:
             return {}
 
     def unmapped(self, descriptor: bytes) -> frozenset[ntfs.Sid]:
-        return ntfs.unmapped(ntfs.parse(descriptor), self._table)
+        of = ntfs.parse(descriptor)
+        return ntfs.unmapped(of, self._known(of))
 
     def descriptor(self, path: str) -> bytes:
         """Owner and DACL. Raises what `FileServer` raises, SourceDenied where they are none."""

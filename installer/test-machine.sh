@@ -17,6 +17,7 @@ command -v ssh >/dev/null 2>&1 || wanted="$wanted openssh-client"
 [ -x /usr/sbin/sshd ] || wanted="$wanted openssh-server"
 [ -x /usr/share/redmine/bin/rails ] || wanted="$wanted redmine redmine-sqlite ruby-webrick"
 [ -x /usr/sbin/dovecot ] || wanted="$wanted dovecot-imapd"
+{ [ -x /usr/sbin/slapd ] && command -v ldapmodify >/dev/null 2>&1; } || wanted="$wanted slapd ldap-utils"
 # a PHP that no web server runs, and a web server that nothing starts, for what depends on one
 [ -e /usr/share/mediawiki/api.php ] || wanted="$wanted mediawiki php-cli php-cgi libapache2-mod-php8.2- micro-httpd php-sqlite3"
 [ -e /usr/share/dokuwiki/doku.php ] || wanted="$wanted dokuwiki php-cli php-cgi libapache2-mod-php8.2- micro-httpd"
@@ -29,6 +30,7 @@ sudo=""
 [ "$(id -u)" = 0 ] || sudo="sudo"
 echo "  テスト用に${wanted} をインストールします / installing for the tests:${wanted}"
 export DEBIAN_FRONTEND=noninteractive
+case "$wanted " in *" slapd "*) echo "slapd slapd/no_configuration boolean true" | $sudo debconf-set-selections ;; esac
 case "$wanted " in *" redmine "*) # the tests make a database of their own
     echo "redmine redmine/instances/default/dbconfig-install boolean false" | $sudo debconf-set-selections ;;
 esac
@@ -44,6 +46,7 @@ case "$wanted " in *" samba "*) services="$services smbd nmbd" ;; esac
 case "$wanted " in *" openssh-server "*) services="$services ssh" ;; esac
 case "$wanted " in *" php-cgi "*) services="$services php8.2-fpm" ;; esac
 case "$wanted " in *" dovecot-imapd "*) services="$services dovecot" ;; esac
+case "$wanted " in *" slapd "*) services="$services slapd" ;; esac
 if [ -n "$services" ] && command -v systemctl >/dev/null 2>&1; then
     # shellcheck disable=SC2086 # a list of names
     $sudo systemctl disable --now $services >>.install.log 2>&1 || true

@@ -16,11 +16,14 @@ from appliance.types import Principal
 router = APIRouter(tags=["admin: people"], prefix="/admin")
 
 Also = Annotated[
-    list[Annotated[str, Field(pattern=r"^group:.+", max_length=110)]],
+    list[
+        Annotated[str, Field(pattern=r"^(group|sid|list|dn[0-9]+|guid[0-9]+):.+", max_length=1000)]
+    ],
     Query(
         default_factory=list,
         max_length=100,
-        description="Groups the person is thought to be in too: what would that change?",
+        description="Groups the person is thought to be in too, or nodes of a directory's entries "
+        "they are thought to be: what would that change?",
     ),
 ]
 

@@ -201,7 +201,7 @@ def create(body: NewSource, machine: ApplianceDep, caller: AdminCaller) -> Sourc
         caller.actor,
         "source.create",
         made,
-        settings=_masked(settings),
+        settings=masked(settings),
         personal_data=body.personal_data,
     )
     return _shown(machine, made)
@@ -234,7 +234,7 @@ def change(
         given["timing"] = _timing(body.timing)
     after = sources.update(machine.engine, source_id, **given)
     if "settings" in given:
-        given["settings"] = _masked(given["settings"])
+        given["settings"] = masked(given["settings"])
     if body.tuning:
         given["tuning"] = body.tuning.model_dump()
     if body.timing:
@@ -340,7 +340,7 @@ def _timing_shown(own: timing.Timing) -> Timing:
     )
 
 
-def _masked(settings: Mapping[str, Any]) -> dict[str, Any]:
+def masked(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {
         name: HIDDEN if value and SECRET.search(name) else value for name, value in settings.items()
     }
@@ -362,7 +362,7 @@ def _shown(
         id=source.id,
         name=source.name,
         kind=source.kind,
-        settings=_masked(source.settings),
+        settings=masked(source.settings),
         enabled=source.enabled,
         timing=_timing_shown(source.timing),
         due_at=source.timing.free(source.due_at, machine.settings.zone),

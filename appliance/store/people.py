@@ -7,27 +7,18 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
-from sqlalchemy import Engine, delete, func, insert, text
+from sqlalchemy import Engine, delete, func, insert
 from sqlmodel import Session, col, select
 
 from appliance.errors import Conflict, NotSignedIn, NotVisible
+from appliance.store.counting import Counting
 from appliance.store.database import lock, reading, writing
 from appliance.store.tables import GroupRow, MemberRow, SessionRow, UserRow, now
-from appliance.types import EVERYONE, Principal, Viewer
+from appliance.types import Principal, Viewer
 
 Standing = Literal["member", "administrator"]
 
 PEOPLE_LOCK = 0x4B555204
-
-_GROUPS_OF = text(
-    """
-    WITH RECURSIVE held(principal) AS (
-        SELECT 'group:' || group_name FROM member WHERE principal = :principal
-        UNION
-        SELECT 'group:' || m.group_name FROM member m JOIN held h ON m.principal = h.principal
-    ) SELECT principal FROM held
-    """
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,14 +41,12 @@ class Group:
 
 
 def viewer(engine: Engine, user_id: str) -> Viewer:
-    """Who `user_id` is now, nested groups included. Raises NotSignedIn if unknown or disabled."""
+    """Who `user_id` is now, nested groups and directories included. Raises NotSignedIn if unknown or disabled."""
     with reading(engine) as s:
         row = s.get(UserRow, user_id)
         if row is None or row.disabled:
             raise NotSignedIn("この利用者では利用できません。")
-        me = Principal(f"user:{user_id}")
-        groups = s.connection().execute(_GROUPS_OF, {"principal": me}).scalars()
-        return Viewer(user_id, frozenset({EVERYONE, me, *map(Principal, groups)}))
+        return Viewer(user_id, frozenset(Counting(s).of(user_id)))
 
 
 # --- users ------------------------------------------------------------------------

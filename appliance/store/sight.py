@@ -5,8 +5,8 @@ Decided by the same `Layer.admits` as every look at text; here it is told who wa
 
 from __future__ import annotations
 
-from collections import defaultdict, deque
-from collections.abc import Collection, Mapping
+from collections import defaultdict
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from sqlalchemy import Engine, func
@@ -14,12 +14,10 @@ from sqlmodel import Session, col, select
 
 from appliance.errors import NotVisible
 from appliance.store import access
+from appliance.store.counting import Counting, Held, Way
 from appliance.store.database import reading
-from appliance.store.tables import AccessRow, DocumentRow, MemberRow, SourceRow, UserRow
-from appliance.types import EVERYONE, Access, Layer, Principal, admits
-
-Way = tuple[Principal, ...]  # from the person on, each a member of the next
-Held = Mapping[Principal, Way]  # all that somebody counts as, and why
+from appliance.store.tables import AccessRow, DocumentRow, SourceRow, UserRow
+from appliance.types import Access, Layer, Principal, admits
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +78,7 @@ def person(engine: Engine, user_id: str, also: Collection[Principal] = ()) -> Pe
         row = s.get(UserRow, user_id)
         if row is None:
             raise NotVisible("利用者が見つかりません。")
-        return _person(row, _groups(s), also)
+        return _person(row, Counting(s), also)
 
 
 def shelves(engine: Engine, who: Person) -> list[Shelf]:
@@ -115,12 +113,12 @@ def watched(
         source = s.get_one(SourceRow, row.source_id)
         given = _accesses(s, {row.access_id})[row.access_id]
         shut = row.source_id in access.shut(s)
-        groups = _groups(s)
+        counting = Counting(s)
         query = select(UserRow).order_by(col(UserRow.id))
         query = (
             query.where(UserRow.id == user_id) if user_id else query.where(~col(UserRow.disabled))
         )
-        people = [_person(one, groups, also) for one in s.exec(query)]
+        people = [_person(one, counting, also) for one in s.exec(query)]
         if user_id and not people:
             raise NotVisible("利用者が見つかりません。")
         verdicts = tuple(_verdict(one, given, shut=shut) for one in people)
@@ -139,30 +137,8 @@ def _ways(named: Collection[Principal], held: Held) -> tuple[Way, ...]:
     return tuple(held[one] for one in sorted(named) if one in held)
 
 
-def _person(row: UserRow, groups: Mapping[str, list[str]], also: Collection[Principal]) -> Person:
-    """The shortest way to each group."""
-    me = Principal(f"user:{row.id}")
-    held: dict[Principal, Way] = {me: (me,), EVERYONE: (me, EVERYONE)}
-    held |= {one: (me, one) for one in also if one not in held}
-    waiting = deque(held)
-    while waiting:
-        one = waiting.popleft()
-        for name in groups.get(one, ()):
-            group = Principal(f"group:{name}")
-            if group not in held:
-                held[group] = (*held[one], group)
-                waiting.append(group)
-    return Person(row.id, row.display_name, row.disabled, held)
-
-
-def _groups(s: Session) -> dict[str, list[str]]:
-    """Principal → the groups it is directly in."""
-    found = defaultdict[str, list[str]](list)
-    for name, member in s.exec(
-        select(MemberRow.group_name, MemberRow.principal).order_by(col(MemberRow.group_name))
-    ):
-        found[member].append(name)
-    return found
+def _person(row: UserRow, counting: Counting, also: Collection[Principal]) -> Person:
+    return Person(row.id, row.display_name, row.disabled, counting.of(row.id, also))
 
 
 def _document(s: Session, named: str) -> DocumentRow:

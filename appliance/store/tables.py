@@ -318,6 +318,78 @@ class MemberRow(SQLModel, table=True):
     principal: str = Field(primary_key=True, index=True)  # "user:…" or "group:…"
 
 
+class DirectoryRow(SQLModel, table=True):
+    """Active Directory or LDAP, from which people and groups come."""
+
+    __tablename__ = "directory"
+    __table_args__ = NEVER_REUSED
+
+    id: int | None = Field(default=None, primary_key=True)
+    name: str = Field(unique=True)
+    settings: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
+    enabled: bool = True
+    wanted: bool = True  # look at it now, whatever `due_at` says
+    due_at: datetime = Field(default_factory=now, sa_type=Utc)
+    lease_owner: str | None = None
+    lease_until: datetime | None = Field(default=None, sa_type=Utc)
+    failures: int = 0
+    problem: str | None = Field(default=None, sa_type=Text)
+    held: dict[str, int] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))
+    accepted: bool = False  # what is held may be applied
+    fresh_at: datetime | None = Field(default=None, sa_type=Utc)  # all of it holds, as of then
+    valid_until: datetime | None = Field(default=None, sa_type=Utc)  # nobody counts by it later
+    created_at: datetime = Field(default_factory=now, sa_type=Utc)
+
+
+class EntryRow(SQLModel, table=True):
+    """A person or a group of a directory: `types.Listed`, and who that is here."""
+
+    __tablename__ = "directory_entry"
+    __table_args__ = (UniqueConstraint("directory_id", "guid"), NEVER_REUSED)
+
+    id: int | None = Field(default=None, primary_key=True, sa_type=BIG)
+    directory_id: int = Field(foreign_key="directory.id", ondelete="CASCADE")
+    guid: str
+    version: str = Field(sa_type=Text)
+    kind: str
+    dn: str = Field(sa_type=Text)
+    node: str = Field(sa_type=Text)
+    sid: str = Field(index=True)
+    name: str
+    upn: str
+    mail: str
+    title: str
+    disabled: bool
+    expires_at: datetime | None = Field(default=None, sa_type=Utc)
+    principal: str | None = Field(default=None, index=True)  # "user:ito", "group:営業部"
+    problem: str | None = Field(default=None, sa_type=Text)  # why it is nobody here
+    suspended: bool = False  # its account here was switched off with it
+
+
+class LinkRow(SQLModel, table=True):
+    """Who is the one counts as the other, because an entry of a directory says so."""
+
+    __tablename__ = "link"
+
+    entry_id: int = Field(
+        primary_key=True, foreign_key="directory_entry.id", ondelete="CASCADE", sa_type=BIG
+    )
+    principal: str = Field(primary_key=True, sa_type=Text, index=True)
+    counts_as: str = Field(primary_key=True, sa_type=Text)
+    directory_id: int = Field(foreign_key="directory.id", ondelete="CASCADE")
+    own: bool = False  # says who the entry is here, rather than who is in it
+
+
+class MappingRow(SQLModel, table=True):
+    """What an administrator says: whom an entry ("entry:<guid>") or a name of a source means."""
+
+    __tablename__ = "mapping"
+
+    who: str = Field(primary_key=True)
+    means: str = Field(index=True)  # "user:…", "group:…" or "nobody"
+    created_at: datetime = Field(default_factory=now, sa_type=Utc)
+
+
 class SessionRow(SQLModel, table=True):
     __tablename__ = "session"
 

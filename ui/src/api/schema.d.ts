@@ -521,90 +521,6 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
-    "/api/v1/admin/maintenance": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        /**
-         * Begin
-         * @description Readers are kept out and nothing is taken in, until it is ended.
-         */
-        put: operations["operate_begin"];
-        post?: never;
-        /**
-         * End
-         * @description Everybody may come in again.
-         */
-        delete: operations["operate_end"];
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/v1/admin/alerts": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /**
-         * Listing
-         * @description What is wrong, and how the ways do by which it is told.
-         */
-        get: operations["operate_listing"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/v1/admin/alerts/destinations": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        /**
-         * Change
-         * @description In effect with the next look of `kura work`. What kura.toml says cannot be changed here.
-         */
-        put: operations["operate_change"];
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/v1/admin/alerts/test": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        put?: never;
-        /**
-         * Test
-         * @description `kura work` sends a message by every way within a minute; `ways` say what became of it.
-         */
-        post: operations["operate_test"];
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
     "/api/v1/admin/connectors": {
         parameters: {
             query?: never;
@@ -874,6 +790,103 @@ export interface paths {
         post?: never;
         /** Delete Group */
         delete: operations["people_delete_group"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/admin/directories": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Listing */
+        get: operations["directories_listing"];
+        put?: never;
+        /** Create */
+        post: operations["directories_create"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/admin/directories/{directory_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Delete
+         * @description With all it said: nobody is in its groups any more.
+         */
+        delete: operations["directories_delete"];
+        options?: never;
+        head?: never;
+        /** Change */
+        patch: operations["directories_change"];
+        trace?: never;
+    };
+    "/api/v1/admin/directories/{directory_id}/sync": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Sync
+         * @description Look at it now rather than when it is due.
+         */
+        post: operations["directories_sync"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/admin/directory-entries": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Entries */
+        get: operations["directories_entries"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/admin/mappings": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Mappings */
+        get: operations["directories_mappings"];
+        /**
+         * Say
+         * @description Holds at once. What it would change is asked of `/users/{id}/sight?also=` with a node.
+         */
+        put: operations["directories_say"];
+        post?: never;
+        delete?: never;
         options?: never;
         head?: never;
         patch?: never;
@@ -1253,43 +1266,6 @@ export interface components {
             /** Users */
             users: components["schemas"]["Account"][];
         };
-        /** Alert */
-        Alert: {
-            /** Key */
-            key: string;
-            /**
-             * Severity
-             * @enum {string}
-             */
-            severity: "critical" | "warning";
-            /** Title */
-            title: string;
-            /** Said */
-            said: string;
-            /**
-             * Since
-             * Format: date-time
-             */
-            since: string;
-        };
-        /** Alerts */
-        Alerts: {
-            /**
-             * Looked At
-             * @description By `kura work`, last.
-             */
-            looked_at: string | null;
-            /** Open */
-            open: components["schemas"]["Alert"][];
-            /** Ways */
-            ways: components["schemas"]["Way"][];
-            destinations: components["schemas"]["Destinations"];
-            /**
-             * Fixed
-             * @description Names of destinations that kura.toml says.
-             */
-            fixed: string[];
-        };
         /**
          * Answer
          * @example {
@@ -1656,60 +1632,72 @@ export interface components {
              */
             way: string[];
         };
+        /** Directories */
+        Directories: {
+            /** Directories */
+            directories: components["schemas"]["Directory"][];
+            /** Settings Schema */
+            settings_schema: {
+                [key: string]: unknown;
+            };
+        };
+        /** Directory */
+        Directory: {
+            /** Id */
+            id: number;
+            /** Name */
+            name: string;
+            /** Settings */
+            settings: {
+                [key: string]: unknown;
+            };
+            /** Enabled */
+            enabled: boolean;
+            /** People */
+            people: number;
+            /** Groups */
+            groups: number;
+            /**
+             * Joined
+             * @description People who are an account here, or would be.
+             */
+            joined: number;
+            /**
+             * Problems
+             * @description Entries that are nobody, or only in part, and should be.
+             */
+            problems: number;
+            /** Problem */
+            problem: string | null;
+            /** @description What a look would remove, until it is accepted. */
+            held: components["schemas"]["Held"] | null;
+            /** Fresh At */
+            fresh_at: string | null;
+            /**
+             * Valid Until
+             * @description Nobody counts as anything by it later.
+             */
+            valid_until: string | null;
+            /**
+             * Due At
+             * Format: date-time
+             */
+            due_at: string;
+        };
         /**
-         * Destinations
-         * @description Where alerts go. A secret that is set is shown as `********`; sent back so, it stays.
+         * DirectoryChange
+         * @description What is left out stays. A password that is sent back as it was shown stays too.
          */
-        Destinations: {
+        DirectoryChange: {
+            /** Settings */
+            settings?: {
+                [key: string]: unknown;
+            } | null;
             /**
-             * Mail Server
-             * @default
+             * Enabled
+             * @description False: not looked at, and nobody counts as anything by it.
              */
-            mail_server: string;
-            /**
-             * Mail Security
-             * @default starttls
-             * @enum {string}
-             */
-            mail_security: "starttls" | "tls" | "none";
-            /**
-             * Mail User
-             * @default
-             */
-            mail_user: string;
-            /**
-             * Mail Password
-             * @default
-             */
-            mail_password: string;
-            /**
-             * Mail From
-             * @default
-             */
-            mail_from: string;
-            /**
-             * Mail To
-             * @description Separated by commas.
-             * @default
-             */
-            mail_to: string;
-            /**
-             * Webhook Url
-             * @default
-             */
-            webhook_url: string;
-            /**
-             * Webhook Secret
-             * @default
-             */
-            webhook_secret: string;
-            /**
-             * Syslog
-             * @default
-             * @example udp://log.example.co.jp:514
-             * @example local
-             */
-            syslog: string;
+            enabled?: boolean | null;
         };
         /** Document */
         Document: {
@@ -1812,6 +1800,49 @@ export interface components {
              * @enum {string}
              */
             standing: "in_force" | "superseded" | "ahead";
+        };
+        /** Entries */
+        Entries: {
+            /** Entries */
+            entries: components["schemas"]["Entry"][];
+        };
+        /** Entry */
+        Entry: {
+            /** Guid */
+            guid: string;
+            /** Directory */
+            directory: string;
+            /**
+             * Kind
+             * @enum {string}
+             */
+            kind: "person" | "group";
+            /** Dn */
+            dn: string;
+            /**
+             * Node
+             * @description What whoever is it counts as, in documents' access too.
+             */
+            node: string;
+            /** Sid */
+            sid: string;
+            /** Name */
+            name: string;
+            /** Mail */
+            mail: string;
+            /** Title */
+            title: string;
+            /** Disabled */
+            disabled: boolean;
+            /**
+             * Principal
+             * @example user:ito
+             */
+            principal: string | null;
+            /** By Hand */
+            by_hand: boolean;
+            /** Problem */
+            problem: string | null;
         };
         /**
          * Error
@@ -1967,8 +1998,20 @@ export interface components {
             status: "ready" | "starting" | "degraded";
             /** Version */
             version: string;
-            /** @description Only administrators may come in. */
-            maintenance?: components["schemas"]["Maintenance"] | null;
+        };
+        /** Held */
+        Held: {
+            /**
+             * Entries
+             * @description People and groups that would go.
+             */
+            entries: number;
+            /** Of */
+            of: number;
+            /** Memberships */
+            memberships: number;
+            /** Of Memberships */
+            of_memberships: number;
         };
         /** Index */
         Index: {
@@ -2145,17 +2188,25 @@ export interface components {
             /** Conversations */
             conversations: components["schemas"]["Summary"][];
         };
-        /** Maintenance */
-        Maintenance: {
-            /** Message */
-            message: string;
-            /** Until */
-            until?: string | null;
+        /**
+         * Mapping
+         * @description `who`: an entry's guid, DN, SID, name or address; or a name that a source uses
+         *     ("user:kintone-ito", "group:eigyo@example.co.jp").
+         */
+        Mapping: {
+            /** Who */
+            who: string;
             /**
-             * Since
-             * Format: date-time
+             * Means
+             * @description "user:…", "group:…", "nobody"; null takes it back.
+             * @example user:ito
              */
-            since: string;
+            means: string | null;
+        };
+        /** Mappings */
+        Mappings: {
+            /** Mappings */
+            mappings: components["schemas"]["appliance__api__directories__Said"][];
         };
         /** Mark */
         Mark: {
@@ -2241,17 +2292,17 @@ export interface components {
          * @description What the document says of itself; null where it does not.
          */
         Metadata: {
-            title: components["schemas"]["Said"] | null;
-            author: components["schemas"]["Said"] | null;
-            department: components["schemas"]["Said"] | null;
+            title: components["schemas"]["appliance__api__documents__Said"] | null;
+            author: components["schemas"]["appliance__api__documents__Said"] | null;
+            department: components["schemas"]["appliance__api__documents__Said"] | null;
             /** @description 文書番号 */
-            number: components["schemas"]["Said"] | null;
-            version: components["schemas"]["Said"] | null;
+            number: components["schemas"]["appliance__api__documents__Said"] | null;
+            version: components["schemas"]["appliance__api__documents__Said"] | null;
             /** @description 秘密区分 */
-            confidentiality: components["schemas"]["Said"] | null;
-            created: components["schemas"]["Said"] | null;
-            revised: components["schemas"]["Said"] | null;
-            in_force: components["schemas"]["Said"] | null;
+            confidentiality: components["schemas"]["appliance__api__documents__Said"] | null;
+            created: components["schemas"]["appliance__api__documents__Said"] | null;
+            revised: components["schemas"]["appliance__api__documents__Said"] | null;
+            in_force: components["schemas"]["appliance__api__documents__Said"] | null;
         };
         /** Model */
         Model: {
@@ -2316,6 +2367,18 @@ export interface components {
             /** Groups */
             groups?: string[];
         };
+        /** NewDirectory */
+        NewDirectory: {
+            /**
+             * Name
+             * @example 本社AD
+             */
+            name: string;
+            /** Settings */
+            settings: {
+                [key: string]: unknown;
+            };
+        };
         /** NewKey */
         NewKey: {
             /**
@@ -2342,20 +2405,6 @@ export interface components {
              * @default 365
              */
             expires_in_days: number | null;
-        };
-        /** NewMaintenance */
-        NewMaintenance: {
-            /**
-             * Message
-             * @default
-             * @example サーバーを入れ替えます。
-             */
-            message: string;
-            /**
-             * Until
-             * @description What readers are told.
-             */
-            until?: string | null;
         };
         /** NewPassword */
         NewPassword: {
@@ -2837,19 +2886,6 @@ export interface components {
             /** Runs */
             runs: components["schemas"]["Run"][];
         };
-        /**
-         * Said
-         * @description What the document says, and where; without a span in its name or beside its text.
-         */
-        Said: {
-            /**
-             * Text
-             * @description A day as 2024-04-01.
-             * @example 第3版
-             */
-            text: string;
-            span: components["schemas"]["Span"] | null;
-        };
         /** Search */
         Search: {
             /**
@@ -3201,6 +3237,15 @@ export interface components {
              */
             updated_at: string;
         };
+        /** Sync */
+        Sync: {
+            /**
+             * Accept
+             * @description Apply what is held.
+             * @default false
+             */
+            accept: boolean;
+        };
         /** Synonyms */
         Synonyms: {
             /**
@@ -3390,28 +3435,6 @@ export interface components {
             /** Since */
             since: string | null;
         };
-        /**
-         * Way
-         * @description By which alerts go out.
-         */
-        Way: {
-            /**
-             * Name
-             * @enum {string}
-             */
-            name: "mail" | "webhook" | "syslog";
-            /** Waiting */
-            waiting: number;
-            /** Sent At */
-            sent_at: string | null;
-            /** Problem */
-            problem: string | null;
-            /**
-             * Fixed
-             * @description kura.toml says it, so it cannot be changed here.
-             */
-            fixed: boolean;
-        };
         /** Weighed */
         Weighed: {
             /**
@@ -3454,6 +3477,26 @@ export interface components {
             withdrawn: "true";
             /** N */
             n: number;
+        };
+        /** Said */
+        appliance__api__directories__Said: {
+            /** Who */
+            who: string;
+            /** Means */
+            means: string;
+        };
+        /**
+         * Said
+         * @description What the document says, and where; without a span in its name or beside its text.
+         */
+        appliance__api__documents__Said: {
+            /**
+             * Text
+             * @description A day as 2024-04-01.
+             * @example 第3版
+             */
+            text: string;
+            span: components["schemas"]["Span"] | null;
         };
         /**
          * Events
@@ -4799,204 +4842,6 @@ export interface operations {
             };
         };
     };
-    operate_begin: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody: {
-            content: {
-                "application/json": components["schemas"]["NewMaintenance"];
-            };
-        };
-        responses: {
-            /** @description Successful Response */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Maintenance"];
-                };
-            };
-            /** @description Client Error */
-            "4XX": {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Error"];
-                };
-            };
-            /** @description Server Error */
-            "5XX": {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Error"];
-                };
-            };
-        };
-    };
-    operate_end: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description Successful Response */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Done"];
-                };
-            };
-            /** @description Client Error */
-            "4XX": {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Error"];
-                };
-            };
-            /** @description Server Error */
-            "5XX": {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Error"];
-                };
-            };
-        };
-    };
-    operate_listing: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description Successful Response */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Alerts"];
-                };
-            };
-            /** @description Client Error */
-            "4XX": {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Error"];
-                };
-            };
-            /** @description Server Error */
-            "5XX": {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Error"];
-                };
-            };
-        };
-    };
-    operate_change: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody: {
-            content: {
-                "application/json": components["schemas"]["Destinations"];
-            };
-        };
-        responses: {
-            /** @description Successful Response */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Alerts"];
-                };
-            };
-            /** @description Client Error */
-            "4XX": {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Error"];
-                };
-            };
-            /** @description Server Error */
-            "5XX": {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Error"];
-                };
-            };
-        };
-    };
-    operate_test: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description Successful Response */
-            202: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Done"];
-                };
-            };
-            /** @description Client Error */
-            "4XX": {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Error"];
-                };
-            };
-            /** @description Server Error */
-            "5XX": {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Error"];
-                };
-            };
-        };
-    };
     sources_connectors: {
         parameters: {
             query?: never;
@@ -5819,10 +5664,342 @@ export interface operations {
             };
         };
     };
+    directories_listing: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Directories"];
+                };
+            };
+            /** @description Client Error */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Server Error */
+            "5XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    directories_create: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewDirectory"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Directory"];
+                };
+            };
+            /** @description Client Error */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Server Error */
+            "5XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    directories_delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                directory_id: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Done"];
+                };
+            };
+            /** @description Client Error */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Server Error */
+            "5XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    directories_change: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                directory_id: number;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["DirectoryChange"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Directory"];
+                };
+            };
+            /** @description Client Error */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Server Error */
+            "5XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    directories_sync: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                directory_id: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["Sync"] | null;
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Done"];
+                };
+            };
+            /** @description Client Error */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Server Error */
+            "5XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    directories_entries: {
+        parameters: {
+            query?: {
+                /** @description Part of a name, DN, SID, address or of who it is. */
+                search?: string;
+                problems?: boolean;
+                kind?: "" | "person" | "group";
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Entries"];
+                };
+            };
+            /** @description Client Error */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Server Error */
+            "5XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    directories_mappings: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Mappings"];
+                };
+            };
+            /** @description Client Error */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Server Error */
+            "5XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    directories_say: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Mapping"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Mappings"];
+                };
+            };
+            /** @description Client Error */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Server Error */
+            "5XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
     sight_of_person: {
         parameters: {
             query?: {
-                /** @description Groups the person is thought to be in too: what would that change? */
+                /** @description Groups the person is thought to be in too, or nodes of a directory's entries they are thought to be: what would that change? */
                 also?: string[];
             };
             header?: never;
@@ -5867,7 +6044,7 @@ export interface operations {
             query: {
                 /** @description Its id, or "source/uri". */
                 document: string;
-                /** @description Groups the person is thought to be in too: what would that change? */
+                /** @description Groups the person is thought to be in too, or nodes of a directory's entries they are thought to be: what would that change? */
                 also?: string[];
                 /** @description Of this person alone. */
                 user?: string;
