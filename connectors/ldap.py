@@ -133,7 +133,7 @@ class Ldap:
         while True:
             more = [*controls, control(PAGED, _pages(page, cookie))] if page else list(controls)
             number = self._send(ber.tlv(_SEARCH, *head), more)
-            seen = 0
+            some = list[Entry]()  # a page: who takes it may ask other questions meanwhile
             while True:
                 data, operation, told = self._receive(number)
                 if time.monotonic() > over:
@@ -141,10 +141,8 @@ class Ldap:
                         f"{self.name} の答えが {SEARCH_S:.0f} 秒で終わりません。"
                     )
                 if operation.tag == _ENTRY:
-                    seen += 1
                     with self._sound():
-                        one = _entry(data, operation)
-                    yield one
+                        some.append(_entry(data, operation))
                 elif operation.tag == _DONE:
                     break
                 elif operation.tag != _REFERENCE:
@@ -153,7 +151,8 @@ class Ldap:
                 code, _ = _result(data, operation)
                 self._judge(code, base or "ルート")
                 after = _cookie(data, told) if page else b""
-            empty = 0 if seen else empty + 1
+            yield from some
+            empty = 0 if some else empty + 1
             if not after:
                 return
             if empty > EMPTY_PAGES:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
 
 from appliance.errors import SourceUnreachable
-from appliance.ingest import schedule
+from appliance.ingest import directory, schedule
 from appliance.ingest.sync import Report, sync
-from appliance.store import sources
+from appliance.store import directories, sources
 from appliance.system import Appliance
 from appliance.types import Document, RawFile, Site
 from tests.api.conftest import Person
 from tests.connectors.descriptors import allow, deny
 from tests.connectors.samba import DOMAIN, ITO, KURA, PASSWORD, SATO, Samba, Share, samba, share
+from tests.fakes.active_directory import USER, ActiveDirectory
 
 __all__ = ["samba", "share"]  # fixtures
 
@@ -34,7 +37,8 @@ def look(machine: Appliance, share: Share) -> Callable[[], Report]:
     def now() -> Report:
         source = sources.by_name(machine.engine, "営業の棚")
         assert source is not None
-        site = Site(near=share.near, unseal=machine.keyring.open)
+        known = partial(directories.known_sids, machine.engine)
+        site = Site(near=share.near, unseal=machine.keyring.open, sids=known)
         connector = schedule.connector(machine.connectors, source, site)
         report = sync(machine.engine, source, connector, machine.embedder, parse, machine.settings)
         machine.follower.catch_up()
@@ -155,3 +159,52 @@ def test_a_server_that_is_away_loses_nothing_and_says_so(
         samba.start()
     assert set(found(sato)) == {"青山商事.txt"} and found(ito) == {}
     assert dict(look().counts) == {"unchanged": 1}
+
+
+def test_groups_of_a_directory_decide_and_nobody_looks_at_the_share_again(
+    machine: Appliance,
+    share: Share,
+    look: Callable[[], Report],
+    admin: Person,
+    ito: Person,
+    sato: Person,
+) -> None:
+    """Active Directory is a fake here, the file server is real."""
+    domain = ActiveDirectory()
+    try:
+        people = [domain.add("user", name, rid) for name, rid in (("ito", 5001), ("sato", 5002))]
+        section, sales = domain.add("group", "営業一課", 1999), domain.add("group", "営業部", 2000)
+        kept_out = domain.add("group", "派遣", 2001)
+        domain.put(section, *people)
+        domain.put(sales, section)
+        own = {"server": "127.0.0.1", "port": domain.port, "security": "none", "user": USER}
+        body = {"name": "本社AD", "settings": {**own, "password": PASSWORD}}
+        assert admin.http.post("/api/v1/admin/directories", json=body).status_code == 201
+
+        def follow() -> None:
+            (one,) = directories.all(machine.engine)
+            directories.run_now(machine.engine, one.id)
+            near = frozenset({f"127.0.0.1:{domain.port}"})
+            site = Site(near=near, unseal=machine.keyring.open)
+            stop = threading.Event()
+            assert directory.look(machine.engine, "test", machine.settings, site, stop)
+            assert directories.get(machine.engine, one.id).problem is None
+
+        share.write(
+            "青山商事.txt", "青山商事への値引きは八分まで。", deny(f"{DOMAIN}-2001"), allow(STAFF)
+        )
+        made(admin, share, sids=[f"{KURA} = nobody"])
+        look()
+        assert found(ito) == found(sato) == {}, "nobody knows the SIDs yet"
+        assert STAFF in problems(admin)["対応表にない人とグループ"]
+        follow()
+        look()
+        assert set(found(ito)) == set(found(sato)) == {"青山商事.txt"} and problems(admin) == {}
+        domain.put(kept_out, people[1])
+        follow()
+        assert set(found(ito)) == {"青山商事.txt"} and found(sato) == {}, "a denial beats it"
+        domain.leave(section, people[0])
+        follow()
+        assert found(ito) == {}
+    finally:
+        domain.close()
