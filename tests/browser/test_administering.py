@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 
+from appliance.identity import keys
+from appliance.store import keys as store_keys
 from appliance.system import Appliance
 from tests.browser.conftest import FILES, LODGING, PUBLIC, Desk, Model, take_in
 
@@ -216,6 +218,35 @@ def test_status(desk: Desk) -> None:
     expect(page.locator(".count", has_text="利用できる文書")).to_contain_text("2")
     page.get_by_role("button", name="索引を点検する").click()
     expect(page.get_by_text("点検が終わりました")).to_be_visible()
+
+
+def test_the_indexes_are_named_in_words(desk: Desk) -> None:
+    page = desk.sign_in("admin", "/admin/status")
+    rows = page.locator("tbody th")
+    expect(rows).to_have_text(["意味による検索", "言葉による検索"])
+
+
+def test_a_new_person_is_put_into_groups_at_once(desk: Desk) -> None:
+    page = desk.sign_in("admin", "/admin/people")
+    page.get_by_role("button", name="利用者を追加").click()
+    page.get_by_label("利用者ID").fill("suzuki")
+    page.get_by_label("表示名").fill("鈴木 花子")
+    page.get_by_label("パスワード", exact=True).fill("正しいパスワード99")
+    page.get_by_role("group", name="所属グループ").get_by_label("人事部").check()
+    page.get_by_role("button", name="保存").click()
+    expect(page.locator(".row", has_text="鈴木 花子")).to_contain_text("suzuki · 人事部")
+
+
+def test_revoked_keys_are_out_of_the_way(desk: Desk, machine: Appliance) -> None:
+    for name in ("古い道具", "新しい道具"):
+        key, _ = keys.issue(machine.engine, name, "admin", ("query",), created_by="test")
+        if name == "古い道具":
+            store_keys.revoke(machine.engine, key.id)
+    page = desk.sign_in("admin", "/admin/keys")
+    expect(page.get_by_text("新しい道具")).to_be_visible()
+    expect(page.get_by_text("古い道具")).not_to_be_visible()
+    page.get_by_text("失効したキー（1）").click()
+    expect(page.get_by_text("古い道具")).to_be_visible()
 
 
 def test_a_member_finds_no_administration(desk: Desk) -> None:

@@ -106,7 +106,7 @@ def test_the_first_administrator_comes_in_by_the_code_on_the_console(
     assert code is not None
     page = desk.open()
     expect(page.get_by_role("heading", name="はじめての設定")).to_be_visible()
-    page.get_by_label("設定コード").fill("XXXX-XXXX-XXXX-XXXX")
+    page.get_by_label("登録コード").fill("XXXX-XXXX-XXXX-XXXX")
     page.get_by_label("利用者ID").fill("kanri")
     page.get_by_label("表示名").fill("情報システム部")
     page.get_by_label("パスワード", exact=True).fill(PASSWORD)
@@ -115,7 +115,7 @@ def test_the_first_administrator_comes_in_by_the_code_on_the_console(
     expect(page.get_by_role("alert")).to_contain_text("一致しません")
     page.get_by_label("パスワード（確認）").fill(PASSWORD)
     page.get_by_role("button", name="管理者を登録して始める").click()
-    expect(page.get_by_role("alert")).to_contain_text("設定コードが違います")
-    page.get_by_label("設定コード").fill(code)
+    expect(page.get_by_role("alert")).to_contain_text("登録コードが違います")
+    page.get_by_label("登録コード").fill(code)
     page.get_by_role("button", name="管理者を登録して始める").click()
     expect(page.get_by_role("link", name="管理")).to_be_visible()

@@ -121,8 +121,8 @@ function pagesSaid({ pages }: Status, say: Say): string {
 }
 
 function indexName(name: string, say: Say): string {
-  if (name.startsWith("dense")) return say("indexDense");
-  return name.startsWith("keyword") ? say("indexKeyword") : name;
+  if (/^dense/i.test(name)) return say("indexDense");
+  return /^keyword/i.test(name) ? say("indexKeyword") : name;
 }
 
 function Count({ label, value, bad }: { label: string; value: number; bad?: boolean }) {

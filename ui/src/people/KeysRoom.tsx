@@ -14,7 +14,7 @@ type Scope = Key["scopes"][number];
 const SCOPES: readonly Scope[] = ["query", "search", "documents", "admin"];
 
 export function KeysRoom() {
-  const { say, language } = useLanguage();
+  const say = useSay();
   const keys = useLoad(() => unwrap(api.GET("/api/v1/admin/keys")), []);
   const [adding, setAdding] = useState(false);
   const [issued, setIssued] = useState<IssuedKey | null>(null);
@@ -34,30 +34,10 @@ export function KeysRoom() {
           data.keys.length === 0 ? (
             <Empty>{say("keysNone")}</Empty>
           ) : (
-            <ul className="rows">
-              {data.keys.map((key) => (
-                <li key={key.id} className={key.revoked_at ? "row faded" : "row"}>
-                  <div className="rowMain">
-                    <span className="rowTitle">{key.name}</span>
-                    <span className="rowSub">
-                      <code>{key.prefix}…</code> · {say("keyUser")} {key.user_id} · {key.scopes.map((s) => say(`scope_${s}`)).join("・")}
-                    </span>
-                    <span className="rowSub">
-                      {say("keyCreated")} {day(key.created_at, language)} · {say("keyExpires")}{" "}
-                      {key.expires_at ? day(key.expires_at, language) : say("keyNeverExpires")} · {say("keyUsed")}{" "}
-                      {key.last_used_at ? minute(key.last_used_at, language) : say("keyNeverUsed")}
-                    </span>
-                  </div>
-                  {key.revoked_at ? (
-                    <Badge tone="plain">{say("keyRevoked")}</Badge>
-                  ) : (
-                    <button type="button" className="button small" onClick={() => setRevoking(key)} aria-label={`${say("keyRevoke")}: ${key.name}`}>
-                      {say("keyRevoke")}
-                    </button>
-                  )}
-                </li>
-              ))}
-            </ul>
+            <>
+              <Rows keys={data.keys.filter((key) => !key.revoked_at)} onRevoke={setRevoking} />
+              <Revoked keys={data.keys.filter((key) => key.revoked_at)} />
+            </>
           )
         }
       </Await>
@@ -84,6 +64,48 @@ export function KeysRoom() {
         />
       )}
     </>
+  );
+}
+
+function Rows({ keys, onRevoke }: { keys: readonly Key[]; onRevoke?: (key: Key) => void }) {
+  const { say, language } = useLanguage();
+  return (
+    <ul className="rows">
+      {keys.map((key) => (
+        <li key={key.id} className={key.revoked_at ? "row faded" : "row"}>
+          <div className="rowMain">
+            <span className="rowTitle">{key.name}</span>
+            <span className="rowSub">
+              <code>{key.prefix}…</code> · {say("keyUser")} {key.user_id} · {key.scopes.map((s) => say(`scope_${s}`)).join("・")}
+            </span>
+            <span className="rowSub">
+              {say("keyCreated")} {day(key.created_at, language)} · {say("keyExpires")}{" "}
+              {key.expires_at ? day(key.expires_at, language) : say("keyNeverExpires")} · {say("keyUsed")}{" "}
+              {key.last_used_at ? minute(key.last_used_at, language) : say("keyNeverUsed")}
+            </span>
+          </div>
+          {onRevoke ? (
+            <button type="button" className="button small" onClick={() => onRevoke(key)} aria-label={`${say("keyRevoke")}: ${key.name}`}>
+              {say("keyRevoke")}
+            </button>
+          ) : (
+            <Badge tone="plain">{say("keyRevoked")}</Badge>
+          )}
+        </li>
+      ))}
+    </ul>
+  );
+}
+
+/** Out of the way: every command of the console leaves one. */
+function Revoked({ keys }: { keys: readonly Key[] }) {
+  const say = useSay();
+  if (!keys.length) return null;
+  return (
+    <details className="moreFields">
+      <summary>{say("keysRevoked", { n: keys.length })}</summary>
+      <Rows keys={keys} />
+    </details>
   );
 }
 

@@ -78,6 +78,8 @@ function PersonForm({ account, onClose, onSaved }: { account: Account | null; on
   const [role, setRole] = useState<Account["role"]>(account?.role ?? "member");
   const [password, setPassword] = useState("");
   const [disabled, setDisabled] = useState(account?.disabled ?? false);
+  const [groups, setGroups] = useState<ReadonlySet<string>>(new Set());
+  const known = useLoad(() => (account ? Promise.resolve(null) : unwrap(api.GET("/api/v1/admin/groups"))), []);
 
   async function save() {
     if (!account && !id.trim()) throw new Invalid(say("fillIn", { field: say("userId") }));
@@ -92,7 +94,7 @@ function PersonForm({ account, onClose, onSaved }: { account: Account | null; on
       };
       await unwrap(api.PATCH("/api/v1/admin/users/{user_id}", { params: { path: { user_id: account.id } }, body }));
     } else {
-      const body = { id: id.trim(), display_name: name.trim(), role, password, groups: [] };
+      const body = { id: id.trim(), display_name: name.trim(), role, password, groups: [...groups] };
       await unwrap(api.POST("/api/v1/admin/users", { body }));
     }
     onSaved();
@@ -117,6 +119,24 @@ function PersonForm({ account, onClose, onSaved }: { account: Account | null; on
         value={password}
         onChange={(e) => setPassword(e.target.value)}
       />
+      {known.data && known.data.groups.length > 0 && (
+        <fieldset className="choices">
+          <legend>{say("groupsOf")}</legend>
+          {known.data.groups.map((group) => (
+            <CheckField
+              key={group.name}
+              label={group.name}
+              checked={groups.has(group.name)}
+              onChange={(e) => {
+                const next = new Set(groups);
+                if (e.target.checked) next.add(group.name);
+                else next.delete(group.name);
+                setGroups(next);
+              }}
+            />
+          ))}
+        </fieldset>
+      )}
       {account && !myself && <CheckField label={say("disable")} checked={disabled} onChange={(e) => setDisabled(e.target.checked)} />}
     </FormDialog>
   );

@@ -103,12 +103,12 @@ const TEXT = {
   fillIn: ["{field}を入力してください。", "Please enter: {field}."],
   setupTitle: ["はじめての設定", "First-time setup"],
   setupLead: [
-    "最初の管理者を登録します。設定コードは、Kura を起動した画面（コンソール）に一度だけ表示されます。",
+    "最初の管理者を登録します。登録コードは、Kura を起動した画面（コンソール）に一度だけ表示されます。",
     "Create the first administrator. The setup code is shown once on the console where Kura was started.",
   ],
-  setupCode: ["設定コード", "Setup code"],
+  setupCode: ["登録コード", "Setup code"],
   setupCodeWrong: [
-    "設定コードが違います。Kura を起動した画面に最後に表示されたコードを入れてください。",
+    "登録コードが違います。Kura を起動した画面に最後に表示されたコードを入れてください。",
     "The setup code is wrong. Use the last one shown on the console where Kura was started.",
   ],
   displayName: ["表示名", "Display name"],
@@ -511,6 +511,7 @@ const TEXT = {
   keyDays: ["有効日数", "Valid for (days)"],
   keyDaysHint: ["空欄なら無期限です。", "Empty means it does not expire."],
   keyRevoked: ["失効", "Revoked"],
+  keysRevoked: ["失効したキー（{n}）", "Revoked keys ({n})"],
   keyNeverExpires: ["無期限", "Never"],
   keyRevoke: ["失効させる", "Revoke"],
   keyCreated: ["発行日", "Issued"],
