@@ -4,7 +4,7 @@ SHELL := /bin/bash
 BIN := .venv/bin
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: install-test help preflight install install-dev models ui demo test check lint bench bench-serve bench-search quality lock sample clean
+.PHONY: help preflight install install-dev install-test models ui demo test check lint bench bench-serve bench-search quality pictures lock sample clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -51,6 +51,9 @@ install-test: ## a bundle on a fresh Debian without a network, to docs/en/instal
 
 quality: install ## the golden questions, written to docs/en/quality.md
 	@$(BIN)/python -m tests.quality
+
+pictures: install-dev ## the manuals' pictures, of the real product: docs/ja/images
+	@$(BIN)/python -m tests.browser.pictures
 
 sample: ## rebuild the sample company's files from their sources
 	@$(BIN)/python -m installer.sample.build

@@ -16,6 +16,7 @@ command -v git >/dev/null 2>&1 || wanted="$wanted git"
 command -v ssh >/dev/null 2>&1 || wanted="$wanted openssh-client"
 [ -x /usr/sbin/sshd ] || wanted="$wanted openssh-server"
 [ -x /usr/share/redmine/bin/rails ] || wanted="$wanted redmine redmine-sqlite ruby-webrick"
+{ command -v nginx >/dev/null 2>&1 || [ -x /usr/sbin/nginx ]; } || wanted="$wanted nginx-light"
 [ -x /usr/sbin/dovecot ] || wanted="$wanted dovecot-imapd"
 { [ -x /usr/sbin/slapd ] && command -v ldapmodify >/dev/null 2>&1; } || wanted="$wanted slapd ldap-utils"
 # a PHP that no web server runs, and a web server that nothing starts, for what depends on one
@@ -47,6 +48,7 @@ case "$wanted " in *" openssh-server "*) services="$services ssh" ;; esac
 case "$wanted " in *" php-cgi "*) services="$services php8.2-fpm" ;; esac
 case "$wanted " in *" dovecot-imapd "*) services="$services dovecot" ;; esac
 case "$wanted " in *" slapd "*) services="$services slapd" ;; esac
+case "$wanted " in *" nginx-light "*) services="$services nginx" ;; esac
 if [ -n "$services" ] && command -v systemctl >/dev/null 2>&1; then
     # shellcheck disable=SC2086 # a list of names
     $sudo systemctl disable --now $services >>.install.log 2>&1 || true

@@ -321,7 +321,8 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
 
 
 def requests() -> list[tuple[str, list[str]]]:
-    return [(name, line) for name, line in shell() if line[0] == "curl"]
+    """Those that ask Kura itself; what asks through a proxy is in test_manuals.py."""
+    return [(n, line) for n, line in shell() if line[0] == "curl" and "--cacert" not in line]
 
 
 @pytest.mark.parametrize(("name", "line"), requests())
