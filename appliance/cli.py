@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from appliance import cli_backup, cli_directory, cli_operate, cli_record, cli_state
+from appliance import cli_attest, cli_backup, cli_directory, cli_operate, cli_record, cli_state
 from appliance.cli_common import AsJson
 from appliance.cli_common import load as _settings
 from appliance.cli_common import record as _record
@@ -55,6 +55,8 @@ app.add_typer(cli_operate.maintenance, name="maintenance")
 app.command("audit")(cli_operate.audit)
 app.command("status")(cli_state.status)
 app.command("doctor")(cli_state.doctor)
+app.command("attest")(cli_attest.attest)
+app.command("walls")(cli_attest.walls)
 app.command("restore")(cli_backup.restore)
 app.command("migrate-db")(cli_backup.migrate_db)
 

@@ -19,6 +19,7 @@ PIECE_BYTES = 4 * 1024 * 1024
 # Indexes follow the catalogue, copies of repositories their sources, models come with Kura.
 # What the walls of one machine were found to be says nothing of another.
 MADE_ANEW = frozenset({"index", "git", "models", "egress", "walls"})
+KEYS = frozenset({"attest/site.key"})  # beside the one of the sources' passwords
 _PASSING = (".lock", ".sock", "-wal", "-shm", "-journal")  # at the top of the folder
 UNFINISHED = "restore.unfinished"  # in a data folder that is being restored
 MOVING = "restore.moving"
@@ -52,6 +53,8 @@ def wanted(settings: Settings, config: Path, *, keys: bool) -> Iterator[File]:
         if at.absolute() in skipped:
             continue
         for file in _below(entry, ""):
+            if not keys and file.path in KEYS:
+                continue
             if not str(file.at.absolute()).startswith(database):
                 yield file
 
