@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
 import os
 import subprocess
+import sys
 import tarfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -263,8 +266,39 @@ def test_a_full_disk_is_said_before_and_while_it_fills(
     good: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     manifest = archive.read(good, KEYS)
-    free = os.statvfs(tmp_path)
     monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": 10}))
     with pytest.raises(Refused, match="空きが足りません"):
         archive.unpack(good, manifest, tmp_path / "out")
-    assert free.f_bavail and not (tmp_path / "out").exists()
+    assert not (tmp_path / "out").exists() and not (tmp_path / ".out.part").exists()
+
+
+def test_two_do_not_unpack_into_one_place(good: Path, tmp_path: Path) -> None:
+    manifest = archive.read(good, KEYS)
+    handle = os.open(tmp_path, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        with pytest.raises(Refused, match="別の展開"):
+            archive.unpack(good, manifest, tmp_path / "out")
+    finally:
+        os.close(handle)
+    archive.unpack(good, manifest, tmp_path / "out")
+
+
+def test_killed_in_the_middle_nothing_counts_as_unpacked(tmp_path: Path) -> None:
+    large = bundle(tmp_path / "large.tar", {**CONTENTS, "models/large": bytes(200 << 20)})
+    (tmp_path / "k.pub").write_text(KEY.public.text)
+    program = (
+        "import sys; from pathlib import Path; from installer.bundle import archive, keys; "
+        "b, k, o = map(Path, sys.argv[1:]); m = archive.read(b, keys.trusted([k])); "
+        "print(flush=True); archive.unpack(b, m, o)"
+    )
+    words = [sys.executable, "-c", program, large, tmp_path / "k.pub", tmp_path / "out"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE) as victim:
+        assert victim.stdout
+        victim.stdout.readline()
+        while not list(tmp_path.glob(".out.part/*")) and victim.poll() is None:
+            time.sleep(0.001)
+        victim.kill()
+    assert victim.returncode == -9 and not (tmp_path / "out").exists()
+    archive.unpack(large, archive.read(large, KEYS), tmp_path / "out")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["k.pub", "large.tar", "out"]

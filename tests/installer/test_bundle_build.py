@@ -17,7 +17,7 @@ import pytest
 
 from appliance.inference import models
 from installer import sbom
-from installer.bundle import archive, build, wheels, zipped
+from installer.bundle import archive, build, debs, wheels, zipped
 from installer.bundle.build import Order
 from installer.bundle.minisign import Refused
 from tests.installer.bundles import KEY, WEAK
@@ -320,3 +320,27 @@ def test_the_command_says_what_it_lacks(tmp_path: Path) -> None:
     assert lost.returncode == 1 and "Traceback" not in lost.stderr
     shown = installer("key", "show", tmp_path / "k.pub")
     assert "fingerprint" in shown.stdout
+
+
+def test_packages_of_debian_are_a_repository_and_part_of_the_bill(tmp_path: Path) -> None:
+    about = tmp_path / "tree" / "DEBIAN" / "control"
+    about.parent.mkdir(parents=True)
+    about.write_text(
+        "Package: kura-kakashi\nSource: tanbo\nVersion: 1:2.0\nArchitecture: all\n"
+        "Maintainer: t <t@example.jp>\nDepends: libc6 (>= 2.36)\nDescription: a scarecrow\n of straw\n"
+    )
+    file = tmp_path / "kura-kakashi_2.0_all.deb"
+    subprocess.run(["dpkg-deb", "--root-owner-group", "-b", tmp_path / "tree", file], check=True)
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    index = debs.index({file.name: file})
+    assert f"Filename: ./{file.name}\n" in index and f"SHA256: {digest}\n" in index
+    assert "Depends: libc6 (>= 2.36)\n" in index
+    (part,) = sbom.system({file.name: file})
+    assert part["purl"] == "pkg:deb/debian/kura-kakashi@1:2.0?arch=all"
+    assert part["hashes"][0]["content"] == digest
+    assert {"name": "kura:source", "value": "tanbo"} in part["properties"]
+    here = sbom.made()
+    old = {**part, "bom-ref": "pkg:deb/debian/dpkg@0", "name": "dpkg", "version": "0"}
+    new = {**old, "bom-ref": "pkg:deb/debian/dpkg@999", "version": "999"}
+    found = sbom.differs(sbom.bill([*here["components"], part, old, new]), files=False)
+    assert sorted(line.split(" / ")[0] for line in found) == ["古い", "無い"]
