@@ -24,7 +24,7 @@ from appliance.inference.client import InferClient, RemoteEmbedder, RemoteGenera
 from appliance.inference.rerank import RemoteReader
 from appliance.ports import Connector, Embedder, Generator, Index, Reader
 from appliance.settings import Settings
-from appliance.store import database, directories, secrets, sources
+from appliance.store import database, directories, guard, secrets, sources
 from appliance.system import Appliance, Workshop, desk, uploads
 from appliance.types import Site
 
@@ -39,6 +39,7 @@ PROBE_S = 1.0  # how long one look at the model server holds
 def store(settings: Settings) -> Engine:
     """The database, its schema up to date, in a data folder that is nobody else's."""
     settings.data.mkdir(parents=True, exist_ok=True, mode=0o700)
+    guard.check(settings.data)
     unfinished = "復元が途中で止まっています。同じ `kura restore` をもう一度実行してください。"
     if switch.halted(settings.data):
         raise SettingsError(unfinished)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from appliance import cli_attest, cli_backup, cli_directory, cli_operate, cli_record, cli_state
+from appliance import cli_attest, cli_backup, cli_directory, cli_operate, cli_record, cli_release, cli_state
 from appliance.cli_common import AsJson
 from appliance.cli_common import load as _settings
 from appliance.cli_common import record as _record
@@ -57,6 +57,7 @@ app.command("status")(cli_state.status)
 app.command("doctor")(cli_state.doctor)
 app.command("attest")(cli_attest.attest)
 app.command("walls")(cli_attest.walls)
+app.add_typer(cli_release.release, name="release", hidden=True)
 app.command("restore")(cli_backup.restore)
 app.command("migrate-db")(cli_backup.migrate_db)
 
@@ -161,8 +162,10 @@ def infer(
 ) -> None:
     """モデルを動かす。"""
     from appliance import up
+    from appliance.store import guard
 
     settings = _begin("infer", supervised)
+    guard.check(settings.data)
     if plan:
         _show_plan(settings, as_json)
         return

@@ -75,13 +75,14 @@ def create(
     from appliance.backup import retention, schedule
     from appliance.backup.vault import Vault
     from appliance.sovereignty import egress
-    from appliance.store import audit, database
+    from appliance.store import audit, database, guard
 
     if scheduled:
         up.die_with(scheduled)
         os.nice(10)
     now = settings.load()
     egress.guard(now, "backup" if scheduled else "console")
+    guard.check(now.data)
     if not _has_site(now):
         raise BackupProblem(f"{now.data} に、控えを取るものがありません。")
     engine = database.connect(now.database_url)
@@ -311,8 +312,11 @@ def _key(path: Path | None) -> Callable[[], str]:
 
 @contextmanager
 def _stopped(now: Settings) -> Iterator[None]:
-    """Nothing of Kura runs on the data folder meanwhile. Raises Conflict."""
+    """Nothing of Kura runs on the data folder meanwhile. Raises Conflict, SettingsError."""
     from appliance import up
+    from appliance.store import guard
+
+    guard.check(now.data)
 
     with ExitStack() as locks:
         for name in PROCESSES if now.data.is_dir() else ():

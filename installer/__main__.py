@@ -16,6 +16,7 @@ from installer.bundle import key_command as key
 from installer.deploy import verb as deploy
 from installer.host import checks, report
 from installer.host.finding import Host, Wanted
+from installer.upgrade import applied, recover, rollback, uninstall, upgrade
 
 OK, NOT_YET = 0, 1
 
@@ -126,6 +127,19 @@ VERBS: dict[str, tuple[str, Options, Run]] = {  # what it is for, its options, w
         deploy.configure_options,
         deploy.configure,
     ),
+    "upgrade": ("新しい版にする / to a newer release", upgrade.options, upgrade.run),
+    "rollback": ("前の版に戻す / back to an earlier release", rollback.options, rollback.run),
+    "recover": (
+        "途中で止まった入れ替えを終える / end a switch that was cut off",
+        recover.options,
+        recover.run,
+    ),
+    "apply-host": (
+        "ユニットなどをこの版のものにする（upgrade が使う） / units and the like of this release",
+        applied.options,
+        applied.run,
+    ),
+    "uninstall": ("Kura を取り除く / take Kura away", uninstall.options, uninstall.run),
 }
 
 if __name__ == "__main__":

@@ -182,7 +182,8 @@ def command_tree() -> Iterator[tuple[str, Any]]:
             yield words, command
             return
         for name, child in inner.items():
-            yield from walk(f"{words} {name}".strip(), child)
+            if not child.hidden:  # for programs
+                yield from walk(f"{words} {name}".strip(), child)
 
     return walk("", typer.main.get_command(app))
 

@@ -16,9 +16,10 @@ from appliance.errors import BackupProblem, DigestMismatch
 from appliance.settings import Settings
 
 PIECE_BYTES = 4 * 1024 * 1024
-# Indexes follow the catalogue, copies of repositories their sources, models come with Kura.
-# What the walls of one machine were found to be says nothing of another.
-MADE_ANEW = frozenset({"index", "git", "models", "egress", "walls"})
+# Indexes follow the catalogue, copies of repositories their sources, models come with Kura; what is
+# in `upgrade` leads back to an earlier release, on this machine alone. What the walls of one machine were
+# found to be says nothing of another.
+MADE_ANEW = frozenset({"index", "git", "models", "upgrade", "egress", "walls"})
 KEYS = frozenset({"attest/site.key"})  # beside the one of the sources' passwords
 _PASSING = (".lock", ".sock", "-wal", "-shm", "-journal")  # at the top of the folder
 UNFINISHED = "restore.unfinished"  # in a data folder that is being restored

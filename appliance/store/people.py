@@ -121,6 +121,12 @@ def update(
 # --- passwords --------------------------------------------------------------------
 
 
+def remove(engine: Engine, user_id: str) -> None:
+    """The account and all that was only its own: sessions, keys, conversations."""
+    with writing(engine) as s:
+        s.delete(_row(s, user_id))
+
+
 def password_hash(engine: Engine, user_id: str) -> str | None:
     """None if there is no such user, or no password."""
     with reading(engine) as s:

@@ -28,7 +28,7 @@ def start(site: Site) -> None:
     if site.systemd:
         _by_systemd(site)
     else:
-        _by_itself(site)
+        by_itself(site)
     site.say("起動を待っています… / waiting until it answers…")
     end = time.monotonic() + ENOUGH_S
     while not _answers(site):
@@ -46,13 +46,15 @@ def code(site: Site) -> str:
 
 def _by_systemd(site: Site) -> None:
     program(site, ["systemctl", "daemon-reload"])
-    program(site, ["systemctl", "enable", units.TARGET, units.FIREWALL, *_services()])
+    program(
+        site, ["systemctl", "enable", units.TARGET, units.FIREWALL, units.RECOVER, *_services()]
+    )
     program(site, ["systemctl", "restart", units.FIREWALL])
     program(site, ["systemctl", "reset-failed", "kura-*"])
     program(site, ["systemctl", "restart", *_services(), units.TARGET])
 
 
-def _by_itself(site: Site) -> None:
+def by_itself(site: Site) -> None:
     stop(site)
     environment = site.environment()
     environment.pop(MARK, None)  # it is to outlive this run

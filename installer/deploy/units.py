@@ -15,6 +15,7 @@ from installer.places import Places
 
 PROCESSES = ("infer", "web", "work")
 TARGET, FIREWALL = "kura.target", "kura-firewall.service"
+RECOVER = "kura-recover.service"
 
 Options = Mapping[str, str]
 
@@ -65,6 +66,7 @@ def texts(site: Site) -> dict[str, str]:
     """Name of each unit -> its content."""
     found = {f"kura-{name}.service": _service(site, name) for name in PROCESSES}
     found[FIREWALL] = _firewall(site.places)
+    found[RECOVER] = _recover(site.places)
     found[TARGET] = _unit(
         {
             "Unit": [
@@ -181,6 +183,31 @@ def _firewall(places: Places) -> str:
                 ("ExecStart", f"/usr/sbin/nft -f {places.firewall}"),
                 ("ExecReload", f"/usr/sbin/nft -f {places.firewall}"),
                 *options.items(),
+            ],
+            "Install": [("WantedBy", TARGET)],
+        }
+    )
+
+
+def _recover(places: Places) -> str:
+    """After a power cut in an upgrade: the moves end before any of the processes starts."""
+    return _unit(
+        {
+            "Unit": [
+                ("Description", "Kura (蔵): end an upgrade that was cut off"),
+                ("ConditionPathExists", str(places.state / "switch.json")),
+                ("Before", " ".join(f"kura-{name}.service" for name in PROCESSES)),
+                ("After", "local-fs.target"),
+            ],
+            "Service": [
+                ("Type", "oneshot"),
+                ("ExecStart", f"{places.commands / 'kura-installer'} recover --boot"),
+                ("NoNewPrivileges", "yes"),
+                ("PrivateNetwork", "yes"),
+                ("ProtectHome", "yes"),
+                ("PrivateTmp", "yes"),
+                ("ProtectKernelModules", "yes"),
+                ("ProtectKernelTunables", "yes"),
             ],
             "Install": [("WantedBy", TARGET)],
         }

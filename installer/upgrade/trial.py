@@ -1,0 +1,130 @@
+"""The new release, run on a copy of everything while the old one serves: on a port of its own, for itself."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from installer import steps
+from installer.upgrade import files
+from installer.upgrade.site import Facts, Site
+from installer.upgrade.switch import next_folder
+
+READY_S = 900.0  # nobody waits for it: it may make its indexes anew
+STOP_S = 40.0
+# what the copy must not do: listen for others, back up, read pages for hours
+_QUIET = {
+    "KURA_WEB_HOST": "127.0.0.1",
+    "KURA_PUBLIC_ORIGIN": "",
+    "KURA_TLS_CERTIFICATE": "",
+    "KURA_TLS_KEY": "",
+    "KURA_BACKUP_FOLDER": "",
+    "KURA_OCR": "false",
+}
+
+
+def environment(site: Site, facts: Facts, version: str) -> dict[str, str]:
+    """Settings under which everything of the copy lies in its own folder."""
+    folder = next_folder(site)
+    assert facts.database is not None
+    inside = facts.secrets_key.parent == site.data
+    models = site.places.release(version) / "models"
+    found = {
+        "KURA_DATA": str(folder),
+        "KURA_DATABASE_URL": f"sqlite:///{folder / facts.database.name}",
+        "KURA_INFER_SOCKET": str(folder / "infer.sock"),
+        "KURA_LOG": str(folder / "kura.log"),
+        "KURA_SECRETS_KEY": str(folder / facts.secrets_key.name if inside else facts.secrets_key),
+        **_QUIET,
+    }
+    if models.is_dir():
+        found["KURA_MODELS"] = str(models)
+    elif "KURA_MODELS" not in site.settings:
+        found["KURA_MODELS"] = str(site.data / "models")
+    return found
+
+
+def run(site: Site, facts: Facts, version: str) -> None:
+    """Raises Refused with the first thing that did not work."""
+    env = environment(site, facts, version)
+    site.ask(version, "isolate", more=env)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        env["KURA_WEB_PORT"] = str(free.getsockname()[1])
+    room = _room_for_models(site, version, env)
+    if not room:
+        site.context.say(
+            "モデルを二つ載せるメモリがないので、動いているほうのモデルで点検します。"
+            " / No memory for the models twice: the running ones are asked."
+        )
+        env["KURA_INFER_SOCKET"] = str(facts.infer_socket)
+    with _running(site, version, env, ("up",) if room else ("web", "work")):
+        site.ask(version, "check", "--version", version, "--ready", str(READY_S), more=env)
+
+
+def _room_for_models(site: Site, version: str, env: dict[str, str]) -> bool:
+    """Whether `kura infer` would start beside the one there is, by its own plan."""
+    done = subprocess.run(
+        [*site.as_owner, str(site.program(version)), "infer", "--plan", "--json"],
+        env=site.environment(env),
+        capture_output=True,
+        check=False,
+    )
+    try:
+        return not json.loads(done.stdout)["refusal"]
+    except (ValueError, KeyError):
+        return True  # it will say itself what is wrong
+
+
+@contextmanager
+def _running(
+    site: Site, version: str, env: dict[str, str], words: tuple[str, ...]
+) -> Iterator[None]:
+    """They end with this process, however it ends."""
+    environ = site.environment(env) | {steps.MARK: str(site.places.state)}
+    started: list[subprocess.Popen[bytes]] = []
+    try:
+        with (site.places.state / "trial.log").open("wb") as log:
+            started += [
+                subprocess.Popen(
+                    [*site.as_owner, str(site.program(version)), word],
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    env=environ,
+                    process_group=0,
+                )
+                for word in words
+            ]
+        yield
+    finally:
+        for one in started:
+            one.terminate()
+        for one in started:
+            try:
+                one.wait(STOP_S)
+            except subprocess.TimeoutExpired:
+                os.killpg(one.pid, signal.SIGKILL)
+                one.wait()
+
+
+def prepare(site: Site, facts: Facts, version: str) -> None:
+    """A copy of all that is there, while it is written to, brought up to the new release."""
+    folder = next_folder(site)
+    assert facts.database is not None
+    but = (*beside(facts), files.SWITCHING)
+    site.owned(lambda: files.snapshot(site.data, folder, but, site.log))
+    site.ask(site.installed(), "copy", folder / facts.database.name)
+    site.ask(version, "migrate", more=environment(site, facts, version))
+
+
+def beside(facts: Facts) -> tuple[str, ...]:
+    """SQLite's files, which are copied by other means."""
+    assert facts.database is not None
+    name = facts.database.name
+    return (name, f"{name}-wal", f"{name}-shm", f"{name}-journal")
