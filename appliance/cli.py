@@ -14,7 +14,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from appliance import cli_attest, cli_backup, cli_directory, cli_operate, cli_record, cli_release, cli_state
+from appliance import (
+    cli_attest,
+    cli_backup,
+    cli_directory,
+    cli_operate,
+    cli_record,
+    cli_release,
+    cli_state,
+)
 from appliance.cli_common import AsJson
 from appliance.cli_common import load as _settings
 from appliance.cli_common import record as _record

@@ -521,6 +521,90 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/admin/maintenance": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /**
+         * Begin
+         * @description Readers are kept out and nothing is taken in, until it is ended.
+         */
+        put: operations["operate_begin"];
+        post?: never;
+        /**
+         * End
+         * @description Everybody may come in again.
+         */
+        delete: operations["operate_end"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/admin/alerts": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Listing
+         * @description What is wrong, and how the ways do by which it is told.
+         */
+        get: operations["operate_listing"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/admin/alerts/destinations": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /**
+         * Change
+         * @description In effect with the next look of `kura work`. What kura.toml says cannot be changed here.
+         */
+        put: operations["operate_change"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/admin/alerts/test": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Test
+         * @description `kura work` sends a message by every way within a minute; `ways` say what became of it.
+         */
+        post: operations["operate_test"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/admin/connectors": {
         parameters: {
             query?: never;
@@ -1266,6 +1350,43 @@ export interface components {
             /** Users */
             users: components["schemas"]["Account"][];
         };
+        /** Alert */
+        Alert: {
+            /** Key */
+            key: string;
+            /**
+             * Severity
+             * @enum {string}
+             */
+            severity: "critical" | "warning";
+            /** Title */
+            title: string;
+            /** Said */
+            said: string;
+            /**
+             * Since
+             * Format: date-time
+             */
+            since: string;
+        };
+        /** Alerts */
+        Alerts: {
+            /**
+             * Looked At
+             * @description By `kura work`, last.
+             */
+            looked_at: string | null;
+            /** Open */
+            open: components["schemas"]["Alert"][];
+            /** Ways */
+            ways: components["schemas"]["Way"][];
+            destinations: components["schemas"]["Destinations"];
+            /**
+             * Fixed
+             * @description Names of destinations that kura.toml says.
+             */
+            fixed: string[];
+        };
         /**
          * Answer
          * @example {
@@ -1631,6 +1752,61 @@ export interface components {
              *     ]
              */
             way: string[];
+        };
+        /**
+         * Destinations
+         * @description Where alerts go. A secret that is set is shown as `********`; sent back so, it stays.
+         */
+        Destinations: {
+            /**
+             * Mail Server
+             * @default
+             */
+            mail_server: string;
+            /**
+             * Mail Security
+             * @default starttls
+             * @enum {string}
+             */
+            mail_security: "starttls" | "tls" | "none";
+            /**
+             * Mail User
+             * @default
+             */
+            mail_user: string;
+            /**
+             * Mail Password
+             * @default
+             */
+            mail_password: string;
+            /**
+             * Mail From
+             * @default
+             */
+            mail_from: string;
+            /**
+             * Mail To
+             * @description Separated by commas.
+             * @default
+             */
+            mail_to: string;
+            /**
+             * Webhook Url
+             * @default
+             */
+            webhook_url: string;
+            /**
+             * Webhook Secret
+             * @default
+             */
+            webhook_secret: string;
+            /**
+             * Syslog
+             * @default
+             * @example udp://log.example.co.jp:514
+             * @example local
+             */
+            syslog: string;
         };
         /** Directories */
         Directories: {
@@ -1998,6 +2174,8 @@ export interface components {
             status: "ready" | "starting" | "degraded";
             /** Version */
             version: string;
+            /** @description Only administrators may come in. */
+            maintenance?: components["schemas"]["Maintenance"] | null;
         };
         /** Held */
         Held: {
@@ -2187,6 +2365,18 @@ export interface components {
         Listing: {
             /** Conversations */
             conversations: components["schemas"]["Summary"][];
+        };
+        /** Maintenance */
+        Maintenance: {
+            /** Message */
+            message: string;
+            /** Until */
+            until?: string | null;
+            /**
+             * Since
+             * Format: date-time
+             */
+            since: string;
         };
         /**
          * Mapping
@@ -2405,6 +2595,20 @@ export interface components {
              * @default 365
              */
             expires_in_days: number | null;
+        };
+        /** NewMaintenance */
+        NewMaintenance: {
+            /**
+             * Message
+             * @default
+             * @example サーバーを入れ替えます。
+             */
+            message: string;
+            /**
+             * Until
+             * @description What readers are told.
+             */
+            until?: string | null;
         };
         /** NewPassword */
         NewPassword: {
@@ -3434,6 +3638,28 @@ export interface components {
             title: string;
             /** Since */
             since: string | null;
+        };
+        /**
+         * Way
+         * @description By which alerts go out.
+         */
+        Way: {
+            /**
+             * Name
+             * @enum {string}
+             */
+            name: "mail" | "webhook" | "syslog";
+            /** Waiting */
+            waiting: number;
+            /** Sent At */
+            sent_at: string | null;
+            /** Problem */
+            problem: string | null;
+            /**
+             * Fixed
+             * @description kura.toml says it, so it cannot be changed here.
+             */
+            fixed: boolean;
         };
         /** Weighed */
         Weighed: {
@@ -4838,6 +5064,204 @@ export interface operations {
                 };
                 content: {
                     "text/plain": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    operate_begin: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewMaintenance"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Maintenance"];
+                };
+            };
+            /** @description Client Error */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Server Error */
+            "5XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    operate_end: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Done"];
+                };
+            };
+            /** @description Client Error */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Server Error */
+            "5XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    operate_listing: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Alerts"];
+                };
+            };
+            /** @description Client Error */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Server Error */
+            "5XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    operate_change: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Destinations"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Alerts"];
+                };
+            };
+            /** @description Client Error */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Server Error */
+            "5XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    operate_test: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Done"];
+                };
+            };
+            /** @description Client Error */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Server Error */
+            "5XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
                 };
             };
         };
