@@ -9,7 +9,7 @@ import shutil
 import sys
 import tarfile
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from installer.bundle import tools, zipped
@@ -88,15 +88,15 @@ def compiled(shop: Workshop, entry: str) -> Path:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
         source = _unpacked(_source(shop, entry), shop.path("source", key))
-        wheel = _built(shop, source, folder / "new", flags, source.parent / "build")
+        # a date of no commit: the next release has the same file, and its delta leaves it out
+        dateless = replace(shop, date=zipped.EARLIEST)
+        wheel = _built(dateless, source, folder / "new", flags, source.parent / "build")
+        zipped.normalise(wheel, dateless.date)
         shutil.rmtree(source.parent)
         wheel.rename(folder / wheel.name)
         shutil.rmtree(folder / "new")
         found = [folder / wheel.name]
-    copy = shop.path("dated", f"{shop.date}-{key}", found[0].name)
-    shutil.copyfile(found[0], copy)
-    zipped.normalise(copy, shop.date)
-    return copy
+    return found[0]
 
 
 def own(shop: Workshop, staged: Path) -> Path:

@@ -119,15 +119,15 @@ def order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Order:
     return Order(root, tmp_path / "work", tmp_path / "models", tmp_path / "out", None, debian=False)
 
 
-def git(root: Path, *words: str) -> None:
+def git(root: Path, *words: str, date: str = "2026-01-02T03:04:05Z") -> None:
     who = ("-c", "user.name=t", "-c", "user.email=t@example.jp")
-    when = {"GIT_COMMITTER_DATE": "2026-01-02T03:04:05Z", "GIT_AUTHOR_DATE": "2026-01-02T03:04:05Z"}
+    when = {"GIT_COMMITTER_DATE": date, "GIT_AUTHOR_DATE": date}
     subprocess.run(["git", *who, *words], cwd=root, check=True, env=os.environ | when)
 
 
-def commit(root: Path) -> None:
+def commit(root: Path, date: str = "2026-01-02T03:04:05Z") -> None:
     git(root, "add", "-A")
-    git(root, "commit", "-qm", "x")
+    git(root, "commit", "-qm", "x", date=date)
 
 
 def made(order: Order) -> Path:
@@ -180,7 +180,7 @@ def test_made_twice_in_two_places_it_is_the_same_and_a_delta_has_the_change_alon
     (order.root / "pyproject.toml").write_text(
         text.replace('version = "0.1.0"', 'version = "0.2.0"'), "utf-8"
     )
-    commit(order.root)
+    commit(order.root, "2026-02-03T04:05:06Z")
     delta = made(replace(order, base=path))
     assert delta.name == f"kura-0.2.0-{manifest.arch}-from-0.1.0.kura.tar"
     change = archive.read(delta, [KEY.public])
