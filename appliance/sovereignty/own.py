@@ -58,9 +58,7 @@ def families(wanted: tuple[int, ...]) -> str:
 
 def leave_network() -> str:
     """A network without anything in it. While there is one thread only. Returns why not."""
-    if alone():
-        return ""
-    if _libc.unshare(_CLONE_NEWNET) == 0:
+    if _libc.unshare(_CLONE_NEWNET) == 0 or alone():
         return ""
     ids = os.geteuid(), os.getegid()
     if _libc.unshare(_CLONE_NEWUSER | _CLONE_NEWNET) != 0:
