@@ -36,6 +36,7 @@ def examine(settings: Settings) -> list[Check]:
         ("監査記録", chain),
         ("モデル", models),
         ("サンドボックス", sandbox),
+        ("封鎖の壁", walls),
         ("文字の読み取り (OCR)", ocr),
         ("取り込み元", sources),
         ("ディレクトリ", directory),
@@ -116,6 +117,20 @@ def sandbox(settings: Settings) -> str:
 
     with Sandbox(settings):  # proves its walls before it takes a file
         return "パーサーは閉じ込められています"
+
+
+def walls(settings: Settings) -> str:
+    """As each process found them when it last started: this command has other walls than they."""
+    from appliance.sovereignty import walls
+
+    if not settings.sealed:
+        return "封鎖モードではありません（設定 sealed）"
+    found = walls.kept(settings.data)
+    if open_ := [str(one["process"]) for one in found if not one["held"]]:
+        raise Bad(f"{'、'.join(open_)} の壁が足りません。`kura walls` が示します。")
+    if not found:
+        raise Bad("まだ確かめていません。`kura up` で起動してください。")
+    return f"{'、'.join(str(one['process']) for one in found)} で、すべて立っています"
 
 
 def ocr(settings: Settings) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from appliance import doctor
 from appliance.errors import SettingsError
 from appliance.settings import Settings
 from appliance.sovereignty import firewall, walls
@@ -214,3 +215,15 @@ def test_a_record_is_whole_or_not_there(tmp_path: Path) -> None:
     (tmp_path / "walls" / "work.json").write_text('{"half')
     assert [(one["process"], one["held"]) for one in walls.kept(tmp_path)] == [("web", False)]
     assert {p.name for p in (tmp_path / "walls").iterdir()} == {"web.json", "work.json"}
+
+
+def test_doctor_says_what_the_processes_found(tmp_path: Path) -> None:
+    sealed = Settings(data=tmp_path, sealed=True)
+    assert "封鎖モードではありません" in doctor.walls(Settings(data=tmp_path))
+    with pytest.raises(doctor.Bad, match="まだ確かめていません"):
+        doctor.walls(sealed)
+    walls.keep(tmp_path, "infer", [walls.Tried("tcp", "x", "y", True)])
+    assert doctor.walls(sealed) == "infer で、すべて立っています"
+    walls.keep(tmp_path, "web", [walls.Tried("tcp", "x", "y", False)])
+    with pytest.raises(doctor.Bad, match="web の壁が足りません"):
+        doctor.walls(sealed)
