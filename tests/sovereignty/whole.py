@@ -68,14 +68,11 @@ def main(home: Path) -> None:
 def namespaces(root: int) -> list[dict[str, Any]]:
     """Of each process below `kura up`: what it is, whether its network is its own, what it has there."""
     own = str(Path("/proc/self/ns/net").readlink())
-    found, parents = [], {root}
-    for entry in sorted(int(p.name) for p in Path("/proc").iterdir() if p.name.isdigit()):
+    found = []
+    for entry in below(root):
         try:
             status = Path(f"/proc/{entry}/status").read_text()
             words = Path(f"/proc/{entry}/cmdline").read_bytes().split(b"\0")
-            if int(status.partition("PPid:")[2].split()[0]) not in parents:
-                continue
-            parents.add(entry)
             devices = Path(f"/proc/{entry}/net/dev").read_text().splitlines()[2:]
             found.append(
                 {
@@ -87,6 +84,22 @@ def namespaces(root: int) -> list[dict[str, Any]]:
             )
         except (FileNotFoundError, ProcessLookupError, PermissionError):
             continue
+    return found
+
+
+def below(root: int) -> set[int]:
+    """Numbers begin anew some time: a child's may be the smaller one."""
+    parents = {}
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            try:
+                status = (folder / "status").read_text()
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+            parents[int(folder.name)] = int(status.partition("PPid:")[2].split()[0])
+    found = {root}
+    while more := {pid for pid, parent in parents.items() if parent in found} - found:
+        found |= more
     return found
 
 
