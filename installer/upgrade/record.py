@@ -33,6 +33,7 @@ class Record:
     database: str = ""  # its name in the data folder; "" where it stays
     settings: str = ""  # file with the settings that go with the target; "" leaves them
     digest: str = ""  # of the database that is left
+    ready_s: float = 120.0  # the longest that the target may take to serve
 
     def at(self, phase: Phase) -> Record:
         return replace(self, phase=phase)

@@ -182,6 +182,7 @@ def _stop(work: Rollback) -> None:
     work.going = Record(
         "rollback", origin, work.version, token, running, "stopping", swap, name, settings
     )
+    switch.keep_settings(site)
     record.write(site.places, work.going)
     work.stopped_at = time.monotonic()
     site.stop()

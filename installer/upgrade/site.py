@@ -218,6 +218,10 @@ class Site:
             return
         own = self.places.release(version) / "venv" / "bin" / "kura-installer"
         steps.program(self.context, [own, "apply-host", "--root", self.places.root])
+        self.settings_changed()
+
+    def settings_changed(self) -> None:
+        self.__dict__.pop("settings", None)  # read again when next asked for
 
     def stop(self, within_s: float = STOP_S) -> None:
         """All of it, in order; what does not stop in time is killed. Raises Refused."""

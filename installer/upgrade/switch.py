@@ -21,7 +21,6 @@ from installer.upgrade.files import Swap
 from installer.upgrade.record import Record
 from installer.upgrade.site import Site
 
-READY_S = 120.0  # the longest that a release may take to serve after a switch
 QUICK_STOP_S = 10.0  # of one that failed: it is put aside anyway
 
 
@@ -44,6 +43,12 @@ def kept_settings(site: Site, version: str) -> Path:
     return site.places.snapshots / version / "kura.env"
 
 
+def keep_settings(site: Site) -> None:
+    """Those of the release that is about to be left."""
+    if site.places.settings.is_file():
+        _copy(site.places.settings, kept_settings(site, site.installed()))
+
+
 def move(site: Site, going: Record) -> Record:
     """Everything of the target takes its place. Kura is stopped, and stays so."""
     moving = going.at("moving")
@@ -55,17 +60,13 @@ def move(site: Site, going: Record) -> Record:
     return trying
 
 
-def try_out(site: Site, going: Record, ready_s: float = READY_S) -> float:
-    """Start the new state and use it as people do. Returns the seconds until it served. Raises Refused."""
-    began = time.monotonic()
+def try_out(site: Site, going: Record) -> None:
+    """Start the new state and use it as people do. Raises Refused."""
     site.start()
-    told = site.ask(
-        going.target,
-        *("check", "--version", going.target, "--ready", str(ready_s), "--within", "60"),
-    )
+    wanted = ("--version", going.target, "--ready", str(going.ready_s), "--within", "60")
+    told = site.ask(going.target, "check", *wanted)
     took = told["steps"][0]["took_s"]
     site.context.journal.write(verb=going.kind, event="served", after_s=took)
-    return min(float(took), time.monotonic() - began)
 
 
 def revert(site: Site, going: Record) -> None:
@@ -83,7 +84,7 @@ def revert(site: Site, going: Record) -> None:
     site.owned(lambda: files.unmark(site.data))
     if going.running:
         site.start()
-        wanted = ("check", "--only-ready", "--version", going.origin, "--ready", str(READY_S))
+        wanted = ("check", "--only-ready", "--version", going.origin, "--ready", str(going.ready_s))
         site.ask(going.origin, *wanted)
     _end(site, going)
     took = time.monotonic() - began
@@ -242,7 +243,7 @@ def _moves(site: Site, going: Record) -> None:
     site.owned(lambda: files.mark(site.data))
     site.owned(going.swap.forward)
     if going.settings:
-        _settings(site, Path(going.settings), kept_settings(site, going.origin))
+        _settings(site, Path(going.settings))
     places.point(site.places.current, site.places.release(going.target))
     site.apply(going.target)
 
@@ -283,17 +284,16 @@ def _way_back(site: Site, going: Record) -> Swap:
     return Swap(site.data, aside, going.swap.outgoing, outs, ins)
 
 
-def _settings(site: Site, new: Path, keep: Path) -> None:
-    """The settings of the target; those that are left are kept first."""
-    if not keep.exists():
-        _copy(site.places.settings, keep)
+def _settings(site: Site, new: Path) -> None:
     _copy(new, site.places.settings)
+    site.settings_changed()
 
 
 def _settings_back(site: Site, going: Record) -> None:
     keep = kept_settings(site, going.origin)
-    if going.settings and keep.exists():
+    if keep.exists():
         _copy(keep, site.places.settings)
+        site.settings_changed()
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -49,8 +49,8 @@ def environment(site: Site, facts: Facts, version: str) -> dict[str, str]:
     return found
 
 
-def run(site: Site, facts: Facts, version: str) -> None:
-    """Raises Refused with the first thing that did not work."""
+def run(site: Site, facts: Facts, version: str) -> float:
+    """Returns the seconds until it served. Raises Refused with the first thing that did not work."""
     env = environment(site, facts, version)
     site.ask(version, "isolate", more=env)
     with socket.socket() as free:
@@ -64,7 +64,9 @@ def run(site: Site, facts: Facts, version: str) -> None:
         )
         env["KURA_INFER_SOCKET"] = str(facts.infer_socket)
     with _running(site, version, env, ("up",) if room else ("web", "work")):
-        site.ask(version, "check", "--version", version, "--ready", str(READY_S), more=env)
+        wanted = ("--version", version, "--ready", str(READY_S))
+        told = site.ask(version, "check", *wanted, more=env)
+        return float(told["steps"][0]["took_s"])
 
 
 def _room_for_models(site: Site, version: str, env: dict[str, str]) -> bool:

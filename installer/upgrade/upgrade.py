@@ -40,6 +40,7 @@ class Upgrade(Context):
     facts: Facts | None = None
     going: Record | None = None
     rows: dict[str, int] = field(default_factory=dict)
+    ready_s: float = 0.0  # that the new release took on the copy
     stopped_at: float = 0.0
     out_s: float = 0.0  # without service
 
@@ -159,7 +160,7 @@ def _copy(work: Upgrade) -> None:
 
 
 def _try(work: Upgrade) -> None:
-    trial.run(_site(work), _facts(work), work.version)
+    work.ready_s = trial.run(_site(work), _facts(work), work.version)
     work.did("try")
 
 
@@ -172,8 +173,17 @@ def _stop(work: Upgrade) -> None:
     )
     running = site.running()
     work.going = Record(
-        "upgrade", origin, work.version, secrets.token_hex(4), running, "stopping", swap, name
+        "upgrade",
+        origin,
+        work.version,
+        secrets.token_hex(4),
+        running,
+        "stopping",
+        swap,
+        name,
+        ready_s=max(Record.ready_s, 3 * work.ready_s),
     )
+    switch.keep_settings(site)
     record.write(site.places, work.going)
     work.stopped_at = time.monotonic()
     site.stop()

@@ -75,6 +75,8 @@ def test_an_upgrade_and_the_way_back_put_nothing_in_the_wrong_place(host: Host) 
     settled(host, digest)
     assert host.version == NEW and "秒" in host.said
     (host.data / "uploads/後から").mkdir()
+    before = host.places.settings.read_text()
+    host.places.settings.write_text(before + "KURA_LATER='1'\n")
     host.installer("upgrade", NEW)
     assert "すでに" in host.said
     host.installer("rollback", status=1)  # nobody is there to be asked
@@ -82,6 +84,7 @@ def test_an_upgrade_and_the_way_back_put_nothing_in_the_wrong_place(host: Host) 
     host.installer("rollback", OLD, "--yes")
     settled(host, digest)
     assert host.version == OLD and not (host.data / "uploads/後から").exists()
+    assert host.places.settings.read_text() == before
     (aside,) = (host.data / "upgrade/after").iterdir()
     assert (aside / "uploads/後から").is_dir() and str(aside) in host.said
     host.installer("upgrade", NEW)  # it lies here still
