@@ -49,7 +49,7 @@ def main() -> None:
         everything = _compile(compiler, Path(folder), [*product, *development, *BUILD])
         cuda = _compile(compiler, Path(folder), CUDA)
     builds = _closure(BUILD, everything)
-    runs = _closure(product, everything) - builds
+    runs = _closure(product, everything)  # whole by itself: a site has no other lock
     LOCKS.mkdir(exist_ok=True)
     del everything["torch"]
     _write("product", {n: e for n, e in everything.items() if n in runs})

@@ -141,6 +141,8 @@ class Written:
     mode: int = 0o644
 
     def done(self, site: Site) -> bool:
+        if not user_there(site):  # a dry run on a fresh host
+            return False
         return all(p.is_file() and p.read_text("utf-8") == t for p, t in self.files(site).items())
 
     def do(self, site: Site) -> None:
@@ -216,7 +218,7 @@ def certificate_done(site: Site) -> bool:
     ours = (tls / "cert.pem", tls / "key.pem")
     if not all(path.is_file() for path in ours):
         return False
-    refuse_open(ours[1], 0o007)
+    refuse_open(ours[1], 0o077)
     if _apart(*ours):  # it was stopped between the two
         return False
     if a.certificate:
@@ -249,8 +251,7 @@ def certificate(site: Site) -> None:
         chain, key = (scratch / "cert.pem").read_bytes(), (scratch / "key.pem").read_bytes()
         # the certificate counts as ours from here on, even if the next line is never reached
         places.write(tls / "made-for", _names(site))
-    owner = (0, site.group("kura-web")) if site.whole else None
-    places.write(tls / "key.pem", key, 0o640, owner)
+    places.write(tls / "key.pem", key, 0o600, site.owner if site.whole else None)
     places.write(tls / "cert.pem", chain, 0o644)
     shutil.rmtree(scratch, ignore_errors=True)
 

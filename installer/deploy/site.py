@@ -74,8 +74,7 @@ class Site(Context):
             return words
         uid, gid = self.owner
         bind = ("--inh-caps", "+net_bind_service", "--ambient-caps", "+net_bind_service")
-        groups = ("--groups", str(self.group("kura-web")))
-        ids = ("setpriv", "--reuid", str(uid), "--regid", str(gid), *groups)
+        ids = ("setpriv", "--reuid", str(uid), "--regid", str(gid), "--clear-groups")
         return [*ids, *(bind if port and self.answers.port < 1024 else ()), *words]
 
     def kura(self, *words: str, timeout_s: float = 120.0) -> subprocess.CompletedProcess[str]:

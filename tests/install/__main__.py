@@ -40,7 +40,7 @@ python3 kura-installer.pyz install kura.tar --key release.pub --answers answers.
 [ "${PIPESTATUS[0]}" = 0 ]
 installed=$(date +%s)
 echo "installed after $((installed - began)) s"
-python3 /media/site.py /root/install.out PORT
+python3 /media/site.py /root/install.out PORT FOLDER
 echo "answered after $(($(date +%s) - began)) s"
 python3 kura-installer.pyz install kura.tar --key release.pub MODE 2>&1 | tail -4
 """
@@ -51,6 +51,7 @@ def main() -> None:
     parser.add_argument("--bundle", type=Path, required=True)
     parser.add_argument("--key", type=Path, required=True)
     parser.add_argument("--work", type=Path, default=ROOT / ".kura" / "install-test")
+    parser.add_argument("--systemd", action="store_true", help="boot it, too; say what is found")
     parser.add_argument("--keep", action="store_true", help="leave the root when it is over")
     given = parser.parse_args()
     if os.geteuid() != 0:
@@ -63,6 +64,8 @@ def main() -> None:
         said = traced(root, given.work / "trace")
         took_s = time.monotonic() - began
         print(said)
+        if given.systemd:
+            print(booted(root))
         calls = Calls(given.work / "trace")
         write(said, calls, given.bundle, took_s)
         if "cited answer" not in said or calls.outside or calls.dns or took_s > WANTED_S:
@@ -99,18 +102,20 @@ def mirror() -> str:
 
 
 def prepared(root: Path, bundle: Path, key: Path) -> None:
-    media, share = root / "media", root / "srv" / "総務部"
+    media, files = root / "media", ROOT / "installer" / "sample" / "files" / "総務"
     shutil.copyfile(bundle, media / "kura.tar")
     shutil.copyfile(key, media / "release.pub")
     shutil.copyfile(HERE / "site.py", media / "site.py")
     (media / "answers.toml").write_text(ANSWERS, "utf-8")
-    shutil.copytree(ROOT / "installer" / "sample" / "files" / "総務", share)
-    (share / ".kura-access.toml").write_text('allow = ["everyone"]\n', "utf-8")
+    for name, source in {"総務部": files, "通達": files / "通達"}.items():
+        share = root / "srv" / name
+        shutil.copytree(source, share)
+        (share / ".kura-access.toml").write_text('allow = ["everyone"]\n', "utf-8")
 
 
 def traced(root: Path, trace: Path) -> str:
     """All of it in one go, in namespaces of its own: no network, and no process is left behind."""
-    script = INSIDE.replace("MODE", "--no-systemd").replace("PORT", str(PORT))
+    script = _inside("--no-systemd", "総務部")
     (root / "root" / "test.sh").write_text(script, "utf-8")
     # not a chroot: the kernel gives no user namespace in one, and parsers want theirs
     inside = (
@@ -130,6 +135,86 @@ def traced(root: Path, trace: Path) -> str:
         env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"},
     )
     return done.stdout + done.stderr
+
+
+UNIT = """
+[Unit]
+After=multi-user.target
+[Service]
+Type=oneshot
+ExecStart=/bin/bash /root/test.sh
+ExecStopPost=/bin/bash /root/look.sh
+ExecStopPost=/bin/systemctl --no-block poweroff
+StandardOutput=file:/root/said
+StandardError=file:/root/said
+TimeoutStartSec=infinity
+[Install]
+WantedBy=default.target
+"""
+# E2: what the kernel says of the processes, and what the firewall refused
+LOOK = r"""
+exec >>/root/said 2>&1
+echo "--- units"
+systemctl --no-pager list-units 'kura*' --all --plain --no-legend
+for name in infer web work; do
+    pid=$(systemctl show -p MainPID --value kura-$name)
+    own=$([ "$(readlink /proc/$pid/ns/net)" = "$(readlink /proc/1/ns/net)" ] || echo " network of its own")
+    links=$(nsenter -t $pid -n ip -o link | sed 's/^[0-9]*: \([^:@]*\).*/\1/' | tr '\n' ' ')
+    ids=$(sed -n 's/^[UG]id:\s*\S*\s*\(\S*\).*/\1/p' /proc/$pid/status | tr '\n' ':')
+    echo "kura-$name: links $links$own, ids $ids $(sed -n 's/^Seccomp:\s*/seccomp /p; s/^CapEff:\s*/capabilities /p; s/^NoNewPrivs:\s*/no new privileges /p' /proc/$pid/status | tr '\n' ' ')"
+    systemd-analyze security --no-pager kura-$name | tail -1
+done
+for pid in $(systemctl show -p ControlGroup --value kura-work | xargs -I{} cat /sys/fs/cgroup{}/cgroup.procs); do
+    echo "kura-work $pid: user $(readlink /proc/$pid/ns/user) network $(readlink /proc/$pid/ns/net): $(nsenter -t $pid -n ip -o link | sed 's/^[0-9]*: \([^:@]*\).*/\1/' | tr '\n' ' ')"
+done
+nft list counters
+journalctl --no-pager -o cat -u 'kura-*' -p warning | tail -40
+journalctl --no-pager -o cat -u 'kura-*' | grep -v '"event": "request"' | tail -60
+"""
+
+
+def _inside(mode: str, folder: str) -> str:
+    return INSIDE.replace("MODE", mode).replace("PORT", str(PORT)).replace("FOLDER", folder)
+
+
+def booted(root: Path) -> str:
+    """The host again, now with systemd as process 1: units, firewall and walls are in force."""
+    script = _inside("", "通達")
+    script = "\n".join(line for line in script.splitlines() if not line.startswith("trap "))
+    (root / "root" / "test.sh").write_text(script + "\n", "utf-8")
+    (root / "root" / "look.sh").write_text(LOOK, "utf-8")
+    units = root / "etc" / "systemd" / "system"
+    (units / "install-test.service").write_text(UNIT, "utf-8")
+    (units / "default.target.wants").mkdir(exist_ok=True)
+    (units / "default.target.wants" / "install-test.service").symlink_to("../install-test.service")
+    boot = f"""
+set -e
+mount --bind {root} {root}
+mount -t proc proc {root}/proc
+mount -t sysfs sys {root}/sys
+mount -t tmpfs tmpfs {root}/run
+mount -t tmpfs tmpfs {root}/tmp
+mount -t tmpfs -o mode=755 dev {root}/dev
+mkdir -p {root}/dev/pts {root}/dev/shm
+for node in null zero full random urandom tty; do touch {root}/dev/$node; mount --bind /dev/$node {root}/dev/$node; done
+mount -t devpts -o newinstance,ptmxmode=0666 devpts {root}/dev/pts
+touch {root}/dev/console; mount --bind "$(readlink /proc/self/fd/0)" {root}/dev/console
+mount -t cgroup2 cgroup2 {root}/sys/fs/cgroup
+ip link set lo up
+cd {root}; pivot_root . mnt; umount -l /mnt
+export container=kura-test PATH=/usr/sbin:/usr/bin:/sbin:/bin
+exec /lib/systemd/systemd
+"""
+    (root.parent / "boot.sh").write_text(boot, "utf-8")
+    alone = f"unshare -n -m -p -i -u -C -f --kill-child bash {root.parent / 'boot.sh'}"
+    subprocess.run(  # a terminal of its own, because process 1 wants one
+        ["script", "-qfec", alone, str(root.parent / "console.log")],
+        check=False,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        timeout=2 * WANTED_S,
+    )
+    return (root / "root" / "said").read_text("utf-8", "replace")
 
 
 class Calls:

@@ -1,4 +1,4 @@
-"""What an administrator does on the new host: signs in by the code, adds a folder, asks.
+"""What an administrator does on the new host: signs in (by the code, the first time), adds a folder, asks.
 
 Runs inside, by the host's own Python, with what is installed there and nothing else.
 """
@@ -20,17 +20,19 @@ QUESTION = "安否確認のメールが来たら何時間以内に返さない�
 ANSWER, DOCUMENT = "6時間", "防災マニュアル"
 
 
-def main(log: str, port: str) -> None:
+def main(log: str, port: str, folder: str) -> None:
     code = re.search(r"([A-Z2-9]{4}-){3}[A-Z2-9]{4}", open(log, encoding="utf-8").read())  # noqa: SIM115
-    assert code, "the installer showed no code"
     host = Host(f"https://127.0.0.1:{port}")
     first = {"code": code[0], "user_id": "admin", "display_name": "情報システム部"}
-    host.post("/setup", first | {"password": PASSWORD})
+    if code:
+        host.post("/setup", first | {"password": PASSWORD})
     host.post("/session", {"user_id": "admin", "password": PASSWORD})
     told("signed in")
-    kura("source", "add", "総務部", "folder", "--set", "root=/srv/総務部")
-    kura("sync", "総務部", "--timeout", "900")
+    kura("source", "add", folder, "folder", "--set", f"root=/srv/{folder}")
+    kura("sync", folder, "--timeout", "900")
     told(kura("status"))
+    (taken,) = [s for s in json.loads(kura("status", "--json"))["sources"] if s["name"] == folder]
+    assert taken["counts"].get("added") and not taken["counts"].get("failed"), taken
     end = time.monotonic() + 60
     while not (found := host.post("/search", {"question": QUESTION}))["passages"]:
         assert time.monotonic() < end, found

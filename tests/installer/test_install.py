@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
 import json
 import os
 import signal
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from installer.places import Places
-from tests.installer.bundles import KEY, OTHER
+from tests.installer.bundles import KEY, OTHER, bundle
 from tests.installer.tiny import tiny, wheel
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -80,7 +83,7 @@ class Machine:
             cwd=ROOT,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=600,
             check=False,
         )  # fmt: skip
         said = done.stdout + done.stderr
@@ -91,7 +94,7 @@ class Machine:
     def stopped(self, how: signal.Signals, where: str) -> int:
         argv = [sys.executable, "-S", "-E", "-c", DRIVER, str(int(how)), where, str(ROOT)]
         done = subprocess.run(
-            [*argv, *self.words()], cwd="/", capture_output=True, timeout=120, check=False
+            [*argv, *self.words()], cwd="/", capture_output=True, timeout=600, check=False
         )
         return done.returncode
 
@@ -159,7 +162,7 @@ def test_one_command_and_it_serves_and_a_second_time_changes_nothing(machine: Ma
         at.data: 0o700,
         at.data / "secrets.key": 0o600,
         at.settings: 0o640,
-        at.tls / "key.pem": 0o640,
+        at.tls / "key.pem": 0o600,
         at.etc / "install.toml": 0o600,
         at.state: 0o700,
         at.commands / "kura": 0o755,
@@ -236,7 +239,7 @@ def test_killed_in_the_middle_of_pip_the_next_run_ends_it_and_makes_it_whole(
     argv = [sys.executable, "-S", "-E", "-m", "installer", *machine.words()]
     first = subprocess.Popen(argv, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     venv = machine.at.release("0.2.0") / "venv"
-    end = time.monotonic() + 60
+    end = time.monotonic() + 300
     while not (venv / "bin" / "pip").exists() and first.poll() is None:
         assert time.monotonic() < end
         time.sleep(0.01)
@@ -404,3 +407,74 @@ def test_the_sites_own_certificate_is_taken_and_a_wrong_pair_is_not(
     given("b", "b")
     machine.run("--no-start", verb="configure")
     assert (machine.at.tls / "key.pem").read_bytes() == (tmp_path / "b/key.pem").read_bytes()
+
+
+def at_a_terminal(machine: Machine, typed: list[str]) -> tuple[int, str]:
+    """The guided screen, at a real terminal."""
+    ours, theirs = os.openpty()
+    words = machine.words("--no-start")
+    del words[words.index("--answers") : words.index("--answers") + 2]
+    child = subprocess.Popen(
+        [sys.executable, "-S", "-E", "-m", "installer", *words],
+        cwd=ROOT,
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+    )
+    os.close(theirs)
+    said = b""
+    with contextlib.suppress(OSError):  # EIO: the other side is gone
+        while True:
+            said += os.read(ours, 4096)
+            if typed and said.rstrip(b" ").endswith((b"]:", b"]: ")):
+                os.write(ours, typed.pop(0).encode())
+                said += b"|"
+    os.close(ours)
+    return child.wait(300), said.decode("utf-8", "replace")
+
+
+def test_a_person_is_asked_again_until_it_can_be_used(machine: Machine) -> None:
+    typed = [
+        "kura.example.co.jp\n",
+        "\n",
+        "99999\n",
+        "8443\n",
+        "10.0.0.0/8 192.168.5.0/24\n",
+        "\n",
+        "\n",
+        "y\n",
+    ]
+    status, said = at_a_terminal(machine, typed)
+    assert status == 0, said
+    assert said.count("✗ port") == 1 and "certificate" in said
+    assert (
+        'clients = ["10.0.0.0/8", "192.168.5.0/24"]'
+        in (machine.at.etc / "install.toml").read_text()
+    )
+    assert "KURA_WEB_PORT='8443'" in machine.at.settings.read_text()
+
+
+@pytest.mark.parametrize("typed", [["\n"] * 6 + ["n\n"], ["\n", "\x03"]])
+def test_who_says_no_or_presses_ctrl_c_has_changed_nothing(
+    machine: Machine, typed: list[str]
+) -> None:
+    status, said = at_a_terminal(machine, typed)
+    assert status in (1, 130) and "Traceback" not in said
+    assert list(machine.at.root.iterdir()) == []
+
+
+def test_a_host_that_knows_a_key_believes_no_other(machine: Machine, tmp_path: Path) -> None:
+    machine.run("--no-start")
+    theirs = tmp_path / "theirs.kura.tar"
+    bundle(theirs, key=OTHER)
+    said = machine.run(bundle=theirs, status=1)
+    assert "信頼していない鍵" in said
+    wrong = " ".join(["0000"] * 16)
+    words = [w for w in machine.words() if w not in ("--key", str(machine.key))]
+    done = subprocess.run(
+        [sys.executable, "-S", "-E", "-m", "installer", *words, "--fingerprint", wrong],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1 and "指紋が違います" in done.stderr
