@@ -198,6 +198,7 @@ mount -t tmpfs -o mode=755 dev {root}/dev
 mkdir -p {root}/dev/pts {root}/dev/shm
 for node in null zero full random urandom tty; do touch {root}/dev/$node; mount --bind /dev/$node {root}/dev/$node; done
 mount -t devpts -o newinstance,ptmxmode=0666 devpts {root}/dev/pts
+ln -s pts/ptmx {root}/dev/ptmx
 touch {root}/dev/console; mount --bind "$(readlink /proc/self/fd/0)" {root}/dev/console
 mount -t cgroup2 cgroup2 {root}/sys/fs/cgroup
 ip link set lo up
