@@ -208,13 +208,10 @@ exec /lib/systemd/systemd
 """
     (root.parent / "boot.sh").write_text(boot, "utf-8")
     alone = f"unshare -n -m -p -i -u -C -f --kill-child bash {root.parent / 'boot.sh'}"
-    subprocess.run(  # a terminal of its own, because process 1 wants one
-        ["script", "-qfec", alone, str(root.parent / "console.log")],
-        check=False,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        timeout=2 * WANTED_S,
-    )
+    # a terminal of its own, because process 1 wants one; it ends when what it reads from ends
+    argv = ["script", "-qfec", alone, str(root.parent / "console.log")]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as host:
+        host.wait(2 * WANTED_S)
     return (root / "root" / "said").read_text("utf-8", "replace")
 
 
