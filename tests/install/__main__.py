@@ -185,6 +185,8 @@ def booted(root: Path) -> str:
     (root / "root" / "look.sh").write_text(LOOK, "utf-8")
     units = root / "etc" / "systemd" / "system"
     (units / "install-test.service").write_text(UNIT, "utf-8")
+    (units / "console-getty.service").unlink(missing_ok=True)
+    (units / "console-getty.service").symlink_to("/dev/null")  # it hangs up the terminal
     (units / "default.target.wants").mkdir(exist_ok=True)
     (units / "default.target.wants" / "install-test.service").symlink_to("../install-test.service")
     boot = f"""
