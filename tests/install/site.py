@@ -23,8 +23,8 @@ ANSWER, DOCUMENT = "6時間", "防災マニュアル"
 def main(log: str, port: str, folder: str) -> None:
     code = re.search(r"([A-Z2-9]{4}-){3}[A-Z2-9]{4}", open(log, encoding="utf-8").read())  # noqa: SIM115
     host = Host(f"https://127.0.0.1:{port}")
-    first = {"code": code[0], "user_id": "admin", "display_name": "情報システム部"}
     if code:
+        first = {"code": code[0], "user_id": "admin", "display_name": "情報システム部"}
         host.post("/setup", first | {"password": PASSWORD})
     host.post("/session", {"user_id": "admin", "password": PASSWORD})
     told("signed in")
