@@ -1,6 +1,6 @@
 import { Component, useEffect, useState, type ReactNode } from "react";
 import { api, unwrap } from "./api/client";
-import type { User } from "./api/types";
+import type { Health, User } from "./api/types";
 import { AdminPage } from "./admin/AdminPage";
 import { AskPage } from "./ask/AskPage";
 import { stop } from "./ask/asking";
@@ -10,6 +10,7 @@ import { readDocumentPath } from "./documents/paths";
 import { ChangePassword } from "./people/ChangePassword";
 import { Setup } from "./people/Setup";
 import { SignIn } from "./people/SignIn";
+import { minute } from "./shared/dates";
 import { Icon } from "./shared/Icon";
 import { useLanguage, useSay } from "./shared/language";
 import { LanguageSwitch } from "./shared/LanguageSwitch";
@@ -145,17 +146,17 @@ function Page({ path, administrator }: { path: string; administrator: boolean })
   );
 }
 
-/** A line at the top for as long as the appliance is loading its indexes or its model does not answer. */
+/** A line at the top during maintenance, and while indexes are loading or the model does not answer. */
 function Starting() {
-  const { say } = useLanguage();
-  const [state, setState] = useState<"ready" | "starting" | "degraded">("ready");
+  const { say, language } = useLanguage();
+  const [{ status: state, maintenance }, setHealth] = useState<Pick<Health, "status" | "maintenance">>({ status: "ready" });
   useEffect(() => {
     let timer = 0;
     const look = () => {
       unwrap(api.GET("/api/v1/health")).then(
-        ({ status }) => {
-          setState(status);
-          timer = window.setTimeout(look, status === "ready" ? 60_000 : 3_000);
+        (health) => {
+          setHealth(health);
+          timer = window.setTimeout(look, health.status === "ready" ? 30_000 : 3_000);
         },
         () => {
           timer = window.setTimeout(look, 10_000);
@@ -165,6 +166,14 @@ function Starting() {
     look();
     return () => window.clearTimeout(timer);
   }, []);
+  if (maintenance) {
+    const at = minute(maintenance.until, language);
+    return (
+      <p className="starting" role="status">
+        {at ? say("maintenanceOnUntil", { at }) : say("maintenanceOn")} {maintenance.message}
+      </p>
+    );
+  }
   if (state === "ready") return null;
   return (
     <p className="starting" role="status">

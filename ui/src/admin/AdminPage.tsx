@@ -6,6 +6,7 @@ import { useSay } from "../shared/language";
 import { Link } from "../shared/router";
 import type { TextKey } from "../shared/text";
 import { SourcesRoom } from "../sources/SourcesRoom";
+import { AlertsRoom } from "./AlertsRoom";
 import { CatalogueRoom } from "./CatalogueRoom";
 import { StatusRoom } from "./StatusRoom";
 import { SynonymsRoom } from "./SynonymsRoom";
@@ -13,6 +14,7 @@ import "./admin.css";
 
 const ROOMS: readonly { name: string; label: TextKey; Room: ComponentType }[] = [
   { name: "status", label: "navStatus", Room: StatusRoom },
+  { name: "alerts", label: "navAlerts", Room: AlertsRoom },
   { name: "sources", label: "navSources", Room: SourcesRoom },
   { name: "documents", label: "navCatalogue", Room: CatalogueRoom },
   { name: "people", label: "navPeople", Room: PeopleRoom },

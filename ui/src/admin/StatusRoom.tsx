@@ -1,4 +1,5 @@
 import { useState } from "react";
+import { Maintenance } from "./Maintenance";
 import { api, explain, unwrap } from "../api/client";
 import type { Status } from "../api/types";
 import { size } from "../documents/UploadsPage";
@@ -95,6 +96,7 @@ export function StatusRoom() {
           </>
         )}
       </Await>
+      <Maintenance />
     </>
   );
 }

@@ -37,9 +37,16 @@ const middleware: Middleware = {
     return request;
   },
   onResponse({ request, response }) {
+    if (response.status === 503 && !DOOR.test(new URL(request.url).pathname)) void lookIfClosed(response.clone());
     if (response.status === 401 && !DOOR.test(new URL(request.url).pathname)) signedOut();
   },
 };
+
+/** Maintenance began while somebody reads: the page that says until when comes from the server. */
+async function lookIfClosed(response: Response): Promise<void> {
+  const body: unknown = await response.json().catch(() => null);
+  if (errorFrom(body, 503).kind === "Closed") window.location.reload();
+}
 
 /**
  * `fetch`, patient with other tabs: signing in again there gives the browser a new session, whose

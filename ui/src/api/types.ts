@@ -35,4 +35,6 @@ export type Group = Schemas["Group"];
 export type Key = Schemas["Key"];
 export type IssuedKey = Schemas["IssuedKey"];
 export type Synonyms = Schemas["Synonyms"];
+export type Alerts = Schemas["Alerts"];
+export type Destinations = Schemas["Destinations"];
 export type Status = Schemas["Status"];

@@ -35,7 +35,9 @@ export function SessionProvider({ children }: { children: ReactNode }) {
       try {
         enter(await unwrap(api.GET("/api/v1/session")));
       } catch (error) {
-        if (!(error instanceof ApiError && error.signedOut)) return setDoor({ at: "unreachable", error });
+        // closed for maintenance: administrators may sign in, and only they come as far as this page
+        const outside = error instanceof ApiError && (error.signedOut || error.kind === "Closed");
+        if (!outside) return setDoor({ at: "unreachable", error });
         try {
           const { needed } = await unwrap(api.GET("/api/v1/setup"));
           setDoor(needed ? { at: "setup" } : { at: "signIn", ended: false });

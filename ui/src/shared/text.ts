@@ -1,6 +1,7 @@
 /** Every sentence of the interface, Japanese and English side by side. `{name}` is filled in by `say`. */
 
 import { DOCUMENT } from "./text.document";
+import { OPERATE } from "./text.operate";
 import { SIGHT } from "./text.sight";
 import { SOURCES } from "./text.sources";
 
@@ -8,6 +9,7 @@ export type Language = "ja" | "en";
 
 const TEXT = {
   ...DOCUMENT,
+  ...OPERATE,
   ...SIGHT,
   ...SOURCES,
   // everywhere
