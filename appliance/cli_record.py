@@ -29,6 +29,7 @@ class Entry:
     told: tuple[str, ...] = ()
     when: str = ""
     must: bool = True  # not run where it cannot be recorded
+    own: bool = False  # writes into the chain of the database that it makes; touches no other
 
 
 NEITHER = Entry("neither")
@@ -70,8 +71,8 @@ KNOWN: Mapping[str, Entry] = {
     "backup create": Entry("changes", ("plain", "new_folder"), must=False),
     "backup list": NEITHER,
     "backup verify": Entry("changes", ("folder", "at", "trial"), must=False),
-    "restore": Entry("changes", ("folder", "at", "replace"), must=False),
-    "migrate-db": Entry("changes", must=False),
+    "restore": Entry("changes", own=True),
+    "migrate-db": Entry("changes", own=True),
     "alerts list": NEITHER,
     "alerts test": Entry("changes"),
     "maintenance on": Entry("changes", ("message", "until")),
@@ -103,8 +104,10 @@ def _recording(path: str, run: Callable[..., Any]) -> Callable[..., Any]:
     entry = KNOWN.get(path, Entry("changes"))
 
     def recording(**given: Any) -> Any:
-        skipped = entry.what == "neither" or (entry.when and not given.get(entry.when))
-        if skipped or given.get("scheduled"):  # `kura work` has its own record of that
+        skipped = entry.what == "neither" or entry.own
+        if (
+            skipped or (entry.when and not given.get(entry.when)) or given.get("scheduled")
+        ):  # `kura work` has its own record of that
             return run(**given)
         try:
             settings = load()
