@@ -19,6 +19,7 @@ from typing import Any, Literal
 from urllib.parse import quote, unquote
 
 import psycopg
+import pymysql
 from sqlalchemy import Connection, create_engine
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
@@ -31,14 +32,14 @@ from appliance.errors import (
     SourceUnreachable,
 )
 from appliance.types import Site
-from connectors import wire
+from connectors import mariadb, wire
 
 Security = Literal["tls", "none"]
 
 CONNECT_S = 30.0
 STATEMENT_S = 600.0
 _SERVER = re.compile(
-    r"postgresql://(?P<host>[A-Za-z0-9][A-Za-z0-9._-]*|\[[0-9A-Fa-f:.]+\])"
+    r"(?P<kind>postgresql|mariadb|mysql)://(?P<host>[A-Za-z0-9][A-Za-z0-9._-]*|\[[0-9A-Fa-f:.]+\])"
     r"(?::(?P<port>[0-9]{1,5}))?/(?P<name>[^/?#@]+)"
 )
 _FILE = re.compile(r"sqlite:///(?P<path>/.+)")
@@ -55,6 +56,7 @@ class Place:
     port: int = 0
     name: str = ""
     path: Path = Path()  # of a file; a server has none
+    mariadb: bool = False  # or MySQL
 
     def __str__(self) -> str:
         return f"{self.host}:{self.port}/{self.name}" if self.host else str(self.path)
@@ -66,14 +68,15 @@ def place(url: str) -> Place:
         return Place(path=Path(found["path"]))
     if not (found := _SERVER.fullmatch(url)):
         raise ValueError(
-            "postgresql://ホスト:5432/データベース か sqlite:////フォルダー/ファイル の形で、"
+            "postgresql://ホスト:5432/データベース、mariadb://ホスト:3306/データベース、sqlite:////フォルダー/ファイル の形で、"
             "利用者名とパスワードを入れずに書いてください"
         )
-    port = int(found["port"] or 5432)
+    mariadb = found["kind"] != "postgresql"
+    port = int(found["port"] or (3306 if mariadb else 5432))
     if not 0 < port < 65536 or ".." in found["host"]:
         raise ValueError("ホストとポートを確かめてください")
     host = found["host"].strip("[]").lower().rstrip(".")
-    return Place(host, port, unquote(found["name"]))
+    return Place(host, port, unquote(found["name"]), mariadb=mariadb)
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,9 @@ class Database:
     def reading(self) -> Iterator[Connection]:
         """One snapshot, read only. Raises SourceUnreachable, SourceDenied, SourceMisconfigured, SourceBusy."""
         first: tuple[str, ...]
-        if self.at.host:
+        if self.at.mariadb:
+            scheme, connect, first = "mysql+pymysql", self._mariadb, ()
+        elif self.at.host:
             scheme, connect, first = "postgresql+psycopg", self._server, _POSTGRESQL
         else:
             scheme, connect, first = "sqlite", self._file, ("BEGIN",)
@@ -100,6 +105,8 @@ class Database:
             with engine.connect() as connection:
                 for statement in first:
                     connection.exec_driver_sql(statement)
+                if self.at.mariadb:
+                    mariadb.begin(connection, STATEMENT_S)
                 yield connection
         except DBAPIError as error:
             raise self._told(error.orig) from None
@@ -107,18 +114,27 @@ class Database:
             raise SourceMisconfigured(
                 f"{self.at} に問い合わせられません ({type(error).__name__})。"
             ) from None
-        except (psycopg.Error, sqlite3.Error) as error:
+        except (psycopg.Error, sqlite3.Error, pymysql.Error) as error:
             raise self._told(error) from None
 
     # --- connecting -----------------------------------------------------------------
 
-    def _server(self) -> Any:
-        at, near = self.at, wire.is_near(self.at.host, self.at.port, self.site.near)
-        if self.security == "none" and not near:
+    def _mariadb(self) -> Any:
+        self._secure()
+        at, tls = self.at, self.security == "tls"
+        return mariadb.connect(at.host, at.port, at.name, self.user, self.password, tls, self.site)
+
+    def _secure(self) -> None:
+        at = self.at
+        if self.security == "none" and not wire.is_near(at.host, at.port, self.site.near):
             raise SourceDenied(
                 f"{at.host}:{at.port} には、暗号化せずにはつなぎません。"
                 "このマシンの中の相手なら、設定 near_hosts に加えてください。"
             )
+
+    def _server(self) -> Any:
+        self._secure()
+        at = self.at
         with wire.dial(at.host, at.port, self.site, CONNECT_S) as answering:
             address = answering.getpeername()[0]
         with tempfile.TemporaryDirectory() as own:
@@ -189,6 +205,8 @@ class Database:
         )
 
     def _told(self, error: BaseException | None) -> ApplianceError:
+        if isinstance(error, pymysql.Error):
+            return mariadb.told(self.at, error, STATEMENT_S / 60, self._cleaned(error))
         said, state = str(error), getattr(error, "sqlstate", None) or ""
         if state == "57014" or said == "interrupted":
             return SourceMisconfigured(
@@ -206,6 +224,8 @@ class Database:
 
     def _cleaned(self, error: BaseException | None) -> str:
         said = getattr(getattr(error, "diag", None), "message_primary", None) or str(error)
+        if isinstance(error, pymysql.Error) and len(error.args) > 1:
+            said = str(error.args[1])
         if self.password:
             said = said.replace(self.password, "…")
         first = (said.strip().splitlines() or [""])[0]

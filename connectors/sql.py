@@ -50,7 +50,8 @@ _HOLE = re.compile(r"\{([^{}]+)\}")
 class SqlSettings(BaseModel):
     url: str = Field(
         title="URL",
-        description="postgresql://ホスト:5432/データベース か sqlite:////フォルダー/ファイル.db。"
+        description="postgresql://ホスト:5432/データベース、mariadb://ホスト:3306/データベース (MySQL も)、"
+        "sqlite:////フォルダー/ファイル.db。"
         "利用者名とパスワードは入れません。",
     )
     user: str = Field(
@@ -157,7 +158,7 @@ class _Shape:
 
 
 class SqlConnector:
-    """SQL データベース (PostgreSQL、SQLite)"""
+    """SQL データベース (PostgreSQL、MariaDB、MySQL、SQLite)"""
 
     kind: ClassVar[str] = "sql"
     Settings: ClassVar[type[BaseModel]] = SqlSettings
@@ -268,8 +269,9 @@ class SqlConnector:
             if len(parts) != len(shape.id):
                 return None
             alike, values = [], dict[str, str]()
+            text = "CHAR" if connection.dialect.name == "mysql" else "TEXT"
             for n, (name, part) in enumerate(zip(shape.id, parts, strict=True)):
-                alike.append(f"CAST({_named(connection, name)} AS TEXT) IN (:c{n}, :d{n})")
+                alike.append(f"CAST({_named(connection, name)} AS {text}) IN (:c{n}, :d{n})")
                 values |= {f"c{n}": part, f"d{n}": unicodedata.normalize("NFD", part)}
             for said in list(self._asked(connection, "*", " AND ".join(alike), **values)):
                 if _uri(shape.key(said)) == uri:

@@ -23,6 +23,7 @@ command -v ssh >/dev/null 2>&1 || wanted="$wanted openssh-client"
 [ -e /usr/share/mediawiki/api.php ] || wanted="$wanted mediawiki php-cli php-cgi libapache2-mod-php8.2- micro-httpd php-sqlite3"
 [ -e /usr/share/dokuwiki/doku.php ] || wanted="$wanted dokuwiki php-cli php-cgi libapache2-mod-php8.2- micro-httpd"
 { command -v nft >/dev/null 2>&1 || [ -x /usr/sbin/nft ]; } || wanted="$wanted nftables iproute2"
+[ -x /usr/sbin/mariadbd ] || wanted="$wanted mariadb-server"
 fonts=$(find /usr/share/fonts -name NotoSansCJK-Regular.ttc -o -name ipaexg.ttf 2>/dev/null || true)
 [ -n "$fonts" ] || wanted="$wanted fonts-ipaexfont"
 [ -n "$wanted" ] || exit 0
@@ -47,6 +48,7 @@ case "$wanted " in *" samba "*) services="$services smbd nmbd" ;; esac
 case "$wanted " in *" openssh-server "*) services="$services ssh" ;; esac
 case "$wanted " in *" php-cgi "*) services="$services php8.2-fpm" ;; esac
 case "$wanted " in *" dovecot-imapd "*) services="$services dovecot" ;; esac
+case "$wanted " in *" mariadb-server "*) services="$services mariadb" ;; esac
 case "$wanted " in *" slapd "*) services="$services slapd" ;; esac
 case "$wanted " in *" nginx-light "*) services="$services nginx" ;; esac
 if [ -n "$services" ] && command -v systemctl >/dev/null 2>&1; then

@@ -300,6 +300,7 @@ def test_a_missing_database_is_told(rows: Rows) -> None:
         {"url": "postgresql://db/x?service=y"},
         {"url": "sqlite:///relative.db"},
         {"url": "mssql://db/x"},
+        {"url": f"mariadb://ito:{CANARY}@db/x"},
         {"query": "DELETE FROM 案件"},
         {"query": "SELECT 1; DELETE FROM 案件"},
         {"id_columns": []},
