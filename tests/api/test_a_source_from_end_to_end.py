@@ -16,6 +16,7 @@ from appliance.store.secrets import SECRET
 from appliance.system import Appliance
 from appliance.types import Document, RawFile, Site
 from tests.api.conftest import Person
+from tests.connectors.mariadbs import MariaDb
 from tests.connectors.repositories import Repository
 from tests.connectors.rows import Rows
 from tests.connectors.shells import Shell
@@ -54,6 +55,7 @@ SERVERS: dict[str, Callable[[Path], Shared]] = {
     "s3": lambda tmp_path: Store(),
     "sftp": lambda tmp_path: Shell(tmp_path / "sshd"),
     "sql": Rows,
+    "mariadb": MariaDb,
     "git": Repository,
     "mediawiki": MediaWiki,
 }

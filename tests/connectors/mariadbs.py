@@ -128,4 +128,5 @@ class MariaDb:
         self.execute("DELETE FROM 案件 WHERE 番号 = %s", "台帳", uri)
 
     def take_away(self) -> None:
+        self.execute("GRANT SELECT ON 台帳.* TO 'yomu'@'127.0.0.1'")  # who may see that it is gone
         self.execute("ALTER TABLE 案件 RENAME TO 昔の案件")
