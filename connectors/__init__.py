@@ -28,11 +28,13 @@ from connectors.sql import SqlConnector
 from connectors.uploads import UploadsConnector
 from connectors.web import WebConnector
 from connectors.webdav import WebDavConnector
+from connectors.wordpress import WordPressConnector
 
 CONNECTORS = (
     FolderConnector,
     SmbConnector,
     WebDavConnector,
+    WordPressConnector,
     BoxConnector,
     GDriveConnector,
     SharePointConnector,

@@ -24,6 +24,7 @@ command -v ssh >/dev/null 2>&1 || wanted="$wanted openssh-client"
 [ -e /usr/share/dokuwiki/doku.php ] || wanted="$wanted dokuwiki php-cli php-cgi libapache2-mod-php8.2- micro-httpd"
 { command -v nft >/dev/null 2>&1 || [ -x /usr/sbin/nft ]; } || wanted="$wanted nftables iproute2"
 [ -x /usr/sbin/mariadbd ] || wanted="$wanted mariadb-server"
+[ -e /usr/share/wordpress/wp-load.php ] || wanted="$wanted wordpress php-cli php-cgi php-mysql libapache2-mod-php8.2- micro-httpd"
 fonts=$(find /usr/share/fonts -name NotoSansCJK-Regular.ttc -o -name ipaexg.ttf 2>/dev/null || true)
 [ -n "$fonts" ] || wanted="$wanted fonts-ipaexfont"
 [ -n "$wanted" ] || exit 0
