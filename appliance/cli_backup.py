@@ -233,7 +233,7 @@ def restore(
         _print(f"それまでのデータは {done.aside} にあります。要らなくなったら消してください。")
     if done.aside_schema:
         _print(f"それまでの表は PostgreSQL のスキーマ {done.aside_schema} にあります。")
-    if not (now.data / "models").is_dir():
+    if not now.models.is_dir():
         _print("モデルがありません。`kura models unpack` を実行してください。")
     _print(
         "控えの後に変えた利用者・グループ・権限は戻っていません。確かめてから `kura up` で起動してください。"

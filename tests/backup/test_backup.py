@@ -173,6 +173,18 @@ def test_without_a_recipient_it_refuses_unless_told(home: Home) -> None:
     assert not (other.data / "secrets.key").exists()  # whoever has the backup has no password
 
 
+def test_models_that_lie_elsewhere_are_not_missed(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    site.make(home)
+    home.kura("backup", "create")
+    words = ("restore", home.backups, "--key", key(home))
+    (tmp_path / "模型").mkdir()
+    told = Home(tmp_path, name="一台目").kura(*words)
+    assert "kura models unpack" in told
+    there = {"KURA_MODELS": str(tmp_path / "模型")}
+    assert "kura models unpack" not in Home(tmp_path, name="二台目", more=there).kura(*words)
+
+
 def test_a_thief_of_the_backup_reads_nothing(home: Home, secrets: dict[str, str]) -> None:
     home.kura("backup", "create")
     hidden = [secrets["secret"], site.SECRET, site.UPLOAD, "出張", "役員報酬", secrets["token"]]
