@@ -56,6 +56,7 @@ def test_every_command_is_carried_out_or_proved_elsewhere(name: str) -> None:
         "sudo apt-get install -y no-such-package",
         "sudo useradd --no-such kura",
         "make no-such-target",
+        "kura-installer dance",
         "kura migrate-db onlyone",
         "nginx -s stop",
     ],
