@@ -187,6 +187,14 @@ def sight(visit: Visit) -> Page:
     return page
 
 
+def retrieval(visit: Visit) -> Page:
+    page = room("retrieval", 640)(visit)
+    page.get_by_label("質問").fill(UNSURE)
+    page.get_by_role("button", name="探す").click()
+    expect(page.locator("tbody tr").first).to_be_visible()
+    return page
+
+
 def synonyms(visit: Visit) -> Page:
     page = room("synonyms", 640)(visit)
     page.get_by_label("同じ意味の言葉").fill(
@@ -216,6 +224,7 @@ SHOTS: dict[str, Shot] = {
     "groups": room("groups"),
     "keys": room("keys"),
     "synonyms": synonyms,
+    "retrieval": retrieval,
 }
 
 

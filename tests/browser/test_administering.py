@@ -249,6 +249,21 @@ def test_revoked_keys_are_out_of_the_way(desk: Desk, machine: Appliance) -> None
     expect(page.get_by_text("古い道具")).to_be_visible()
 
 
+def test_what_a_search_finds_and_leaves_out(desk: Desk, machine: Appliance) -> None:
+    take_in(machine, FILES | {"規程/旅費規程の写し.txt": FILES["規程/旅費規程.txt"]})
+    page = desk.sign_in("admin", "/admin/retrieval")
+    page.get_by_label("質問").fill(LODGING)
+    page.get_by_label("質問").press("Enter")
+    rows = page.locator("tbody tr")
+    expect(rows.first).to_contain_text("旅費規程")
+    expect(rows.first).to_contain_text("使う")
+    expect(page.locator("tbody")).to_contain_text("上と同じ内容")
+    expect(page.get_by_text("根拠の確かさ")).to_be_visible()
+    expect(page.locator("tbody")).not_to_contain_text("役員報酬")  # not the administrator's to read
+    rows.first.get_by_role("link").click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("旅費規程")
+
+
 def test_a_member_finds_no_administration(desk: Desk) -> None:
     page = desk.sign_in("ito", "/admin/sources")
     expect(page.get_by_text("このページはありません")).to_be_visible()

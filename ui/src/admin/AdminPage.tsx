@@ -8,6 +8,7 @@ import type { TextKey } from "../shared/text";
 import { SourcesRoom } from "../sources/SourcesRoom";
 import { AlertsRoom } from "./AlertsRoom";
 import { CatalogueRoom } from "./CatalogueRoom";
+import { RetrievalRoom } from "./RetrievalRoom";
 import { StatusRoom } from "./StatusRoom";
 import { SynonymsRoom } from "./SynonymsRoom";
 import "./admin.css";
@@ -21,6 +22,7 @@ const ROOMS: readonly { name: string; label: TextKey; Room: ComponentType }[] = 
   { name: "groups", label: "navGroups", Room: GroupsRoom },
   { name: "keys", label: "navKeys", Room: KeysRoom },
   { name: "synonyms", label: "navSynonyms", Room: SynonymsRoom },
+  { name: "retrieval", label: "navRetrieval", Room: RetrievalRoom },
 ];
 
 export function AdminPage({ room }: { room: string }) {

@@ -38,3 +38,5 @@ export type Synonyms = Schemas["Synonyms"];
 export type Alerts = Schemas["Alerts"];
 export type Destinations = Schemas["Destinations"];
 export type Status = Schemas["Status"];
+export type Weighed = Schemas["Weighed"];
+export type Considered = Schemas["Considered"];

@@ -2,6 +2,7 @@
 
 import { DOCUMENT } from "./text.document";
 import { OPERATE } from "./text.operate";
+import { RETRIEVAL } from "./text.retrieval";
 import { SIGHT } from "./text.sight";
 import { SOURCES } from "./text.sources";
 
@@ -10,6 +11,7 @@ export type Language = "ja" | "en";
 const TEXT = {
   ...DOCUMENT,
   ...OPERATE,
+  ...RETRIEVAL,
   ...SIGHT,
   ...SOURCES,
   // everywhere
