@@ -24,6 +24,7 @@ REACHING = ("web", "work")
 OURS = frozenset(
     {"DATA", "MODELS", "WEB_HOST", "WEB_PORT", "PUBLIC_ORIGIN", "TLS_CERTIFICATE", "TLS_KEY"}
 )
+TRUE = frozenset({"1", "true"})  # as appliance/settings.py reads them
 PASSWORD_CHARS = 12
 _WEAK = re.compile(r"(kura|postgres|password|passwd|admin|secret|changeme|test|qwerty|\d)+\W*")
 _NAME = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)(\.(?!-)[A-Za-z0-9-]{1,63}(?<!-))*")
@@ -59,6 +60,10 @@ class Answers:
     reach: dict[str, tuple[str, ...]] = field(default_factory=dict)
     settings: dict[str, str] = field(default_factory=dict)
     gpu: bool = False
+
+    @property
+    def sealed(self) -> bool:
+        return self.settings.get("SEALED", "").lower() in TRUE
 
     @property
     def origin(self) -> str:

@@ -20,15 +20,24 @@ def text(
     reach: Mapping[str, Sequence[str]],
     user: int,
     groups: Mapping[str, int],
+    *,
+    sealed: bool = False,
 ) -> str:
     """The file for `nft -f`. Loading it again replaces the table at once; its counters begin anew.
 
-    `reach`: process -> addresses or networks, with :port or without.
+    `reach`: process -> addresses or networks, with :port or without. `sealed`: nor may a resolver on
+    this machine be asked, which would ask others.
     """
     chains = []
     for name, group in groups.items():
         allowed = [f"        {rule}" for rule in _rules(reach.get(name, ()))]
         loopback = [] if name == "infer" else ['        oifname "lo" accept']
+        if loopback and sealed:
+            refuse = f"counter name {name}_refused reject with icmpx admin-prohibited"
+            loopback = [
+                f'        oifname "lo" meta l4proto {{tcp, udp}} th dport 53 {refuse}',
+                *loopback,
+            ]
         chains.append(
             "\n".join(
                 [

@@ -164,7 +164,7 @@ def _answers(site: Site) -> dict[Path, str]:
 def _firewall(site: Site) -> dict[Path, str]:
     a = site.answers
     groups = {name: site.group(f"kura-{name}") for name in units.PROCESSES}
-    text = firewall.text(a.port, a.clients, a.reach, site.owner[0], groups)
+    text = firewall.text(a.port, a.clients, a.reach, site.owner[0], groups, sealed=a.sealed)
     return {site.places.firewall: text}
 
 

@@ -56,8 +56,8 @@ class Site(Context):
 
     @property
     def units(self) -> units.Site:
-        answers = self.answers
-        return units.Site(self.places, answers.port, answers.clients, answers.reach, answers.gpu)
+        a = self.answers
+        return units.Site(self.places, a.port, a.clients, a.reach, a.gpu, a.sealed)
 
     def environment(self) -> dict[str, str]:
         """Of Kura's processes: their settings, and nothing of the shell that this was started from."""

@@ -60,6 +60,7 @@ class Site:
     clients: tuple[str, ...] = ()  # networks that people come from
     reach: Mapping[str, tuple[str, ...]] | None = None  # process -> networks it may talk to
     gpu: bool = False
+    sealed: bool = False
 
 
 def texts(site: Site) -> dict[str, str]:
@@ -116,6 +117,8 @@ def _service(site: Site, name: str) -> str:
             "CapabilityBoundingSet": "CAP_NET_BIND_SERVICE",
             "AmbientCapabilities": "CAP_NET_BIND_SERVICE",
         }
+    if name != "infer" and site.sealed:  # by whose sockets others would be asked for names
+        options |= {"InaccessiblePaths": "-/run/systemd/resolve -/run/nscd"}
     if name == "infer" and site.gpu:
         options |= {
             "PrivateDevices": "no",

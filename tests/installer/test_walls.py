@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from installer.deploy import firewall, units
+from installer.deploy import answers, firewall, units
 from installer.deploy.answers import PRIVATE
 from installer.places import Places
 
@@ -151,3 +151,45 @@ def test_the_firewall_lets_each_process_reach_what_the_site_named_and_counts_the
     assert counted["infer_refused"] == 3 and counted["web_refused"] == 3
     assert counted["work_refused"] == 3 and counted["other_refused"] == 2
     assert counted["visitors_refused"] >= 1
+
+
+RESOLVER = r"""
+set -e
+ip link set lo up
+nft -f "$1"
+"$2" "$3" listen 127.0.0.53 53 & resolver=$!
+"$2" "$3" listen 127.0.0.1 443 & own=$!
+sleep 1.5
+setpriv --reuid "$4" --regid "$5" --clear-groups "$2" "$3" connect web 127.0.0.53:53 127.0.0.1:443
+kill $resolver $own
+"""
+
+
+@pytest.mark.parametrize(("sealed", "answer"), [(False, "ok"), (True, "refused")])
+def test_sealed_nobody_asks_a_resolver_on_this_machine(
+    tmp_path: Path, sealed: bool, answer: str
+) -> None:
+    if os.geteuid() != 0 or not shutil.which("nft") or not shutil.which("ip"):
+        pytest.skip("needs root, nft and ip")
+    rules, probe = tmp_path / "nftables.conf", tmp_path / "probe.py"
+    rules.write_text(firewall.text(443, [], {}, USER, GROUPS, sealed=sealed), "utf-8")
+    probe.write_text(PROBE, "utf-8")
+    for folder in (tmp_path, *tmp_path.parents[:2]):
+        folder.chmod(0o755)
+    python = shutil.which("python3", path="/usr/bin:/bin") or sys.executable
+    done = subprocess.run(
+        ["unshare", "-n", "bash", "-c", RESOLVER, "bash", rules, python, probe, str(USER), str(GROUPS["web"])],
+        capture_output=True, text=True, timeout=100, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    said = dict(json.loads(line) for line in done.stdout.splitlines() if line.startswith("["))
+    assert said == {"web": {"127.0.0.53:53": answer, "127.0.0.1:443": "ok"}}
+
+
+def test_sealed_units_see_no_resolver_of_this_machine() -> None:
+    told = answers.of({"name": "kura.example.co.jp", "settings": {"sealed": True}})
+    assert told.sealed and not answers.of({"name": "kura.example.co.jp"}).sealed
+    closed = units.texts(units.Site(Places(), sealed=True))
+    for name in ("web", "work"):
+        assert "InaccessiblePaths=-/run/systemd/resolve" in closed[f"kura-{name}.service"]
+    assert "InaccessiblePaths" not in units.texts(units.Site(Places()))["kura-web.service"]
