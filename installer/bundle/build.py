@@ -238,7 +238,7 @@ def _version(staged: Path) -> str:
 def _export(root: Path, commit: str, paths: tuple[str, ...], into: Path) -> None:
     raw = tools.output(["git", "archive", "--format=tar", commit, *paths], "git archive", root)
     with tarfile.open(fileobj=io.BytesIO(raw)) as opened:
-        opened.extractall(into, filter="data")
+        tools.extract(opened, into)
 
 
 def _git(root: Path, *words: str) -> str:

@@ -145,7 +145,7 @@ def _source(shop: Workshop, entry: str) -> Path:
 def _unpacked(source: Path, into: Path) -> Path:
     shutil.rmtree(into, ignore_errors=True)
     with tarfile.open(source) as opened:  # its digest was compared
-        opened.extractall(into, filter="data")
+        tools.extract(opened, into)
     return next(p for p in into.iterdir() if p.is_dir())
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from installer import places
 from installer.bundle import archive
+from installer.bundle.debs import NEEDED
 from installer.bundle.manifest import Manifest
 from installer.deploy.site import Site
 from installer.steps import Refused, program
@@ -26,10 +27,6 @@ UNPACKED = (
     "vulnerabilities.json",
 )
 _STAMP = ".complete"
-NEEDED = (
-    *("ca-certificates", "fonts-ipaexfont", "git", "libgomp1", "libstdc++6", "nftables"),
-    *("openssh-client", "python3.11", "python3.11-venv", "tzdata"),
-)
 
 
 def _bundle(site: Site) -> tuple[Path, Manifest]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -32,13 +33,16 @@ def refused(what):
 
 def said(code: str, *, database: str = "", generator: str = "", listens: bool = False) -> list[str]:
     head = GUARDED.format(database=database, generator=generator, listens=listens)
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", head + code],
-        capture_output=True,
-        text=True,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        timeout=60,
-    )
+    with tempfile.TemporaryDirectory() as place:
+        (Path(place) / ".kura").mkdir()  # where the settings look for it
+        done = subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", head + code],
+            capture_output=True,
+            text=True,
+            cwd=place,
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+            timeout=60,
+        )
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()
 
