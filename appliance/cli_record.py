@@ -33,6 +33,7 @@ class Entry:
 
 
 NEITHER = Entry("neither")
+RELEASE = ("facts", "copy", "settle", "migrate", "isolate", "check", "sweep")
 KNOWN: Mapping[str, Entry] = {
     "up": NEITHER,
     "web": NEITHER,
@@ -67,6 +68,18 @@ KNOWN: Mapping[str, Entry] = {
     "source resync": Entry("changes", ("name",)),
     "source timing": Entry("changes", ("name", "interval_s", "cron", "quiet", "days")),
     "source remove": Entry("changes", ("name",)),
+    "directory add": Entry("changes", ("name",)),
+    "directory set": Entry("changes", ("name",)),
+    "directory remove": Entry("changes", ("name",)),
+    "directory pause": Entry("changes", ("name",)),
+    "directory resume": Entry("changes", ("name",)),
+    "directory check": NEITHER,
+    "directory sync": Entry("changes", ("name", "accept")),
+    "directory status": Entry("reveals"),
+    "directory map": Entry("changes", ("who", "means")),
+    "setup-code": Entry("reveals"),
+    "attest": Entry("reveals", ("out", "verify")),
+    "walls": NEITHER,
     "backup key": Entry("reveals", must=False),
     "backup create": Entry("changes", ("plain", "new_folder"), must=False),
     "backup list": NEITHER,
@@ -78,6 +91,8 @@ KNOWN: Mapping[str, Entry] = {
     "maintenance on": Entry("changes", ("message", "until")),
     "maintenance off": Entry("changes"),
     "maintenance status": NEITHER,
+    # the installer's, on copies and between two releases: it keeps a journal of its own
+    **dict.fromkeys((f"release {verb}" for verb in RELEASE), NEITHER),
     "audit": Entry("reveals", ("limit", "actor", "action", "before", "verify")),
 }
 
