@@ -78,7 +78,7 @@ KNOWN: Mapping[str, Entry] = {
     "directory status": Entry("reveals"),
     "directory map": Entry("changes", ("who", "means")),
     "setup-code": Entry("reveals"),
-    "attest": Entry("reveals", ("out", "verify")),
+    "attest": Entry("reveals", ("out",), when="out"),
     "walls": NEITHER,
     "backup key": Entry("reveals", must=False),
     "backup create": Entry("changes", ("plain", "new_folder"), must=False),

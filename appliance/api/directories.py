@@ -100,13 +100,13 @@ class Mapping(Shape):
     )
 
 
-class Said(Shape):
+class DirectorySaid(Shape):
     who: str
     means: str
 
 
 class Mappings(Shape):
-    mappings: list[Said]
+    mappings: list[DirectorySaid]
 
 
 @router.get("/directories")
@@ -188,7 +188,7 @@ def entries(
 @router.get("/mappings")
 def mappings(machine: ApplianceDep, caller: AdminCaller) -> Mappings:
     said = identities.mappings(machine.engine)
-    return Mappings(mappings=[Said(who=w, means=m) for w, m in sorted(said.items())])
+    return Mappings(mappings=[DirectorySaid(who=w, means=m) for w, m in sorted(said.items())])
 
 
 @router.put("/mappings")

@@ -16,6 +16,7 @@ import pytest
 import typer
 
 from appliance import cli, cli_record
+from appliance.sovereignty import egress
 from appliance.store import audit, database
 from appliance.store.audit import Record
 from tests.cli import test_cli
@@ -48,6 +49,8 @@ def test_each_is_recorded_before_it_runs_and_after(
     path: str, sqlite_template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     entry = cli_record.KNOWN[path]
+    for name in ("guard", "reach"):  # it would stay with this process
+        monkeypatch.setattr(egress, name, lambda *_: None)
     (tmp_path / "kura.db").write_bytes(sqlite_template.read_bytes())
     monkeypatch.setenv("KURA_DATA", str(tmp_path))
     engine = database.connect(f"sqlite:///{tmp_path / 'kura.db'}")

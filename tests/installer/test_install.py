@@ -7,6 +7,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -57,6 +58,9 @@ else:
 from installer.__main__ import main
 main(sys.argv[4:])
 """
+
+# how a script begins whose interpreter's path is longer than a kernel takes
+LONG_SHEBANG = re.compile(rb"\A#!/bin/sh\n'''exec' (\S+) \"\$0\" \"\$@\"\n' '''\n")
 
 
 class Machine:
@@ -124,6 +128,7 @@ class Machine:
                 what = str(path.readlink())
             elif path.is_file() and path.name not in {"secrets.key", "up.lock"}:
                 text = path.read_bytes().replace(str(self.at.root).encode(), b"ROOT")
+                text = LONG_SHEBANG.sub(rb"#!\1\n", text)
                 what = hashlib.sha256(text).hexdigest()
                 if name.endswith("/RECORD"):  # has digests of scripts, which name the place
                     what = str(len(text.splitlines()))

@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -107,6 +108,13 @@ print(json.dumps([name, said]), flush=True)
 """
 
 
+def _open(folder: Path) -> None:
+    """Others may come to it: the processes of the test have users of their own."""
+    while folder != Path(tempfile.gettempdir()):
+        folder.chmod(0o755)
+        folder = folder.parent
+
+
 def test_the_firewall_lets_each_process_reach_what_the_site_named_and_counts_the_rest(
     tmp_path: Path,
 ) -> None:
@@ -115,8 +123,7 @@ def test_the_firewall_lets_each_process_reach_what_the_site_named_and_counts_the
     rules, probe = tmp_path / "nftables.conf", tmp_path / "probe.py"
     rules.write_text(firewall.text(443, ["10.9.0.0/24", "fd00::/8"], REACH, USER, GROUPS), "utf-8")
     probe.write_text(PROBE, "utf-8")
-    for folder in (tmp_path, *tmp_path.parents[:2]):
-        folder.chmod(0o755)
+    _open(tmp_path)
     python = shutil.which("python3", path="/usr/bin:/bin") or sys.executable
     done = subprocess.run(
         ["unshare", "-n", "bash", "-c", SCRIPT, "bash", str(rules), python, str(probe), str(USER), *map(str, GROUPS.values())],
@@ -174,8 +181,7 @@ def test_sealed_nobody_asks_a_resolver_on_this_machine(
     rules, probe = tmp_path / "nftables.conf", tmp_path / "probe.py"
     rules.write_text(firewall.text(443, [], {}, USER, GROUPS, sealed=sealed), "utf-8")
     probe.write_text(PROBE, "utf-8")
-    for folder in (tmp_path, *tmp_path.parents[:2]):
-        folder.chmod(0o755)
+    _open(tmp_path)
     python = shutil.which("python3", path="/usr/bin:/bin") or sys.executable
     done = subprocess.run(
         ["unshare", "-n", "bash", "-c", RESOLVER, "bash", rules, python, probe, str(USER), str(GROUPS["web"])],

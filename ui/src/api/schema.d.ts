@@ -1875,6 +1875,13 @@ export interface components {
              */
             enabled?: boolean | null;
         };
+        /** DirectorySaid */
+        DirectorySaid: {
+            /** Who */
+            who: string;
+            /** Means */
+            means: string;
+        };
         /** Document */
         Document: {
             /** Id */
@@ -2396,7 +2403,7 @@ export interface components {
         /** Mappings */
         Mappings: {
             /** Mappings */
-            mappings: components["schemas"]["appliance__api__directories__Said"][];
+            mappings: components["schemas"]["DirectorySaid"][];
         };
         /** Mark */
         Mark: {
@@ -2482,17 +2489,17 @@ export interface components {
          * @description What the document says of itself; null where it does not.
          */
         Metadata: {
-            title: components["schemas"]["appliance__api__documents__Said"] | null;
-            author: components["schemas"]["appliance__api__documents__Said"] | null;
-            department: components["schemas"]["appliance__api__documents__Said"] | null;
+            title: components["schemas"]["Said"] | null;
+            author: components["schemas"]["Said"] | null;
+            department: components["schemas"]["Said"] | null;
             /** @description 文書番号 */
-            number: components["schemas"]["appliance__api__documents__Said"] | null;
-            version: components["schemas"]["appliance__api__documents__Said"] | null;
+            number: components["schemas"]["Said"] | null;
+            version: components["schemas"]["Said"] | null;
             /** @description 秘密区分 */
-            confidentiality: components["schemas"]["appliance__api__documents__Said"] | null;
-            created: components["schemas"]["appliance__api__documents__Said"] | null;
-            revised: components["schemas"]["appliance__api__documents__Said"] | null;
-            in_force: components["schemas"]["appliance__api__documents__Said"] | null;
+            confidentiality: components["schemas"]["Said"] | null;
+            created: components["schemas"]["Said"] | null;
+            revised: components["schemas"]["Said"] | null;
+            in_force: components["schemas"]["Said"] | null;
         };
         /** Model */
         Model: {
@@ -3089,6 +3096,19 @@ export interface components {
         Runs: {
             /** Runs */
             runs: components["schemas"]["Run"][];
+        };
+        /**
+         * Said
+         * @description What the document says, and where; without a span in its name or beside its text.
+         */
+        Said: {
+            /**
+             * Text
+             * @description A day as 2024-04-01.
+             * @example 第3版
+             */
+            text: string;
+            span: components["schemas"]["Span"] | null;
         };
         /** Search */
         Search: {
@@ -3703,26 +3723,6 @@ export interface components {
             withdrawn: "true";
             /** N */
             n: number;
-        };
-        /** Said */
-        appliance__api__directories__Said: {
-            /** Who */
-            who: string;
-            /** Means */
-            means: string;
-        };
-        /**
-         * Said
-         * @description What the document says, and where; without a span in its name or beside its text.
-         */
-        appliance__api__documents__Said: {
-            /**
-             * Text
-             * @description A day as 2024-04-01.
-             * @example 第3版
-             */
-            text: string;
-            span: components["schemas"]["Span"] | null;
         };
         /**
          * Events
