@@ -829,9 +829,12 @@ def source_remove(name: str) -> None:
 
 def _begin(process: Literal["web", "work", "infer"], supervised: int) -> Settings:
     """What every long-running process does first, before any library is loaded."""
+    import os
+
     from appliance import logs, settings, up
     from appliance.sovereignty import egress, own, walls
 
+    os.umask(0o077)  # what it writes is its owner's alone
     if supervised:
         up.die_with(supervised)
     egress.switch_off()

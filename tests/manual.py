@@ -166,7 +166,7 @@ RUN = frozenset(
     ]
 )
 # anything but 0: whether a line is there, what this machine lacks
-STATUS = {"grep": {0, 1}, "python3.11": {0, 1}, "kura walls": {0, 1}}
+STATUS = {"grep": {0, 1}, "python3.11": {0, 1}, "kura walls": {0, 1}, "kura alerts": {0, 1}}
 
 
 def elsewhere(command: str) -> str | None:
