@@ -24,8 +24,8 @@ Weigh = Callable[
 
 # Log-odds of passage and words together, more where the model says so too, and more the likelier it holds
 # the words against a refusal. Fitted by `tests/quality/reading.py` for kura-reader-v6 and kura-answer-v3, on
-# colleagues' questions about papers that no training saw (104 answered, 104 not), and on JaQuAD dev (37 and
-# 36): of the unanswered .92 and .66 stay below, of the others .64 and .80 are answered rightly, .10 and .18
+# colleagues' questions about papers that no training saw (104 answered, 104 not), and on JaQuAD dev (40 and
+# 40): of the unanswered .92 and .66 stay below, of the others .64 and .80 are answered rightly, .10 and .18
 # wrongly. Where it tells no likelihoods .91 and .71, .58 and .77, .10 and .15.
 AGREES, LIKELY = 2.0, 0.5
 SURE = 8.5
