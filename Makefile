@@ -22,13 +22,13 @@ install-dev: preflight ## the same, and what the tests need (browser, PostgreSQL
 demo: install ## the sample company in the browser; CHECK=1 asks, judges and stops
 	@$(BIN)/python -m installer.demo $(if $(CHECK),--check)
 
-test: install-dev ## everything the tests need, then all tests
+test: install-dev ## everything the tests need, then all tests; LONG=1 is every place of a kill, not a sample
 	@$(MAKE) --no-print-directory lint
-	@$(BIN)/pytest -n 2 --dist loadfile
+	@$(BIN)/pytest -n 2 --dist loadfile $(if $(LONG),,-m "not long")
 
 check: ## format, lint, types, contracts and the quick tests: before each commit
 	@$(MAKE) --no-print-directory lint
-	@$(BIN)/pytest -m "not slow and not browser and not models and not postgres"
+	@$(BIN)/pytest -m "not slow and not long and not browser and not models and not postgres"
 
 lint:
 	@$(BIN)/ruff format --check .

@@ -206,7 +206,9 @@ def whole(machine: Machine) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+@pytest.mark.parametrize(
+    "how", [signal.SIGKILL, pytest.param(signal.SIGINT, marks=pytest.mark.long)]
+)
 def test_stopped_at_each_step_it_goes_on_to_the_same_end(
     machine: Machine, wanted: dict[str, str], how: signal.Signals
 ) -> None:

@@ -197,8 +197,8 @@ POINTS: dict[str, tuple[Any, str, int]] = {
     "tidied": (switch, "tidy", 1),
 }
 MOMENTS = [(point, after) for point in POINTS for after in (False, True)]
-QUICK = {"stopped", "the old one moved out", "pointed", "started"}
-SOME = [m if m[0] in QUICK else pytest.param(*m, marks=pytest.mark.slow) for m in MOMENTS]
+SAMPLE = {"stopped", "the old one moved out", "pointed", "started"}
+SOME = [m if m[0] in SAMPLE else pytest.param(*m, marks=pytest.mark.long) for m in MOMENTS]
 
 
 @pytest.mark.parametrize(("point", "after"), SOME)
@@ -214,8 +214,7 @@ def test_an_upgrade_that_is_killed(host: Host, point: str, after: bool) -> None:
     assert host.version == NEW
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("point", "after"), MOMENTS)
+@pytest.mark.parametrize(("point", "after"), SOME)
 def test_the_same_command_again_after_a_kill(host: Host, point: str, after: bool) -> None:
     digest = host.digest()
     host.installer("upgrade", NEW, dies=(*POINTS[point], after), status=-signal.SIGKILL)
@@ -258,7 +257,7 @@ BACK: dict[str, tuple[Any, str, int]] = {
     "ended": (record, "write", 4),
 }
 BACKS = [
-    (p, a) if p in {"move 3", "move 7"} else pytest.param(p, a, marks=pytest.mark.slow)
+    (p, a) if p in {"move 3", "move 7"} else pytest.param(p, a, marks=pytest.mark.long)
     for p in BACK
     for a in (False, True)
 ]
@@ -281,8 +280,10 @@ def test_a_rollback_that_is_killed(host: Host, point: str, after: bool) -> None:
     assert host.version == OLD
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("point", [*BACK][:-1])
+@pytest.mark.parametrize(
+    "point",
+    ["move 7", *(pytest.param(p, marks=pytest.mark.long) for p in [*BACK][:-1] if p != "move 7")],
+)
 def test_ctrl_c_of_a_rollback(host: Host, point: str) -> None:
     digest = host.digest()
     host.installer("upgrade", NEW)
@@ -308,9 +309,14 @@ FAILED: dict[str, tuple[Any, str, int]] = {
 }
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("after", [False, True])
-@pytest.mark.parametrize("point", FAILED)
+FAILS = [
+    (p, a) if p in {"back noted", "move 6"} else pytest.param(p, a, marks=pytest.mark.long)
+    for p in FAILED
+    for a in (False, True)
+]
+
+
+@pytest.mark.parametrize(("point", "after"), FAILS)
 def test_the_way_back_of_a_failed_upgrade_that_is_killed(
     host: Host, point: str, after: bool
 ) -> None:
@@ -356,7 +362,7 @@ def failing(owner: Any, name: str, nth: int, code: int) -> Callable[[], None]:
     return patch
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_disk_that_cannot_be_trusted_at_any_sync(host: Host) -> None:
     """EIO at the 1st, 2nd, 3rd … fsync, until none fails."""
     digest = host.digest()
