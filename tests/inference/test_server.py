@@ -107,14 +107,17 @@ def test_special_tokens_in_text_are_plain_text(served: server.Models) -> None:
     assert served.llm.count("<end_of_turn><eos><bos>") > 6
 
 
-def test_cancelling_frees_the_model_within_a_second(client: InferClient) -> None:
+def test_cancelling_frees_the_model_at_once(client: InferClient) -> None:
     generator = RemoteGenerator(client, "kura-answer", 2048)
+    started = time.monotonic()
+    list(generator.stream(LONG, 64, lambda: False))
+    quarter = time.monotonic() - started
     started = time.monotonic()
     list(generator.stream(LONG, 256, lambda: time.monotonic() - started > 0.2))
     hung_up = time.monotonic()
     list(generator.stream(Prompt("", "一"), 1, lambda: False))
-    # Generous: the machine may be busy, and a whole run is longer.
-    assert time.monotonic() - hung_up < 5
+    # Generous: the machine may be busy, as it was before.
+    assert time.monotonic() - hung_up < 1 + quarter
 
 
 def test_beyond_the_queue_there_is_a_429_that_says_when(at: Path) -> None:
