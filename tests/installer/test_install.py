@@ -227,7 +227,7 @@ def test_stopped_at_each_step_it_goes_on_to_the_same_end(
     assert machine.processes() == [machine.up()], "no orphan"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_killed_at_the_nth_write_it_goes_on_to_the_same_end(
     machine: Machine, wanted: dict[str, str]
 ) -> None:
