@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
+import signal
 import subprocess
 import tempfile
 import uuid
@@ -18,6 +19,12 @@ from sqlalchemy import Engine
 from sqlmodel import SQLModel
 
 from appliance.store import database
+
+
+def pytest_configure() -> None:
+    """What is run in the background ignores Ctrl-C, and so would every process that a test interrupts."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import re
+import select
 import signal
 import subprocess
 import sys
@@ -420,6 +421,7 @@ def test_the_sites_own_certificate_is_taken_and_a_wrong_pair_is_not(
 
 def at_a_terminal(machine: Machine, typed: list[str]) -> tuple[int, str]:
     """The guided screen, at a real terminal."""
+
     ours, theirs = os.openpty()
     words = machine.words("--no-start")
     del words[words.index("--answers") : words.index("--answers") + 2]
@@ -436,6 +438,7 @@ def at_a_terminal(machine: Machine, typed: list[str]) -> tuple[int, str]:
     said = b""
     with contextlib.suppress(OSError):  # EIO: the other side is gone
         while True:
+            assert select.select([ours], [], [], 120)[0], said.decode("utf-8", "replace")
             said += os.read(ours, 4096)
             if typed and said.rstrip(b" ").endswith((b"]:", b"]: ")):
                 os.write(ours, typed.pop(0).encode())
