@@ -170,7 +170,7 @@ def test_a_server_that_is_not_there_is_an_error_not_an_exception(tmp_path: Path)
 
 
 @pytest.mark.parametrize(
-    ("leave", "word_s"), [(Leave(after_pieces=3), 0.002), (Leave(after_s=0.1), 30.0)]
+    ("leave", "word_s"), [(Leave(after_pieces=3), 0.2), (Leave(after_s=0.1), 30.0)]
 )
 def test_a_reader_who_leaves_is_noticed_by_the_server(
     tmp_path: Path, leave: Leave, word_s: float
