@@ -4,7 +4,7 @@ SHELL := /bin/bash
 BIN := .venv/bin
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: help preflight install install-dev install-test models ui demo test check lint bench bench-serve bench-search quality pictures lock sample clean
+.PHONY: help preflight install install-dev install-test compose-test models ui demo test check lint bench bench-serve bench-search quality pictures lock sample clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -48,6 +48,9 @@ bench-search: install ## search among a million chunks, written to docs/en/searc
 
 install-test: ## a bundle on a fresh Debian without a network, to docs/en/install-test.md: BUNDLE=… KEY=…, as root
 	@$(BIN)/python -m tests.install --bundle $(BUNDLE) --key $(KEY)
+
+compose-test: ## the same bundle as containers that cannot get out, to docs/en/compose-test.md: BUNDLE=… KEY=…, as root
+	@$(BIN)/python -m tests.install.compose --postgres --bundle $(BUNDLE) --key $(KEY)
 
 quality: install ## the golden questions, written to docs/en/quality.md
 	@$(BIN)/python -m tests.quality

@@ -34,6 +34,7 @@ from appliance.testing.fakes import HashEmbedder, MemoryConnector, ScriptedGener
 from appliance.types import Document, Failed, Layer, Principal, RawFile
 from connectors.folder import FolderConnector, FolderSettings
 from installer import docs
+from installer.bundle.debs import NEEDED
 
 ROOT = docs.ROOT
 ADDRESS = "http://127.0.0.1:8400"
@@ -406,23 +407,29 @@ def test_json_is_json(name: str, code: str) -> None:
     assert json.loads(code)
 
 
-def test_compose_starts_three_processes_of_one_image_and_lets_nothing_out() -> None:
+def test_compose_lets_people_in_by_a_door_and_nothing_out() -> None:
     compose = yaml.safe_load(page("compose.yaml"))
     ours = {n: s for n, s in compose["services"].items() if n != "db"}
+    door = ours.pop("door")
     assert {n: s["command"] for n, s in ours.items()} == {
         n: ["kura", n] for n in ("web", "work", "infer")
     }
-    for service in ours.values():
-        assert service["image"] == ours["web"]["image"]
+    for name, service in ours.items():
+        assert "data:/data" in service["volumes"]
+        assert service["healthcheck"]["test"][-1] == name
+    for service in (door, *ours.values()):
+        assert service["image"] == door["image"]
         assert service["read_only"] is True
         assert service["cap_drop"] == ["ALL"]
-        assert "data:/data" in service["volumes"]
+        assert service["security_opt"] == ["no-new-privileges:true"]
     assert ours["infer"]["network_mode"] == "none"
-    assert ours["work"]["networks"] == ["inside"]
+    assert ours["work"]["networks"] == ours["web"]["networks"] == ["inside"]
     assert compose["networks"]["inside"]["internal"] is True
-    port = ours["web"]["ports"][0]
-    assert port.startswith("${KURA_LISTEN:-127.0.0.1:")  # nobody else until somebody says so
+    assert not any("ports" in service for service in ours.values())
+    assert not {"volumes", "environment"} & set(door)  # who can call out has nothing to say
+    assert door["ports"][0].startswith("${KURA_LISTEN:-127.0.0.1:")  # until somebody says so
     assert compose["services"]["db"]["profiles"] == ["postgres"]
+    assert compose["services"]["db"]["networks"] == ["inside"]
 
 
 def test_variables_of_compose_are_settings() -> None:
@@ -432,10 +439,14 @@ def test_variables_of_compose_are_settings() -> None:
     assert {u.lower() for u in used} <= set(Settings.__dataclass_fields__)
 
 
-def test_the_image_is_made_by_the_installers_own_steps() -> None:
-    used = set(re.findall(r"\bkura\.([A-Za-z_]+)", page("Containerfile")))
-    assert {"environment", "packages", "product", "models"} <= used
-    assert used <= names()[ROOT / "installer" / "install.py"]
+def test_the_image_has_what_a_host_has() -> None:
+    text = page("Containerfile").replace("\\\n", " ")
+    (asked,) = re.findall(r"-y \$only install ([a-z0-9. +-]+?) +&&", text)
+    # the walls of a container are its engine's
+    assert set(asked.split()) == set(NEEDED) - {"nftables"}
+    made = text[text.index("-m venv") :]
+    for word in ("--no-index", "--no-deps", "--require-hashes", "--only-binary :all:"):
+        assert word in made
 
 
 def test_hooks_are_local_and_run_what_is_here() -> None:

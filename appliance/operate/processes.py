@@ -1,4 +1,7 @@
-"""Whether the processes beside this one live, and where they are asked."""
+"""Whether the processes beside this one live, and where they are asked.
+
+`python -m appliance.operate.processes NAME` ends with 0 where it does: a container's health check.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,10 @@ import fcntl
 import http.client
 import json
 import socket
+import sys
 from pathlib import Path
 
+from appliance import settings as settings_of
 from appliance import tls
 from appliance.settings import Settings
 
@@ -58,3 +63,15 @@ def answers_on_socket(path: Path) -> bool:
             return b" 200 " in wire.recv(64)
     except OSError:
         return False
+
+
+def well(settings: Settings, name: str) -> bool:
+    if name == "web":
+        return web_status(settings) in ("ready", "degraded")
+    if name == "infer":
+        return answers_on_socket(settings.infer_socket)
+    return runs(settings.data, name)
+
+
+if __name__ == "__main__":
+    sys.exit(not well(settings_of.load(), sys.argv[1]))

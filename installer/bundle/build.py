@@ -34,6 +34,8 @@ STAGED = (
     "LICENSE",
     "NOTICE",
 )
+CONTAINERS = ("Containerfile", "compose.yaml")  # beside what the image is made of
+IMAGE = "image/kura.oci.tar"
 _NOT_IN_INSTALLER = re.compile(r"installer/(sample|locks|monitoring)/|\.(sh|md)$")
 
 Contents = dict[str, Path | bytes]
@@ -64,6 +66,11 @@ def make(order: Order, key: SecretKey, said: Said) -> Path:
             f"コミットしていない変更があります ({changed[0][3:]} など)。コミットしてから実行してください。 / "
             "Commit what was changed first: a bundle is made of a commit."
         )
+    if order.image and not order.debian:
+        raise Refused(
+            "コンテナのイメージは束の Debian パッケージから作ります。--no-debian を外してください。 / "
+            "The image is made of the bundle's Debian packages: leave --no-debian out."
+        )
     commit = _git(order.root, "rev-parse", "HEAD").strip()
     date = int(os.environ.get("SOURCE_DATE_EPOCH") or _git(order.root, "log", "-1", "--format=%ct"))
     shop = Workshop(order.root, order.work, date, order.build)
@@ -89,11 +96,11 @@ def make(order: Order, key: SecretKey, said: Said) -> Path:
             system = debs.fetched(shop.path("debs"))
             contents |= {f"debs/{name}": path for name, path in system.items()}
             contents["debs/Packages"] = debs.index(system).encode()
-        if order.image:
-            said("コンテナのイメージ", "container image")
-            contents["image/kura.oci.tar"] = _image(shop, staged, version)
         said("部品表と脆弱性の照合", "bill of materials, vulnerabilities")
         contents |= _papers(order, files, system)
+        if order.image:
+            said("コンテナのイメージ", "container image")
+            contents[IMAGE] = _image(shop, contents, version)
         return _written(order, key, contents, version, commit, date, said)
 
 
@@ -151,13 +158,13 @@ def _zipapp(staged: Path, path: Path, key: PublicKey, date: int) -> Path:
 
 def _documents(root: Path, commit: str) -> Contents:
     raw = tools.output(["git", "archive", "--format=tar", commit, "docs", "LICENSE", "NOTICE", "README.md",
-                       "README.ja.md", "SECURITY.md"], "git archive", root)  # fmt: skip
+                       "README.ja.md", "SECURITY.md", *CONTAINERS], "git archive", root)  # fmt: skip
     found: Contents = {}
     with tarfile.open(fileobj=io.BytesIO(raw)) as opened:
         for member in opened:
             if member.isfile() and (stream := opened.extractfile(member)):
-                name = member.name if member.name.startswith("docs/") else f"docs/{member.name}"
-                found[name] = stream.read()
+                kept = member.name.startswith("docs/") or member.name in CONTAINERS
+                found[member.name if kept else f"docs/{member.name}"] = stream.read()
     return found
 
 
@@ -214,16 +221,23 @@ def _papers(order: Order, files: list[Path], system: dict[str, Path]) -> Content
     }
 
 
-def _image(shop: Workshop, staged: Path, version: str) -> Path:
-    """Not verified by us: no registry with the base images is within reach of our machines."""
+def _image(shop: Workshop, contents: Contents, version: str) -> Path:
+    """Of what the bundle has, as whoever unpacks it would make it; the base image has to be there."""
     out = shop.path("image", "kura.oci.tar")
     out.unlink(missing_ok=True)
     name = f"localhost/kura:{version}"
-    stamp = ("--timestamp", str(shop.date))
-    tools.run(
-        ["podman", "build", *stamp, "-t", name, "-f", shop.root / "Containerfile", staged],
-        "podman build",
-    )
+    with tempfile.TemporaryDirectory(dir=shop.work) as scratch:
+        for member, content in contents.items():
+            path = Path(scratch, member)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if isinstance(content, Path):
+                shutil.copyfile(content, path)
+            else:
+                path.write_bytes(content)
+        stamp = ("--timestamp", str(shop.date))
+        tools.run(
+            ["podman", "build", "--network=none", *stamp, "-t", name, scratch], "podman build"
+        )
     tools.run(["podman", "save", "--format", "oci-archive", "-o", out, name], "podman save")
     return out
 

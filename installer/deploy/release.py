@@ -125,11 +125,20 @@ def environment(site: Site) -> None:
                 *("--disable-pip-version-check", "--no-cache-dir", "--no-deps", "--no-index"),
                 *("--find-links", site.release / "wheels", "--require-hashes"),
                 *("--only-binary", ":all:", "--root-user-action", "ignore", "-r", lock),
+                "--no-compile",
             ],
             env={"PIP_CONFIG_FILE": os.devnull, "TMPDIR": str(_scratch(site))},
         )
+    _compile(site, python, venv)
     shutil.rmtree(_scratch(site))
     places.write(venv / _STAMP, _locked(site))
+
+
+def _compile(site: Site, python: Path, venv: Path) -> None:
+    """On all cores, where pip takes one; Kura's user may not write here, so none would come later."""
+    # its status tells of templates and of examples in older Pythons, which are no programs
+    code = "import compileall, sys; compileall.compile_dir(sys.argv[1], quiet=2, workers=0)"
+    program(site, [python, "-I", "-c", code, venv / "lib"])
 
 
 def whole(site: Site) -> bool:

@@ -27,6 +27,7 @@ PORT = 443
 BASE = "python3,systemd-sysv,dbus,procps,iproute2"
 ANSWERS = f'name = "kura.example.co.jp"\nport = {PORT}\nclients = ["10.0.0.0/8"]\n'
 WANTED_S = 30 * 60
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 CALLS = ("connect", "sendto", "sendmsg", "sendmmsg")
 
 INSIDE = r"""
@@ -40,7 +41,7 @@ python3 kura-installer.pyz install kura.tar --key release.pub --answers answers.
 [ "${PIPESTATUS[0]}" = 0 ]
 installed=$(date +%s)
 echo "installed after $((installed - began)) s"
-python3 /media/site.py /root/install.out PORT FOLDER
+python3 /media/site.py /root/install.out https://127.0.0.1:PORT /srv/FOLDER
 echo "answered after $(($(date +%s) - began)) s"
 python3 kura-installer.pyz install kura.tar --key release.pub MODE 2>&1 | tail -4
 """
@@ -124,7 +125,21 @@ def traced(root: Path, trace: Path) -> str:
         f"mount -t sysfs -o ro sys {root}/sys; ip link set lo up; "
         f"cd {root}; pivot_root . mnt; umount -l /mnt; exec bash /root/test.sh"
     )
-    follow = ("strace", "-f", "-qq", "--seccomp-bpf", "-e", f"trace={','.join(CALLS)}", "-s", "0")
+    # each call that is looked at stops a process until strace has its turn: it has it at once
+    follow = (
+        "chrt",
+        "-R",
+        "-r",
+        "1",
+        "strace",
+        "-f",
+        "-qq",
+        "--seccomp-bpf",
+        "-e",
+        f"trace={','.join(CALLS)}",
+        "-s",
+        "0",
+    )
     alone = ("unshare", "-n", "-m", "-p", "-i", "-u", "-f", "--kill-child")
     done = subprocess.run(
         [*follow, "-o", str(trace), *alone, "bash", "-c", inside],
@@ -132,7 +147,7 @@ def traced(root: Path, trace: Path) -> str:
         text=True,
         check=False,
         timeout=2 * WANTED_S,
-        env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"},
+        env={"PATH": PATH, "LANG": "C.UTF-8"},
     )
     return done.stdout + done.stderr
 
@@ -205,7 +220,7 @@ touch {root}/dev/console; mount --bind "$(readlink /proc/self/fd/0)" {root}/dev/
 mount -t cgroup2 cgroup2 {root}/sys/fs/cgroup
 ip link set lo up
 cd {root}; pivot_root . mnt; umount -l /mnt
-export container=kura-test PATH=/usr/sbin:/usr/bin:/sbin:/bin
+export container=kura-test PATH={PATH}
 exec /lib/systemd/systemd
 """
     (root.parent / "boot.sh").write_text(boot, "utf-8")

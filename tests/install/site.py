@@ -20,15 +20,19 @@ QUESTION = "安否確認のメールが来たら何時間以内に返さない�
 ANSWER, DOCUMENT = "6時間", "防災マニュアル"
 
 
-def main(log: str, port: str, folder: str) -> None:
+CERTIFICATE = "/etc/kura/tls/cert.pem"
+
+
+def main(log: str, base: str, path: str) -> None:
     code = re.search(r"([A-Z2-9]{4}-){3}[A-Z2-9]{4}", open(log, encoding="utf-8").read())  # noqa: SIM115
-    host = Host(f"https://127.0.0.1:{port}")
+    folder = path.rpartition("/")[2]
+    host = Host(base)
     if code:
         first = {"code": code[0], "user_id": "admin", "display_name": "情報システム部"}
         host.post("/setup", first | {"password": PASSWORD})
     host.post("/session", {"user_id": "admin", "password": PASSWORD})
     told("signed in")
-    kura("source", "add", folder, "folder", "--set", f"root=/srv/{folder}")
+    kura("source", "add", folder, "folder", "--set", f"root={path}")
     kura("sync", folder, "--timeout", "900")
     told(kura("status"))
     state = json.loads(kura("status", "--json"))
@@ -48,10 +52,12 @@ def main(log: str, port: str, folder: str) -> None:
 
 class Host:
     def __init__(self, base: str) -> None:
-        context = ssl.create_default_context(cafile="/etc/kura/tls/cert.pem")
         cookies = urllib.request.HTTPCookieProcessor(http.cookiejar.CookieJar())
-        https = urllib.request.HTTPSHandler(context=context)
-        self._open = urllib.request.build_opener(cookies, https, urllib.request.ProxyHandler({}))
+        handlers: list[urllib.request.BaseHandler] = [cookies, urllib.request.ProxyHandler({})]
+        if base.startswith("https:"):
+            context = ssl.create_default_context(cafile=CERTIFICATE)
+            handlers.append(urllib.request.HTTPSHandler(context=context))
+        self._open = urllib.request.build_opener(*handlers)
         self._base, self._token = base, ""
 
     def post(self, path: str, body: dict[str, Any]) -> Any:

@@ -19,6 +19,8 @@ from pathlib import Path
 
 import pytest
 
+from installer.deploy import services
+from installer.deploy.site import Site
 from installer.places import Places
 from tests.installer.bundles import KEY, OTHER, bundle
 from tests.installer.tiny import tiny, wheel
@@ -319,6 +321,47 @@ def test_what_does_not_start_says_why_and_goes_on_when_mended(machine: Machine) 
     (machine.at.data / "broken").unlink()
     machine.run()
     assert machine.up()
+
+
+def test_what_systemd_puts_beside_the_units_is_no_unit(machine: Machine) -> None:
+    """`systemctl enable` makes kura.target.wants/, `systemctl edit` a folder of drop-ins."""
+    machine.run("--no-start")
+    (machine.at.units / "kura.target.wants").mkdir()
+    (machine.at.units / "kura-web.service.d").mkdir()
+    machine.run()
+    first = machine.up()
+    assert "→" not in machine.run() and machine.up() == first
+
+
+def test_a_machine_too_slow_to_say_how_it_is_is_waited_for(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine.run()
+    asked = 0
+    kura = Site.kura
+
+    def slow(site: Site, *words: str, **more: float) -> subprocess.CompletedProcess[str]:
+        nonlocal asked
+        asked += words[0] == "status"
+        if words[0] == "status" and asked < 3:
+            raise subprocess.TimeoutExpired("kura status", 120)
+        return kura(site, *words, **more)
+
+    said: list[str] = []
+    monkeypatch.setattr(Site, "kura", slow)
+    monkeypatch.setattr(services, "TOLD_S", 0.0)
+    monkeypatch.setattr(services, "by_itself", lambda site: None)  # it runs
+    site = Site(machine.at, "install", "0.2.0", said.append, systemd=False)
+    services.start(site)
+    assert any("web: no answer yet" in line for line in said)
+    assert asked == 3 and services.started(site)
+
+
+def test_programs_are_compiled_while_it_is_installed(machine: Machine) -> None:
+    """Kura's user may not write there: what is not compiled now is compiled at every start."""
+    machine.run("--no-start")
+    packages = machine.at.current / "venv" / "lib" / "python3.11" / "site-packages"
+    assert list(packages.glob("__pycache__/tiny_kura.*.pyc"))
 
 
 def test_changed_answers_are_applied_and_what_the_site_wrote_itself_stays(machine: Machine) -> None:
