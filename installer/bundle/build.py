@@ -163,8 +163,8 @@ def _documents(root: Path, commit: str) -> Contents:
     with tarfile.open(fileobj=io.BytesIO(raw)) as opened:
         for member in opened:
             if member.isfile() and (stream := opened.extractfile(member)):
-                kept = member.name.startswith("docs/") or member.name in CONTAINERS
-                found[member.name if kept else f"docs/{member.name}"] = stream.read()
+                folder = "image/" if member.name in CONTAINERS else "docs/"
+                found[folder + member.name.removeprefix("docs/")] = stream.read()
     return found
 
 
@@ -236,8 +236,9 @@ def _image(shop: Workshop, contents: Contents, version: str) -> Path:
                 path.write_bytes(content)
         stamp = ("--timestamp", str(shop.date))
         tools.run(
-            ["podman", "build", "--network=none", *stamp, "-t", name, scratch], "podman build"
-        )
+            ["podman", "build", "--network=none", *stamp, "-t", name,
+             "-f", Path(scratch, "image", "Containerfile"), scratch], "podman build"
+        )  # fmt: skip
     tools.run(["podman", "save", "--format", "oci-archive", "-o", out, name], "podman save")
     return out
 

@@ -196,7 +196,8 @@ class Test:
 
     def build(self) -> None:
         argv = ["podman", "build", "--network=none", "--pull=never", "-t", "localhost/kura:0.1.0"]
-        self.done(*argv, self.folder)
+        self.done(*argv, "-f", "image/Containerfile", ".")
+        shutil.copy(self.folder / "image" / "compose.yaml", self.folder)
         size = self.done("podman", "image", "inspect", "-f", "{{.Size}}", "localhost/kura:0.1.0")
         self.say(f"image: {int(size) / 1e9:.2f} GB")
 
