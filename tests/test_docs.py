@@ -409,7 +409,7 @@ def test_json_is_json(name: str, code: str) -> None:
 
 def test_compose_lets_people_in_by_a_door_and_nothing_out() -> None:
     compose = yaml.safe_load(page("compose.yaml"))
-    ours = {n: s for n, s in compose["services"].items() if n != "db"}
+    ours = dict(compose["services"])
     door = ours.pop("door")
     assert {n: s["command"] for n, s in ours.items()} == {
         n: ["kura", n] for n in ("web", "work", "infer")
@@ -422,14 +422,17 @@ def test_compose_lets_people_in_by_a_door_and_nothing_out() -> None:
         assert service["read_only"] is True
         assert service["cap_drop"] == ["ALL"]
         assert service["security_opt"] == ["no-new-privileges:true"]
-    assert ours["infer"]["network_mode"] == "none"
+    assert ours["infer"]["networks"] == ["alone"]
+    assert [n for n, s in ours.items() if "alone" in s["networks"]] == ["infer"]
+    assert compose["networks"]["alone"]["internal"] is True
     assert ours["work"]["networks"] == ours["web"]["networks"] == ["inside"]
     assert compose["networks"]["inside"]["internal"] is True
     assert not any("ports" in service for service in ours.values())
     assert not {"volumes", "environment"} & set(door)  # who can call out has nothing to say
     assert door["ports"][0].startswith("${KURA_LISTEN:-127.0.0.1:")  # until somebody says so
-    assert compose["services"]["db"]["profiles"] == ["postgres"]
-    assert compose["services"]["db"]["networks"] == ["inside"]
+    more = yaml.safe_load(page("compose.postgres.yaml"))["services"]
+    assert set(more) == {"db", "web", "work"}
+    assert more["db"]["networks"] == ["inside"]
 
 
 def test_variables_of_compose_are_settings() -> None:

@@ -34,7 +34,11 @@ STAGED = (
     "LICENSE",
     "NOTICE",
 )
-CONTAINERS = ("Containerfile", "compose.yaml")  # beside what the image is made of
+CONTAINERS = (
+    "Containerfile",
+    "compose.yaml",
+    "compose.postgres.yaml",
+)  # beside what the image is made of
 IMAGE = "image/kura.oci.tar"
 _NOT_IN_INSTALLER = re.compile(r"installer/(sample|locks|monitoring)/|\.(sh|md)$")
 

@@ -13,17 +13,21 @@ BUILT_IN = "release.pub"
 
 
 def trusted(files: Sequence[Path] = (), folder: Path = HOST) -> list[PublicKey]:
-    """Those named; else those of the host; else the one this installer came with. Raises Refused."""
-    if files:
-        return [_read(file) for file in files]
-    if found := [_read(file) for file in sorted(folder.glob("*.pub"))]:
+    """Those named; else those known here. Raises Refused."""
+    if found := [read(file) for file in files] or known(folder):
         return found
-    if (own := built_in()) is not None:
-        return [own]
     raise Refused(
         "公開鍵がありません。受け取った .pub ファイルを --key で指定してください。 / "
         "No public key is known here: name the .pub file that you were given by --key."
     )
+
+
+def known(folder: Path = HOST) -> list[PublicKey]:
+    """The host's; else the one this installer came with: a host that knows keys believes those alone."""
+    if found := [read(file) for file in sorted(folder.glob("*.pub"))]:
+        return found
+    own = built_in()
+    return [] if own is None else [own]
 
 
 def built_in() -> PublicKey | None:
@@ -32,7 +36,7 @@ def built_in() -> PublicKey | None:
     return PublicKey.read(file.read_text("utf-8")) if file.is_file() else None
 
 
-def _read(file: Path) -> PublicKey:
+def read(file: Path) -> PublicKey:
     try:
         return PublicKey.read(file.read_text("utf-8"))
     except (OSError, UnicodeDecodeError) as error:

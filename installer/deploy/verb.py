@@ -6,11 +6,10 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from importlib import resources
 from pathlib import Path
 
 from installer import places, steps
-from installer.bundle import archive
+from installer.bundle import archive, keys
 from installer.bundle.manifest import Manifest
 from installer.bundle.minisign import PublicKey
 from installer.bundle.minisign import Refused as BundleRefused
@@ -146,14 +145,9 @@ def _configure(given: argparse.Namespace) -> int:
 
 def trusted(at: Places, given: argparse.Namespace) -> Sequence[PublicKey]:
     """Keys of this host, the one that this installer was built with, and what the person names."""
-    found = [PublicKey.read(p.read_text("utf-8")) for p in sorted(at.keys.glob("*.pub"))]
-    if not found and (built_with := _built_with()):  # a host that knows keys believes those alone
-        found.append(PublicKey.read(built_with))
+    found = keys.known(at.keys)
     if given.key:
-        try:
-            found.append(PublicKey.read(given.key.read_text("utf-8")))
-        except (OSError, UnicodeDecodeError) as error:
-            raise Refused(f"{given.key} を読めません / cannot be read: {error}") from None
+        found.append(keys.read(given.key))
     if given.fingerprint:
         key = archive.offered(given.bundle)
         if key is None or not key.has(given.fingerprint):
@@ -168,11 +162,6 @@ def trusted(at: Places, given: argparse.Namespace) -> Sequence[PublicKey]:
             " / Name the publisher's key by --key or --fingerprint."
         )
     return found
-
-
-def _built_with() -> str:
-    file = resources.files("installer") / "release.pub"
-    return file.read_text("utf-8") if file.is_file() else ""
 
 
 def _trust(at: Places, manifest: Manifest) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import secrets
 import shutil
 import subprocess
 import sys
@@ -29,13 +30,14 @@ SAMPLE = ROOT / "installer" / "sample" / "files" / "総務"
 BASE = "docker.io/library/debian:bookworm-slim"
 DATABASE = "docker.io/library/postgres:15-bookworm"
 OUTSIDE, HERE = "203.0.113.1", "203.0.113.2"
+PASSWORD = secrets.token_hex(16)
 HEALTHY_S = 900.0
 PROJECT = "kura"
 PROCESSES = ("infer", "web", "work")
 
 CONTAINERS = """
 [containers]
-default_ulimits = ["nofile=1024:4096"]
+default_ulimits = ["nofile=1000:1000", "nproc=1000:1000"]
 [network]
 network_backend = "netavark"
 network_config_dir = "{work}/networks"
@@ -65,12 +67,12 @@ ip route add default via {outside}
 ip -n outside address add {outside}/24 dev cable
 ip -n outside link set cable up
 ip -n outside link set lo up
-ip netns exec outside nft 'add table inet seen; add counter inet seen packets; \
-add chain inet seen all {{ type filter hook input priority 0; }}; \
-add rule inet seen all meta l4proto {{ tcp, udp, icmp }} counter name packets'
+ip netns exec outside nft 'add table inet seen; add counter inet seen came; \
+add chain inet seen arriving {{ type filter hook input priority 0; }}; \
+add rule inet seen arriving meta l4proto {{ tcp, udp, icmp }} counter name came'
 ip netns exec outside {python} -c 'import socketserver as s
 s.ThreadingTCPServer(("{outside}", 80), s.BaseRequestHandler).serve_forever()' &
-exec "$@"
+"$@"  # not exec: process 1 has to bury what podman leaves
 """
 # What somebody who has taken a process over would try; `-I -S`: no guard of ours is loaded.
 TRIES = """
@@ -102,7 +104,7 @@ def main() -> None:
     parser.add_argument("--bundle", type=Path, required=True)
     parser.add_argument("--key", type=Path, required=True)
     parser.add_argument("--work", type=Path, default=ROOT / ".kura" / "compose-test")
-    parser.add_argument("--postgres", action="store_true", help="again, with the profile postgres")
+    parser.add_argument("--postgres", action="store_true", help="again, with compose.postgres.yaml")
     parser.add_argument("--keep", action="store_true", help="leave images and volumes")
     parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -153,6 +155,8 @@ class Test:
         self.environment = os.environ | {
             "CONTAINERS_CONF": str(work / "containers.conf"),
             "CONTAINERS_STORAGE_CONF": str(work / "storage.conf"),
+            "POSTGRES_PASSWORD": PASSWORD,
+            "KURA_DATABASE_URL": f"postgresql+psycopg://kura:{PASSWORD}@db/kura",
         }
 
     def run(self) -> None:
@@ -166,7 +170,7 @@ class Test:
                 self.step(
                     "image of PostgreSQL", lambda: self.imported("database", DATABASE, *ENTRY)
                 )
-                self.site("PostgreSQL", "--profile", "postgres")
+                self.site("PostgreSQL", "-f", "compose.yaml", "-f", "compose.postgres.yaml")
         finally:
             took_s = time.monotonic() - began
             self.say(f"all of it: {took_s / 60:.1f} minutes")
@@ -197,7 +201,8 @@ class Test:
     def build(self) -> None:
         argv = ["podman", "build", "--network=none", "--pull=never", "-t", "localhost/kura:0.1.0"]
         self.done(*argv, "-f", "image/Containerfile", ".")
-        shutil.copy(self.folder / "image" / "compose.yaml", self.folder)
+        for file in (self.folder / "image").glob("compose*.yaml"):
+            shutil.copy(file, self.folder)
         size = self.done("podman", "image", "inspect", "-f", "{{.Size}}", "localhost/kura:0.1.0")
         self.say(f"image: {int(size) / 1e9:.2f} GB")
 

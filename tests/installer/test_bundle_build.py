@@ -104,7 +104,7 @@ def order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Order:
         "ui/package-lock.json": '{"name":"ui","version":"1.0.0","lockfileVersion":3,"packages":{"":{"name":"ui","version":"1.0.0"}}}',
         "docs/ja/管理者ガイド.md": "# 手順\n",
         **dict.fromkeys(("README.md", "README.ja.md", "LICENSE", "NOTICE", "SECURITY.md"), "x\n"),
-        **dict.fromkeys(("Containerfile", "compose.yaml"), "x\n"),
+        **dict.fromkeys(("Containerfile", "compose.yaml", "compose.postgres.yaml"), "x\n"),
     }
     for name, text in files.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
