@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from appliance.settings import Settings
 
+Wait = Annotated[bool, typer.Option("--wait", help="読み込んで、標準入力の一行を待つ。")]
+
 release = typer.Typer(help="版の入れ替え（kura-installer が使う）。", no_args_is_help=True)
 
 
@@ -34,7 +36,7 @@ def facts() -> None:
         {
             "version": __version__,
             "revisions": store.revisions(),
-            "embedder": models.DEFAULT_EMBEDDER,
+            "embedder": now.embedder or models.DEFAULT_EMBEDDER,
             "data": now.data,
             "config": settings.file(),
             "secrets_key": now.secrets_key,
@@ -49,35 +51,90 @@ def facts() -> None:
 
 
 @release.command()
-def copy(target: Path) -> None:
-    """動いている間のデータベースを写す。"""
+def copy(target: str) -> None:
+    """動いている間のデータベースを写す。ファイルへ。PostgreSQL ではその名前のスキーマへ。"""
     from appliance import settings
     from appliance.release import database
 
+    now = settings.load()
     with _plain():
-        _print_json({"bytes": database.copy(settings.load(), target)})
+        if database.path_of(now):
+            _print_json({"bytes": database.copy(now, Path(target))})
+        else:
+            _print_json({"since": database.copy_schema(now, target)})
 
 
 @release.command()
-def settle() -> None:
+def refresh(target: str, since: int, wait: Wait = False) -> None:
+    """PostgreSQL の写しに、写した後の書き込みを写す。Kura を止めてから。"""
+    from appliance.release import schemas
+
+    with _engine(wait) as (_, engine):
+        _print_json(schemas.refresh(engine, target, since))
+
+
+@release.command()
+def exchange(
+    out: str,
+    come: str,
+    sha256: Annotated[str, typer.Option("--sha256")] = "",
+    back: Annotated[bool, typer.Option("--back")] = False,
+    wait: Wait = False,
+) -> None:
+    """PostgreSQL の二つのスキーマの中身を入れ替える。"""
+    from appliance.release import schemas
+
+    with _engine(wait) as (_, engine):
+        if back:
+            done = schemas.exchange_back(engine, out, come)
+        else:
+            done = schemas.exchange(engine, out, come, sha256)
+    _print_json({"done": done})
+
+
+@release.command()
+def mark() -> None:
+    """PostgreSQL のデータベースに書き込みがなかったかを確かめる値。"""
+    from appliance.release import schemas
+
+    with _engine() as (_, engine):
+        _print_json(schemas.mark(engine))
+
+
+@release.command()
+def forget(names: list[str]) -> None:
+    """PostgreSQL の写し（更新が残したスキーマ）を消す。"""
+    from appliance.release import schemas
+
+    with _engine() as (_, engine):
+        schemas.forget(engine, names)
+    _print_json({})
+
+
+@release.command()
+def settle(wait: Wait = False) -> None:
     """止まっている Kura のデータベースを、一つのファイルにまとめる。"""
     from appliance import settings
     from appliance.release import database
 
     now = settings.load()
+    _when_told(wait)
     with _plain():
         state = database.state(now)
         _print_json(state | {"bytes": database.settle(now)})
 
 
 @release.command()
-def migrate() -> None:
-    """写したデータベースを、この版のものにする。"""
+def migrate(wait: Wait = False, again: Annotated[bool, typer.Option("--again")] = False) -> None:
+    """写したデータベースを、この版のものにする。--again: 点検の済んだものをもう一度。"""
     from appliance import settings
     from appliance.release import database
 
+    now = settings.load()
+    database.prepare()
+    _when_told(wait)
     with _plain():
-        _print_json({"revision": database.migrate(settings.load())})
+        _print_json({"revision": database.migrate(now, look=not again)})
 
 
 @release.command()
@@ -120,8 +177,16 @@ def sweep() -> None:
     _print_json({})
 
 
+def _when_told(wait: bool) -> None:
+    """What is loaded now need not be while nobody is served; a line on stdin says when it is time."""
+    if wait:
+        print("ready", flush=True)  # noqa: T201
+        if not sys.stdin.readline():
+            raise typer.Exit(1)  # whoever asked is gone
+
+
 @contextmanager
-def _engine() -> Iterator[tuple[Settings, Engine]]:
+def _engine(wait: bool = False) -> Iterator[tuple[Settings, Engine]]:
     """The database as it is: what is asked here never migrates one."""
     from appliance import settings
     from appliance.errors import SettingsError
@@ -129,6 +194,7 @@ def _engine() -> Iterator[tuple[Settings, Engine]]:
     from appliance.store import database
 
     now = settings.load()
+    _when_told(wait)
     if (path := files.path_of(now)) and not path.exists():
         raise SettingsError(f"データベース {path} がありません。")
     engine = database.connect(now.database_url)

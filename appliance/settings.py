@@ -7,6 +7,7 @@ file named by KURA_CONFIG (or `kura.toml` in the data folder), then the default.
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from contextlib import suppress
@@ -16,6 +17,7 @@ from functools import lru_cache
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
 from appliance.errors import SettingsError
@@ -36,6 +38,9 @@ class Settings:
     data: Path = setting(Path(".kura"), "Folder of everything this machine must keep.")
     database_url: str = setting(
         "", "Database; empty means SQLite in the data folder, else postgresql+psycopg://…"
+    )
+    database_schema: str = setting(
+        "", "Schema of PostgreSQL that Kura's tables lie in; empty means the role's own (`public`)."
     )
     models: Path = setting(Path(), "Folder of unpacked models; empty means `models` in data.")
     llm: str = setting(
@@ -63,6 +68,12 @@ class Settings:
     tls_key: Path = setting(Path(), "The key of that certificate (PEM).")
     ui: Path = setting(Path(), "Folder of the built UI; empty means the one beside the package.")
     log: Path = setting(Path(), "Log file of all processes; empty means `kura.log` in data.")
+
+    embedder: str = setting(
+        "",
+        "Embedder that documents are searched by, of `kura models list`; empty means this release's. "
+        "After a change the old one serves until everything is embedded anew.",
+    )
 
     generator_url: str = setting(
         "", "Another OpenAI-compatible server for answers; empty means `kura infer`."
@@ -226,6 +237,9 @@ class Settings:
                 object.__setattr__(self, name, path)
         if not self.database_url:
             object.__setattr__(self, "database_url", f"sqlite:///{self.data / 'kura.db'}")
+        elif self.database_schema and self.database_url.startswith("postgresql"):
+            url = _in_schema(self.database_url, self.database_schema)
+            object.__setattr__(self, "database_url", url)
         if (self.tls_certificate == Path()) != (self.tls_key == Path()):
             raise SettingsError("tls_certificate and tls_key are set together, or neither is")
         _zone(self.time_zone)
@@ -305,6 +319,18 @@ def _convert(name: str, default: Any, value: Any) -> Any:
         return kind(value)
     except (KeyError, TypeError, ValueError):
         raise SettingsError(f"{name} must be a {kind.__name__}, not {value!r}") from None
+
+
+def _in_schema(url: str, schema: str) -> str:
+    """So that whoever connects by this URL sees that schema alone."""
+    if not re.fullmatch(r"[A-Za-z0-9_.+-]{1,63}", schema):
+        raise SettingsError("database_schema takes 63 letters, digits and _ . + - of ASCII")
+    path = "-csearch_path%3D" + quote(f'"{schema}"', safe="")
+    if path in url:  # these settings were made of others
+        return url
+    if "options=" in url:
+        return re.sub(r"options=([^&]*)", rf"options=\1%20{path}", url)
+    return f"{url}{'&' if '?' in url else '?'}options={path}"
 
 
 @lru_cache

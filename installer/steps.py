@@ -204,14 +204,16 @@ def program(
     *,
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
+    bare: bool = False,
     to_the_end: bool = False,
 ) -> str:
     """Run one; what it says goes to the log, and comes back. Raises Refused, with its last lines.
 
+    `bare`: with `env` and nothing of ours. What is secret in it is then in no list of processes.
     `to_the_end`: Ctrl-C waits for it, and the next run leaves it alone (dpkg, which must not be cut off).
     """
     command = [str(one) for one in argv]
-    environment = {**os.environ, **(env or {})}
+    environment = {**({} if bare else os.environ), **(env or {})}
     if not to_the_end:
         environment[MARK] = str(context.places.state)
     with context.places.log.open("ab") as log:

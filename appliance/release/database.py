@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy import Engine
 
 from appliance.errors import Conflict, DigestMismatch, SettingsError
+from appliance.release import schemas
 from appliance.settings import Settings
 from appliance.store import database, transfer
 
@@ -31,7 +33,13 @@ def state(settings: Settings) -> dict[str, Any]:
     if path and not path.exists():
         return {"revision": None, "rows": {}}
     engine = database.connect(settings.database_url)
+    told: dict[str, Any] = {}
     try:
+        if path is None:
+            wanted, foreign, size = schemas.lacks(engine)
+            with engine.connect() as connection:
+                live = connection.exec_driver_sql("SELECT current_schema()").scalar_one()
+            told = {"schema": live, "lacks": wanted, "foreign": foreign, "bytes": size}
         with engine.connect() as connection:
             there = set(sa.inspect(connection).get_table_names()) & set(_COUNTED)
             rows = {
@@ -40,7 +48,7 @@ def state(settings: Settings) -> dict[str, Any]:
                 ).scalar_one()
                 for name in sorted(there)
             }
-            return {"revision": database.revision(connection), "rows": rows}
+            return told | {"revision": database.revision(connection), "rows": rows}
     finally:
         engine.dispose()
 
@@ -72,6 +80,19 @@ def copy(settings: Settings, target: Path) -> int:
     return target.stat().st_size
 
 
+def copy_schema(settings: Settings, target: str) -> int:
+    """PostgreSQL's way of `copy`, into a schema of that name. Returns what `schemas.refresh` goes by."""
+    engine = database.connect(settings.database_url)
+    try:
+        with engine.connect() as connection:
+            revision = database.revision(connection)
+        if revision is None:
+            raise Conflict("データベースに表がありません。")
+        return schemas.copy(engine, target, revision)
+    finally:
+        engine.dispose()
+
+
 def settle(settings: Settings) -> int:
     """All of the database in its one file, when Kura is stopped. Returns its bytes. Raises Conflict.
 
@@ -91,12 +112,21 @@ def settle(settings: Settings) -> int:
     return path.stat().st_size
 
 
-def migrate(settings: Settings) -> str:
-    """Up to this release, looked through, and at rest. Returns the revision."""
+def prepare() -> None:
+    """Load what `migrate` needs, before anybody waits for it."""
+    import_module("appliance.store.tables")
+    database.revisions()
+
+
+def migrate(settings: Settings, *, look: bool = True) -> str:
+    """Up to this release, looked through, and at rest. Returns the revision.
+
+    `look` False: the same was looked through a moment ago, and reading all of it takes its time.
+    """
     engine = database.connect(settings.database_url)
     try:
         database.migrate(engine)
-        if database.is_sqlite(engine):
+        if look and database.is_sqlite(engine):
             with engine.connect() as connection:
                 found = connection.exec_driver_sql("PRAGMA quick_check").scalars().all()
             if found != ["ok"]:

@@ -31,6 +31,7 @@ class Record:
     phase: Phase
     swap: Swap
     database: str = ""  # its name in the data folder; "" where it stays
+    schemas: tuple[str, ...] = ()  # of PostgreSQL: where it goes, and which comes
     settings: str = ""  # file with the settings that go with the target; "" leaves them
     digest: str = ""  # of the database that is left
     ready_s: float = 120.0  # the longest that the target may take to serve
@@ -50,6 +51,7 @@ def read(of: Places) -> Record | None:
         return None
     swap = told.pop("swap")
     folders = {name: Path(swap[name]) for name in ("data", "outgoing", "incoming")}
+    told["schemas"] = tuple(told["schemas"])
     return Record(**told, swap=Swap(**folders, outs=tuple(swap["outs"]), ins=tuple(swap["ins"])))
 
 

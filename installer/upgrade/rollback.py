@@ -10,14 +10,14 @@ import argparse
 import json
 import secrets
 import sys
-import time
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from installer import steps
-from installer.steps import Context, Refused, Step
-from installer.upgrade import files, history, record, switch
+from installer.steps import Refused, Step
+from installer.upgrade import database, files, folders, history, switch
+from installer.upgrade.change import END, Change, went
+from installer.upgrade.database import Database
 from installer.upgrade.files import Swap
 from installer.upgrade.record import Record
 from installer.upgrade.site import Site
@@ -33,17 +33,9 @@ NAMES = {
 
 
 @dataclass
-class Rollback(Context):
-    site: Site | None = None
-    went: frozenset[str] = frozenset()
-    going: Record | None = None
+class Rollback(Change):
     snapshot: dict[str, Any] = field(default_factory=dict)  # {}: the data stays
-    database: str = ""
-    stopped_at: float = 0.0
-    out_s: float = 0.0
-
-    def did(self, name: str) -> None:
-        self.went |= {name}
+    database: Database | None = None
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -77,8 +69,9 @@ def run(given: argparse.Namespace) -> int:
         )
         if work.snapshot:
             assert work.going
+            aside = " と ".join(map(str, (work.going.swap.outgoing, *work.going.schemas[:1])))
             work.say(
-                f"戻す前のデータ: {work.going.swap.outgoing}（要らなくなったら消してください）"
+                f"戻す前のデータ: {aside}（要らなくなったら消してください）"
                 " / what was there before lies there; remove it when you like."
             )
     return 0
@@ -101,19 +94,15 @@ def _target(site: Site, wanted: str) -> str:
 def _tell(site: Site, work: Rollback) -> None:
     """Whether the data stays; if not, what of it the snapshot does not have."""
     now, then = site.facts(site.installed()), site.facts(work.version)
-    if now.database is None or now.database.parent != site.data:
-        raise Refused(
-            "データベースがデータフォルダの SQLite ではないので、ここからは戻せません。"
-            "`kura restore` を使ってください。 / Not SQLite in the data folder: use kura restore."
-        )
-    work.database = now.database.name
+    work.database = database.of(site, now)
+    work.database.refuse(site)
     if now.revision == then.head and now.embedder == then.embedder:
         work.say(
             "データベースの形は同じなので、書かれたものはすべて残ります。"
             " / The database is of the same form: all that was written stays."
         )
         return
-    place = switch.before_folder(site, work.version) / files.FACTS
+    place = folders.before_folder(site, work.version) / files.FACTS
     try:
         work.snapshot = json.loads(site.owned(lambda: place.read_text("utf-8")))
     except FileNotFoundError:
@@ -146,67 +135,48 @@ def _agreed() -> bool:
 
 def _prepare(work: Rollback) -> None:
     """A copy of the snapshot, which stays as it is: made while the other still serves."""
-    site = _site(work)
-    folder = switch.next_folder(site)
-    source = switch.before_folder(site, work.version)
-
-    def ready() -> str:
-        files.drop(folder)
-        files.snapshot(source, folder, (work.database, files.FACTS), site.log)
-        return files.alike(source / work.database, folder / work.database)
-
-    site.owned(lambda: files.drop(folder))
-    if work.snapshot and site.owned(ready) != work.snapshot["sha256"]:
-        raise Refused(
-            f"{source} の控えが取った時のものと一致しません。バックアップから戻してください。"
-            f" / The snapshot in {source} was damaged: restore a backup."
-        )
+    site, base = _site(work), _database(work)
+    folder = folders.next_folder(site)
+    source = folders.before_folder(site, work.version)
+    folders.drop_next(site)
+    if work.snapshot:
+        but = (*base.files(), files.FACTS)
+        site.owned(lambda: files.snapshot(source, folder, but, site.log))
+        base.back(site, work.version, work.snapshot)
     work.did("prepare")
 
 
 def _stop(work: Rollback) -> None:
-    site = _site(work)
+    site, base = _site(work), _database(work)
     origin, token = site.installed(), secrets.token_hex(4)
     outs: tuple[str, ...] = ()
     ins: tuple[str, ...] = ()
+    aside, coming = folders.after_folder(site, origin, token), folders.next_folder(site)
     if work.snapshot:
         outs = site.owned(lambda: files.managed(site.data, site.log))
-        ins = site.owned(lambda: files.managed(switch.next_folder(site), site.log))
-    swap = Swap(
-        site.data, switch.after_folder(site, origin, token), switch.next_folder(site), outs, ins
-    )
+        ins = site.owned(lambda: files.managed(coming, site.log))
     kept = switch.kept_settings(site, work.version)
-    settings = str(kept) if work.snapshot and kept.exists() else ""
-    name = work.database if work.snapshot else ""
-    running = site.running()
     work.going = Record(
-        "rollback", origin, work.version, token, running, "stopping", swap, name, settings
+        "rollback",
+        origin,
+        work.version,
+        token,
+        site.running(),
+        "stopping",
+        Swap(site.data, aside, coming, outs, ins),
+        base.name if work.snapshot else "",
+        base.schemas(f"after_{aside.name}") if work.snapshot else (),
+        str(kept) if work.snapshot and kept.exists() else "",
     )
-    switch.keep_settings(site)
-    record.write(site.places, work.going)
-    work.stopped_at = time.monotonic()
-    site.stop()
-    if work.snapshot:  # its log must not be mistaken for one of the other database
-        site.ask(origin, "settle")
-        digest = site.owned(lambda: files.digest(site.data / work.database))
-        work.going = replace(work.going, digest=digest)
+    work.begin()
+    if work.snapshot:
+        work.going = replace(work.going, digest=base.digest(site))
     work.did("stop")
 
 
-def _switch(work: Rollback) -> None:
-    assert work.going
-    work.going = switch.move(_site(work), work.going)
-    work.did("switch")
-
-
-def _serve(work: Rollback) -> None:
-    site = _site(work)
-    assert work.going
-    if work.going.running:
-        switch.try_out(site, work.going)
-        work.out_s = time.monotonic() - work.stopped_at
-    switch.finish(site, work.going)
-    work.did("serve")
+def _database(work: Rollback) -> Database:
+    assert work.database
+    return work.database
 
 
 def _site(work: Rollback) -> Site:
@@ -214,16 +184,8 @@ def _site(work: Rollback) -> Site:
     return work.site
 
 
-def _went(name: str) -> Callable[[Rollback], bool]:
-    return lambda work: name in work.went
-
-
-STEPS = tuple(
-    Step(name, ja, en, _went(name), do)
-    for name, ja, en, do in (
-        ("prepare", "戻す状態を用意する", "make ready what comes back", _prepare),
-        ("stop", "Kura を止める", "stop Kura", _stop),
-        ("switch", "入れ替える", "switch", _switch),
-        ("serve", "起動して点検する", "start and check", _serve),
-    )
+STEPS: tuple[Step[Any], ...] = (
+    Step("prepare", "戻す状態を用意する", "make ready what comes back", went("prepare"), _prepare),
+    Step("stop", "Kura を止める", "stop Kura", went("stop"), _stop),
+    *END,
 )

@@ -9,7 +9,7 @@ import pickle
 import signal
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,6 +22,7 @@ from installer.deploy.settings import read
 from installer.places import Places
 from installer.steps import Context, Refused
 from installer.upgrade import files
+from installer.upgrade.waiting import Waiting
 
 T = TypeVar("T")
 PROCESSES = ("up", "web", "work", "infer", "migrate")
@@ -43,6 +44,10 @@ class Facts:
     infer_socket: Path
     secrets_key: Path
     log: Path
+    schema: str = ""  # of PostgreSQL that the tables lie in; "" where the release does not say
+    lacks: tuple[str, ...] = ()  # what the role must be given there
+    foreign: tuple[str, ...] = ()  # what else lies there
+    size: int = 0  # of all of it, in bytes
 
     @property
     def head(self) -> str:
@@ -53,6 +58,7 @@ class Facts:
 class Site:
     context: Context
     systemd: bool
+    waiting: dict[tuple[str, ...], Waiting] = field(default_factory=dict)
 
     @property
     def places(self) -> Places:
@@ -103,17 +109,35 @@ class Site:
 
     def ask(self, version: str, *words: str | Path, more: Mapping[str, str] = {}) -> Any:
         """`kura release …` of that release, as Kura's user. Raises Refused with what it said."""
-        argv = ["env", "-i", *(f"{k}={v}" for k, v in self.environment(more).items())]
-        argv += [f"{steps.MARK}={self.places.state}"]
-        argv += [str(self.program(version)), "release", *map(str, words)]
+        environ = self.environment(more)
+        waiting = self.waiting.pop(_key(version, words), None)
         try:
-            said = steps.program(self.context, [*self.as_owner, *argv])
+            if waiting:
+                said = waiting.go()
+            else:
+                argv = self._release(version, *words)
+                said = steps.program(self.context, argv, env=environ, bare=True)
         except Refused as error:
             raise Refused(
                 f"{version} の「{words[0]}」が失敗しました: {_reason(str(error))}"
                 f"（全文: {self.places.log}） / `release {words[0]}` of {version} failed; the log has all of it."
             ) from None
         return json.loads(said.strip().splitlines()[-1])
+
+    def prepare(self, version: str, *words: str | Path, more: Mapping[str, str] = {}) -> None:
+        """What will be asked while Kura is stopped, in the same words: started now, done then."""
+        argv = self._release(version, *words, "--wait")
+        self.dismiss(_key(version, words))
+        self.waiting[_key(version, words)] = Waiting(self.context, argv, self.environment(more))
+
+    def dismiss(self, *keys: tuple[str, ...]) -> None:
+        """What was prepared and is not asked any more; all of it, where none is named."""
+        for key in keys or tuple(self.waiting):
+            if one := self.waiting.pop(key, None):
+                one.end()
+
+    def _release(self, version: str, *words: str | Path) -> list[str]:
+        return [*self.as_owner, str(self.program(version)), "release", *map(str, words)]
 
     def facts(self, version: str, more: Mapping[str, str] = {}) -> Facts:
         told = self.ask(version, "facts", more=more)
@@ -128,6 +152,10 @@ class Site:
             Path(told["infer_socket"]),
             Path(told["secrets_key"]),
             Path(told["log"]),
+            told.get("schema", ""),
+            tuple(told.get("lacks", ())),
+            tuple(told.get("foreign", ())),
+            told.get("bytes", 0),
         )
 
     # --- the owner of the data ------------------------------------------------------
@@ -258,6 +286,10 @@ class Site:
             return
         finally:
             os.close(handle)
+
+
+def _key(version: str, words: tuple[str | Path, ...]) -> tuple[str, ...]:
+    return (version, *map(str, words))
 
 
 def _reason(said: str) -> str:

@@ -16,27 +16,12 @@ from pathlib import Path
 
 from installer import places
 from installer.steps import Refused
-from installer.upgrade import files, history, record
+from installer.upgrade import files, folders, history, record
 from installer.upgrade.files import Swap
 from installer.upgrade.record import Record
 from installer.upgrade.site import Site
 
 QUICK_STOP_S = 10.0  # of one that failed: it is put aside anyway
-
-
-def next_folder(site: Site) -> Path:
-    """Where a data folder is made ready, on the file system of the one there is."""
-    return site.upgrade / "next"
-
-
-def before_folder(site: Site, version: str) -> Path:
-    """The snapshot that was taken when that version was left."""
-    return site.upgrade / "before" / version
-
-
-def after_folder(site: Site, version: str, token: str) -> Path:
-    """What was written by that version, and put aside by a way back."""
-    return site.upgrade / "after" / f"{version}-{token}"
 
 
 def kept_settings(site: Site, version: str) -> Path:
@@ -76,7 +61,7 @@ def revert(site: Site, going: Record) -> None:
     back = going
     if going.phase != "back":
         site.stop(QUICK_STOP_S)
-        back = replace(going, phase="back", swap=_way_back(site, going))
+        back = _way_back(site, going)
         record.write(site.places, back)
     _moves_back(site, back)
     _compare(site, back)
@@ -92,9 +77,10 @@ def revert(site: Site, going: Record) -> None:
     site.context.say(
         f"{going.origin} に戻りました（{took:.0f} 秒）。 / Back on {going.origin} after {took:.0f} s."
     )
-    if going.swap.outs and (aside := back.swap.outgoing).is_dir():
+    if (going.swap.outs or going.schemas) and (aside := back.swap.outgoing).is_dir():
+        also = f" とスキーマ {back.schemas[0]} " if back.schemas else " "
         site.context.say(
-            f"その間に書かれたものは {aside} にあります。 / What was written meanwhile lies there."
+            f"その間に書かれたものは {aside}{also}にあります。 / What was written meanwhile lies there."
         )
 
 
@@ -107,7 +93,7 @@ def finish(site: Site, going: Record) -> None:
 
 def tidy(site: Site) -> None:
     """Take away what nothing leads back to any more."""
-    site.owned(lambda: files.drop(next_folder(site)))
+    folders.drop_next(site)
     keep = {site.installed(), *history.latest(site.places)}
     for version in site.places.versions():
         if version not in keep:
@@ -116,7 +102,7 @@ def tidy(site: Site) -> None:
     folder = site.upgrade / "before"
     if folder.is_dir():
         gone = [one for one in sorted(folder.iterdir()) if one.name not in keep]
-        site.owned(lambda: files.drop(*gone))
+        folders.drop_before(site, *gone)
     if site.places.snapshots.is_dir():
         for one in site.places.snapshots.iterdir():
             if one.name not in keep:
@@ -137,7 +123,7 @@ def settle(site: Site) -> str:
                 f" / The record of a switch is lost: restore a backup."
             )
         if site.data.is_dir():
-            site.owned(lambda: files.drop(next_folder(site)))
+            folders.drop_next(site)
         return ""
     with uninterrupted():
         return _settled(site, going)
@@ -171,6 +157,8 @@ def _settled(site: Site, going: Record) -> str:
         case "moving":
             site.stop(QUICK_STOP_S)
             site.owned(going.swap.backward)
+            if going.schemas:
+                site.ask(going.origin, "exchange", *going.schemas, "--back")
             _settings_back(site, going)
             places.point(site.places.current, site.places.release(going.origin))
             site.apply(going.origin)
@@ -200,9 +188,9 @@ def _settled(site: Site, going: Record) -> str:
 def _end(site: Site, going: Record) -> None:
     """All is as it was; a snapshot without its database is none."""
     if going.kind == "upgrade":
-        site.owned(lambda: files.drop(before_folder(site, going.origin)))
+        folders.drop_before(site, folders.before_folder(site, going.origin))
     record.write(site.places, None)
-    site.owned(lambda: files.drop(next_folder(site)))
+    folders.drop_next(site)
 
 
 @contextmanager
@@ -242,6 +230,8 @@ def held_back(site: Site) -> Iterator[None]:
 def _moves(site: Site, going: Record) -> None:
     site.owned(lambda: files.mark(site.data))
     site.owned(going.swap.forward)
+    if going.schemas:
+        site.ask(going.origin, "exchange", *going.schemas, "--sha256", going.digest)
     if going.settings:
         _settings(site, Path(going.settings))
     places.point(site.places.current, site.places.release(going.target))
@@ -251,6 +241,8 @@ def _moves(site: Site, going: Record) -> None:
 def _moves_back(site: Site, back: Record) -> None:
     site.owned(lambda: files.mark(site.data))
     site.owned(back.swap.forward)
+    if back.schemas:
+        site.ask(back.origin, "exchange", *back.schemas)
     _settings_back(site, back)
     places.point(site.places.current, site.places.release(back.origin))
     site.apply(back.origin)
@@ -260,28 +252,40 @@ def _compare(site: Site, back: Record) -> None:
     """That the database is again what it was, to the byte, is looked at and not assumed."""
     if not back.digest:
         return
-    path = site.data / back.database
-    found = site.owned(lambda: files.digest(path))
+    if back.schemas:
+        path, found = "PostgreSQL", str(site.ask(back.origin, "mark")["sha256"])
+    else:
+        place = site.data / back.database
+        path, found = str(place), site.owned(lambda: files.digest(place))
     site.context.journal.write(verb=back.kind, event="compared", sha256=found, wanted=back.digest)
     if found != back.digest:
         raise Refused(
             f"{path} が元のものと一致しません。バックアップから戻してください（kura restore）。"
             f" / {path} is not what it was: restore a backup."
         )
-    site.context.say(
-        f"データベースは元とバイト単位で同じです / identical to the byte (sha256 {found[:16]}…)"
+    same = (
+        "どの行も元のままです / each row is where it was"
+        if back.schemas
+        else "元とバイト単位で同じです / identical to the byte"
     )
+    site.context.say(f"データベースは{same} (sha256 {found[:16]}…)")
 
 
-def _way_back(site: Site, going: Record) -> Swap:
+def _way_back(site: Site, going: Record) -> Record:
     """All that the new state has goes aside, all that the old one had comes in again."""
-    if not going.swap.outs:  # the data stayed: there is nothing to bring back
-        return going.swap
+    back = going.at("back")
+    if not going.swap.outs and not going.schemas:  # the data stayed: there is nothing to bring back
+        return back
     outs = site.owned(lambda: files.managed(site.data, site.log))
     kept = site.owned(lambda: files.managed(going.swap.outgoing, site.log))
     ins = tuple(name for name in kept if name != files.FACTS)
-    aside = after_folder(site, going.target, going.token)
-    return Swap(site.data, aside, going.swap.outgoing, outs, ins)
+    aside = folders.after_folder(site, going.target, going.token)
+    swap = Swap(site.data, aside, going.swap.outgoing, outs, ins)
+    if not going.schemas:
+        return replace(back, swap=swap)
+    out, come = going.schemas  # `…_next`, of which the beginning says whose it is
+    beside = f"{come.removesuffix('_next')}_after_{aside.name}"
+    return replace(back, swap=swap, schemas=(beside, out))
 
 
 def _settings(site: Site, new: Path) -> None:

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from installer import steps
-from installer.upgrade import files
+from installer.upgrade import files, folders
+from installer.upgrade.database import Database
 from installer.upgrade.site import Facts, Site
-from installer.upgrade.switch import next_folder
 
 READY_S = 900.0  # nobody waits for it: it may make its indexes anew
 STOP_S = 40.0
@@ -28,15 +28,14 @@ _QUIET = {
 }
 
 
-def environment(site: Site, facts: Facts, version: str) -> dict[str, str]:
+def environment(site: Site, facts: Facts, database: Database, version: str) -> dict[str, str]:
     """Settings under which everything of the copy lies in its own folder."""
-    folder = next_folder(site)
-    assert facts.database is not None
+    folder = folders.next_folder(site)
     inside = facts.secrets_key.parent == site.data
     models = site.places.release(version) / "models"
     found = {
         "KURA_DATA": str(folder),
-        "KURA_DATABASE_URL": f"sqlite:///{folder / facts.database.name}",
+        **database.environment(folder),
         "KURA_INFER_SOCKET": str(folder / "infer.sock"),
         "KURA_LOG": str(folder / "kura.log"),
         "KURA_SECRETS_KEY": str(folder / facts.secrets_key.name if inside else facts.secrets_key),
@@ -49,9 +48,9 @@ def environment(site: Site, facts: Facts, version: str) -> dict[str, str]:
     return found
 
 
-def run(site: Site, facts: Facts, version: str) -> float:
+def run(site: Site, facts: Facts, database: Database, version: str) -> float:
     """Returns the seconds until it served. Raises Refused with the first thing that did not work."""
-    env = environment(site, facts, version)
+    env = environment(site, facts, database, version)
     site.ask(version, "isolate", more=env)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -115,18 +114,10 @@ def _running(
                 one.wait()
 
 
-def prepare(site: Site, facts: Facts, version: str) -> None:
+def prepare(site: Site, facts: Facts, database: Database, version: str) -> None:
     """A copy of all that is there, while it is written to, brought up to the new release."""
-    folder = next_folder(site)
-    assert facts.database is not None
-    but = (*beside(facts), files.SWITCHING)
+    folder = folders.next_folder(site)
+    but = (*database.files(), files.SWITCHING)
     site.owned(lambda: files.snapshot(site.data, folder, but, site.log))
-    site.ask(site.installed(), "copy", folder / facts.database.name)
-    site.ask(version, "migrate", more=environment(site, facts, version))
-
-
-def beside(facts: Facts) -> tuple[str, ...]:
-    """SQLite's files, which are copied by other means."""
-    assert facts.database is not None
-    name = facts.database.name
-    return (name, f"{name}-wal", f"{name}-shm", f"{name}-journal")
+    database.copy(site)
+    site.ask(version, "migrate", more=environment(site, facts, database, version))

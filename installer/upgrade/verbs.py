@@ -57,4 +57,7 @@ def opened(
     if not bare:
         site.installed()
     with alone(places):
-        yield site
+        try:
+            yield site
+        finally:
+            site.dismiss()

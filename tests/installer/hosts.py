@@ -22,7 +22,7 @@ from installer import __main__ as program
 from installer import places
 from installer.places import Places
 from installer.upgrade import files
-from installer.upgrade.switch import before_folder  # noqa: F401  for tests
+from installer.upgrade.folders import before_folder  # noqa: F401  for tests
 
 ROOT = Path(__file__).resolve().parents[2]
 

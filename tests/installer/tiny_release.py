@@ -24,6 +24,11 @@ SERVES = "serves.lock"  # in the data folder: the version that does
 def main(version: str, revision: int, behaviour: set[str], words: list[str]) -> None:
     data = Path(os.environ["KURA_DATA"])
     path = Path(os.environ.get("KURA_DATABASE_URL", f"sqlite:///{data / 'kura.db'}")[10:])
+    if "--wait" in words:
+        words.remove("--wait")
+        print("ready", flush=True)
+        if not sys.stdin.readline():
+            sys.exit("nobody asks any more")
     match words:
         case ["up"]:
             up(data, path, version, revision)
@@ -41,7 +46,7 @@ def main(version: str, revision: int, behaviour: set[str], words: list[str]) -> 
             db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             db.close()
             print(json.dumps(told))
-        case ["release", "migrate"]:
+        case ["release", "migrate", *_]:
             migrate(path, revision, behaviour)
             print("{}")
         case ["release", "isolate"]:
@@ -81,6 +86,10 @@ def up(data: Path, path: Path, version: str, revision: int) -> None:
         sys.exit("half switched")
     if state(path)["revision"] != f"{revision:04}":
         sys.exit("MIXED")
+    serve(data, version)
+
+
+def serve(data: Path, version: str) -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     with open(data / "up.lock", "a+") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
