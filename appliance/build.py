@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -24,7 +24,7 @@ from appliance.inference.client import InferClient, RemoteEmbedder, RemoteGenera
 from appliance.inference.rerank import RemoteReader
 from appliance.ports import Connector, Embedder, Generator, Index, Reader
 from appliance.settings import Settings
-from appliance.store import database, directories, guard, secrets, sources
+from appliance.store import database, directories, guard, secrets, sources, spaces
 from appliance.system import Appliance, Workshop, desk, uploads
 from appliance.types import Site
 
@@ -52,7 +52,11 @@ def store(settings: Settings) -> Engine:
 
 
 def work(
-    settings: Settings, *, engine: Engine | None = None, embedder: Embedder | None = None
+    settings: Settings,
+    *,
+    engine: Engine | None = None,
+    embedder: Embedder | None = None,
+    others: Sequence[Embedder] = (),
 ) -> Workshop:
     """For `kura work`. What is given is taken; tests give fakes."""
     engine = engine or store(settings)
@@ -62,7 +66,8 @@ def work(
     sources.seal(engine, ring)
     directories.seal(engine, ring)
     at = site(settings, engine)
-    return Workshop(settings, engine, embedder or remote_embedder(settings), kinds, at)
+    named = _named(settings, embedder, others)
+    return Workshop(settings, engine, embedder or remote_embedder(settings), kinds, at, named)
 
 
 def web(
@@ -72,16 +77,19 @@ def web(
     embedder: Embedder | None = None,
     generator: Generator | None = None,
     reader: Reader | None = None,
+    others: Sequence[Embedder] = (),
 ) -> Appliance:
     """For `kura web`. What is given is taken; tests give fakes. The follower is not yet started."""
     from appliance.ask.answer import Answerer
     from appliance.identity.passwords import Door
     from appliance.ingest.originals import Originals
     from appliance.search.follow import Follower
+    from appliance.search.move import Mover, Serving
     from appliance.search.retrieve import Retriever
     from appliance.search.scope import ScopeMap
 
     engine = engine or store(settings)
+    named = _named(settings, embedder, others)
     if embedder is None:  # who brings an embedder brings a reader too, or does without
         embedder, reader = remote_embedder(settings), reader or remote_reader(settings)
     answers = probe(settings) if generator is None else (lambda: True)
@@ -89,19 +97,32 @@ def web(
     own = generator is None and not settings.generator_url and not settings.llm
     caution = models.named(models.DEFAULT_LLM).caution if own else 0.0
     generator = generator or remote_generator(settings)
-    dense, keyword = local_indexes(settings, embedder)
+    serving = spaces.serving(engine, embedder.name, lambda name: named(name) is not None)
+    searched = (named(serving) if serving != embedder.name else None) or embedder
+    dense, keyword = local_indexes(settings, searched)
     indexes: tuple[Index, Index] = (dense, keyword)
     scopes = ScopeMap()
     follower = Follower(engine, indexes, scopes, settings)
+    mover = None
+    if searched is not embedder:
+        mover = Mover(
+            engine,
+            follower,
+            Serving((searched, dense)),
+            embedder,
+            partial(dense_index, settings, embedder, anew=True),
+            dense_folder(settings, searched.name),
+        )
     retriever = Retriever(
         engine,
-        embedder,
+        searched,
         dense,
         keyword,
         scopes,
         settings,
         ready=lambda: follower.ready,
         reader=reader,
+        serving=mover.serving if mover else None,
     )
     kinds = connectors()
     _uploads_source(settings, engine, kinds)
@@ -110,7 +131,6 @@ def web(
         engine=engine,
         embedder=embedder,
         generator=generator,
-        indexes=indexes,
         scopes=scopes,
         follower=follower,
         retriever=retriever,
@@ -119,6 +139,7 @@ def web(
         originals=Originals(desk(settings)),
         keyring=secrets.keyring(settings.secrets_key),
         connectors=kinds,
+        mover=mover,
         model_answers=answers,
         model_metrics=measured,
     )
@@ -146,20 +167,57 @@ def connectors() -> Mapping[str, type[Connector]]:
 
 
 def local_indexes(settings: Settings, embedder: Embedder) -> tuple[DenseIndex, KeywordIndex]:
-    from appliance.search import dense
     from appliance.search.keyword import KeywordIndex
 
+    return dense_index(settings, embedder), KeywordIndex(settings.data / "index" / "keyword")
+
+
+def dense_index(settings: Settings, embedder: Embedder, *, anew: bool = False) -> DenseIndex:
+    """`anew`: beside the one that serves, which another embedder has made."""
+    from appliance.search import dense
+
     kind = dense.GpuDense if dense.has_gpu() else dense.DenseIndex
-    folder = settings.data / "index"
-    return (
-        kind(folder / "dense", embedder.dim, embedder.name),
-        KeywordIndex(folder / "keyword"),
-    )
+    folder = dense_folder(settings, embedder.name, anew=anew)
+    return kind(folder, embedder.dim, embedder.name)
+
+
+def dense_folder(settings: Settings, space: str, *, anew: bool = False) -> Path:
+    """The first index of a site is `dense`; one that took its place has its embedder in its name."""
+    own = settings.data / "index" / f"dense-{space}"
+    return own if anew or own.is_dir() else settings.data / "index" / "dense"
 
 
 def remote_embedder(settings: Settings) -> Embedder:
-    model = models.named(models.DEFAULT_EMBEDDER)
+    """What documents come in by: the one that searches, too, but for a while after it has changed."""
+    return _remote(settings, models.embedder(settings.embedder))
+
+
+def searching_embedder(settings: Settings, engine: Engine) -> Embedder:
+    """The one whose vectors are searched now."""
+    named = _named(settings, None, ())
+    wanted = remote_embedder(settings)
+    name = spaces.serving(engine, wanted.name, lambda name: named(name) is not None)
+    return named(name) or wanted
+
+
+def _remote(settings: Settings, model: models.Model) -> Embedder:
     return RemoteEmbedder(InferClient(settings.infer_socket), model.name, model.dim)
+
+
+def _named(
+    settings: Settings, given: Embedder | None, others: Sequence[Embedder]
+) -> Callable[[str], Embedder | None]:
+    """Embedders by name; of those that were given, where there are any."""
+    if given is not None:
+        return {one.name: one for one in (given, *others)}.get
+    rows = {row.name: row for row in models.catalogue() if row.kind == "embedder"}
+
+    def named(name: str) -> Embedder | None:
+        row = rows.get(name)
+        there = row is not None and not models.problems(row, settings.models)
+        return _remote(settings, row) if row and there else None
+
+    return named
 
 
 def remote_reader(settings: Settings) -> Reader | None:

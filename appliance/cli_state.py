@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 from contextlib import AbstractContextManager
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -110,7 +111,7 @@ def make_bench(settings: Settings, engine: Engine) -> Bench:
     from appliance import build, up
     from appliance.operate.repair import Bench
 
-    embedder = build.remote_embedder(settings)
+    embedder = build.searching_embedder(settings, engine)
 
     def web() -> AbstractContextManager[None]:
         return up.held(settings.data, "web")
@@ -129,7 +130,7 @@ def _state(settings: Settings, engine: Engine) -> dict[str, Any]:
     from appliance.operate import rules
     from appliance.operate.alerts import findings
     from appliance.operate.processes import runs
-    from appliance.store import alerts, catalog, maintenance, scans, sources
+    from appliance.store import alerts, catalog, maintenance, scans, sources, spaces
 
     counts, pages, found = catalog.counts(engine), scans.counts(engine), sources.all(engine)
     now, kept, closed = datetime.now(UTC), alerts.read(engine), maintenance.state(engine)
@@ -181,6 +182,7 @@ def _state(settings: Settings, engine: Engine) -> dict[str, Any]:
             "failed": pages.failed,
             "per_minute": pages.per_minute,
         },
+        "embedding_anew": (move := spaces.move(engine)) and asdict(move),
         "sources": [source_shown(s) for s in found],
         "backup": {
             "on": schedule.is_on(settings),
@@ -216,6 +218,11 @@ def _page(state: dict[str, Any], settings: Settings) -> list[str]:
             f"文字の読み取り (OCR): 待ち {pages['waiting']} ページ、済み {pages['done']}、"
             f"読めず {pages['failed']}、毎分 {pages['per_minute']}"
             + ("" if pages["on"] else "（設定で切られています）")
+        )
+    if move := state["embedding_anew"]:
+        lines.append(
+            f"埋め込み直し: {move['done']} / {move['total']} 単位"
+            f"（{move['origin']} → {move['target']}。終わるまで {move['origin']} で検索します）"
         )
     for one in state["sources"]:
         fresh = one["fresh_at"] and datetime.fromisoformat(one["fresh_at"])

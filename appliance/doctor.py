@@ -198,9 +198,9 @@ def whole(settings: Settings, names: Collection[str]) -> str:
     from appliance.store import catalog
     from appliance.store import database as db
 
-    embedder = build.remote_embedder(settings)
     engine = db.connect(settings.database_url)
     try:
+        embedder = build.searching_embedder(settings, engine)
         bench = repair.Bench(
             settings,
             engine,

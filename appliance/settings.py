@@ -71,7 +71,7 @@ class Settings:
 
     embedder: str = setting(
         "",
-        "Embedder that documents are searched by, of `kura models list`; empty means this release's. "
+        "Embedder that documents are searched by, by its name in the catalogue; empty means this release's. "
         "After a change the old one serves until everything is embedded anew.",
     )
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # `kura work` has a Workshop and must not load an index to na
     from appliance.identity.passwords import Door
     from appliance.ingest.originals import Originals
     from appliance.search.follow import Follower
+    from appliance.search.move import Mover
     from appliance.search.retrieve import Retriever
     from appliance.search.scope import ScopeMap
 
@@ -32,6 +33,7 @@ class Workshop:
     embedder: Embedder
     connectors: Mapping[str, type[Connector]] = field(default_factory=dict)  # by kind
     site: Site = ALONE
+    named: Callable[[str], Embedder | None] = lambda name: None  # embedders this release can load
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,6 @@ class Appliance:
     engine: Engine
     embedder: Embedder
     generator: Generator
-    indexes: Sequence[Index]
     scopes: ScopeMap
     follower: Follower
     retriever: Retriever
@@ -51,8 +52,19 @@ class Appliance:
     originals: Originals
     keyring: Keyring
     connectors: Mapping[str, type[Connector]] = field(default_factory=dict)
+    mover: Mover | None = None  # while one embedder takes the place of another
     model_answers: Callable[[], bool] = lambda: True  # quick, and asked often
     model_metrics: Callable[[], str] = lambda: ""  # of `kura infer`, in Prometheus' text format
+
+    @property
+    def indexes(self) -> Sequence[Index]:
+        return self.follower.indexes
+
+    @property
+    def searched_by(self) -> Embedder:
+        """The embedder whose vectors are searched; documents come in by `embedder`."""
+        serving = self.retriever.serving
+        return serving.pair[0] if serving else self.embedder
 
     @property
     def uploads(self) -> Path:

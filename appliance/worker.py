@@ -18,9 +18,11 @@ from appliance.errors import ApplianceError
 from appliance.formats.kinds import EDITION
 from appliance.formats.sandbox import Sandbox
 from appliance.ingest import again, directory, kept, pages, schedule
+from appliance.ingest.anew import AGAIN_S, Anew
 from appliance.ingest.desk import Desk
 from appliance.ingest.pages import Room
 from appliance.ingest.sync import Parse
+from appliance.ingest.vectors import Stopped
 from appliance.ocr.reader import ConfinedReader
 from appliance.operate import alerts
 from appliance.operate.rules import Look
@@ -69,6 +71,7 @@ def run(workshop: Workshop, stop: threading.Event) -> None:
         lanes += [
             threading.Thread(target=_again, args=(workshop, sandbox.parse, stop), name="again"),
             threading.Thread(target=giving.run, args=(stop,), name="desk"),
+            threading.Thread(target=_embed_anew, args=(workshop, stop), name="anew"),
         ]
         lanes.append(threading.Thread(target=_alert, args=(workshop, stop), name="alerts"))
         lanes.append(
@@ -144,6 +147,22 @@ def _again(workshop: Workshop, parse: Parse, stop: threading.Event) -> None:
             log.warning("%s", error)
             stop.wait(AWAY_S)
         stop.wait(POLL_S)
+
+
+def _embed_anew(workshop: Workshop, stop: threading.Event) -> None:
+    """After a change of the embedder: beside the day's work."""
+    anew = Anew(workshop.engine, workshop.embedder, workshop.named, stop)
+    while not stop.is_set():
+        try:
+            if not schedule.closed(workshop.engine) and anew.turn():
+                continue
+        except Stopped:
+            return
+        except ApplianceError as error:
+            log.warning("documents are not embedded anew: %s", error)
+        except Exception:
+            log.exception("embedding anew goes on after an error of its own")
+        stop.wait(AGAIN_S)
 
 
 def _alert(workshop: Workshop, stop: threading.Event) -> None:

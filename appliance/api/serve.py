@@ -80,7 +80,11 @@ def serve(machine: Appliance) -> None:
     serving = server(machine)
     signal.signal(signal.SIGTERM, serving.handle_exit)
     machine.follower.start()
+    if machine.mover:
+        machine.mover.start()
     try:
         serving.run()
     finally:
+        if machine.mover:
+            machine.mover.close()
         machine.follower.close()

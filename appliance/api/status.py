@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import asdict
 
 from fastapi import APIRouter
 from pydantic import Field
@@ -11,7 +12,7 @@ import appliance as package
 from appliance.api.deps import AdminCaller, ApplianceDep
 from appliance.api.shapes import Shape
 from appliance.sovereignty import egress
-from appliance.store import audit, catalog, scans, sources
+from appliance.store import audit, catalog, scans, sources, spaces
 from appliance.system import Appliance
 
 router = APIRouter(tags=["admin: status"], prefix="/admin")
@@ -34,13 +35,25 @@ class Pages(Shape):
     per_minute: float = Field(description="Ended in the last five minutes, by the minute.")
 
 
+class EmbeddingAnew(Shape):
+    """One embedder takes the place of another, in the background."""
+
+    origin: str = Field(description="Searches until all is done.")
+    target: str
+    done: int = Field(description="Chunks that have vectors of both.")
+    total: int
+    at: str = Field(description="When `done` last grew.")
+    complete: bool = Field(description="All is done; the new index is being made.")
+
+
 class Status(Shape):
     version: str
     ready: bool
     problem: str | None = Field(description="Why the indexes fall behind, if they do.")
     model_answers: bool
     generator: str
-    embedder: str
+    embedder: str = Field(description="Whose vectors are searched.")
+    embedding_anew: EmbeddingAnew | None
     documents: int
     ready_documents: int
     problems: int
@@ -73,7 +86,8 @@ def status(machine: ApplianceDep, caller: AdminCaller) -> Status:
         problem=machine.follower.problem,
         model_answers=machine.model_answers(),
         generator=machine.settings.generator_model,
-        embedder=machine.embedder.name,
+        embedder=machine.searched_by.name,
+        embedding_anew=_anew(machine),
         documents=counts.documents,
         ready_documents=counts.ready,
         problems=counts.problems,
@@ -94,6 +108,11 @@ def status(machine: ApplianceDep, caller: AdminCaller) -> Status:
         free_bytes=shutil.disk_usage(machine.settings.data).free,
         blocked_connections=egress.blocked(),
     )
+
+
+def _anew(machine: Appliance) -> EmbeddingAnew | None:
+    move = spaces.move(machine.engine)
+    return EmbeddingAnew(**asdict(move)) if move else None
 
 
 def _pages(machine: Appliance) -> Pages:

@@ -46,6 +46,8 @@ class Child:
         self._cores = Cores()
         self._calls = ThreadPoolExecutor(8, "call")
         self._encoders: dict[str, Any] = {}  # by what they do
+        self._beside: dict[str, Any] = {}  # embedders that serve for a while, by name
+        self._loading = threading.Lock()
         self._encoders_error = ""
         self._encoders_loaded = threading.Event()
 
@@ -109,8 +111,8 @@ class Child:
     def grammar(self, source: str, schema: bool) -> str:
         return self._local.grammar(source, schema)
 
-    def embed(self, texts: list[str], role: Any) -> dict[str, Any]:
-        embedder = self._encoder("embedder")
+    def embed(self, texts: list[str], role: Any, beside: Any = None) -> dict[str, Any]:
+        embedder = self._one_beside(**beside) if beside else self._encoder("embedder")
         rows = embedder.embed(texts, role)
         return {"dim": embedder.dim, "rows": base64.b64encode(_little(rows)).decode()}
 
@@ -119,6 +121,21 @@ class Child:
 
     def read(self, question: str, texts: list[str]) -> list[dict[str, Any]]:
         return [asdict(reading) for reading in self._encoder("reader").read(question, texts)]
+
+    def _one_beside(self, folder: str, change: str, name: str, threads: int) -> Any:
+        """An embedder that serves until another has made all vectors: one at a time is kept."""
+        self._encoders_loaded.wait()
+        with self._loading:
+            if name not in self._beside:
+                from appliance.inference.embed import LocalEmbedder
+
+                self._beside.clear()
+                made = LocalEmbedder(Path(folder), name, self._cores, threads)
+                if change:
+                    made.adapt(Path(change))
+                made.settle()
+                self._beside[name] = made
+            return self._beside[name]
 
     def _encoder(self, role: str) -> Any:
         self._encoders_loaded.wait()

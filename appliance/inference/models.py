@@ -190,6 +190,14 @@ def named(name: str) -> Model:
     raise SettingsError(f"no model called {name!r}; known are {', '.join(known())}")
 
 
+def embedder(name: str) -> Model:
+    """The one of that name; "" is this release's. Raises SettingsError."""
+    found = named(name or DEFAULT_EMBEDDER)
+    if found.kind != "embedder":
+        raise SettingsError(f"{name} is no embedder")
+    return found
+
+
 def known() -> Iterator[str]:
     return (model.name for model in catalogue())
 

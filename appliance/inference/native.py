@@ -16,7 +16,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import asdict
@@ -302,10 +302,14 @@ class _Watch:
 class ChildEmbedder:
     """The Embedder port over the child."""
 
-    def __init__(self, native: Native, name: str, dim: int) -> None:
+    def __init__(
+        self, native: Native, name: str, dim: int, beside: Mapping[str, Any] | None = None
+    ) -> None:
+        """`beside`: what to load, where it is not the one that the child was told of."""
         self._native = native
         self._name = name
         self._dim = dim
+        self._beside = dict(beside) if beside else None
 
     @property
     def name(self) -> str:
@@ -316,7 +320,7 @@ class ChildEmbedder:
         return self._dim
 
     def embed(self, texts: Sequence[str], role: Role) -> Vectors:
-        found = self._native.call("embed", texts=list(texts), role=role)
+        found = self._native.call("embed", texts=list(texts), role=role, beside=self._beside)
         rows = np.frombuffer(base64.b64decode(found["rows"]), "<f4")
         return rows.reshape(len(texts), found["dim"]).astype(np.float32)
 

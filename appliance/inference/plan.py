@@ -162,7 +162,7 @@ def plan(
 def parts(settings: Settings) -> Parts:
     """The models, verified and read, and the site's reranker. Raises DigestMismatch, ModelFileInvalid."""
     llm, root = registered.llm(settings)
-    embedder = models.named(models.DEFAULT_EMBEDDER)
+    embedder = models.embedder(settings.embedder)
     adapter = None
     if llm.adapter:
         row = models.named(llm.adapter)

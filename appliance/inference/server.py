@@ -16,9 +16,10 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -171,6 +172,7 @@ class Models:
     reranker: Reranker | None = None
     reader: Reader | None = None  # the reranker, where it also points at words
     prompt_format: str = "plain"
+    other: Callable[[str], Embedder | None] = lambda name: None  # embedders beside, by name
 
 
 def create_app(served: Models) -> FastAPI:
@@ -223,13 +225,17 @@ def create_app(served: Models) -> FastAPI:
 
     @app.post("/v1/embeddings")
     def embeddings(body: EmbeddingsIn) -> dict[str, Any]:
-        check(body.model)
+        embedder = served.embedder
+        if body.model not in known:
+            embedder = served.other(body.model) or embedder
+        if embedder is served.embedder:
+            check(body.model)
         texts = [body.input] if isinstance(body.input, str) else body.input
         if not encoding.acquire(blocking=False):
             raise ModelBusy(f"{ENCODINGS_WAITING} requests for vectors are already under way")
         began = time.monotonic()
         try:
-            vectors = served.embedder.embed(texts, body.input_type)
+            vectors = embedder.embed(texts, body.input_type)
         finally:
             encoding.release()
         served.llm.meter.embedded(len(texts), time.monotonic() - began)
@@ -237,7 +243,7 @@ def create_app(served: Models) -> FastAPI:
             {"object": "embedding", "index": i, "embedding": _encoded(row, body.encoding_format)}
             for i, row in enumerate(vectors)
         ]
-        return {"object": "list", "model": served.embedder.name, "data": rows}
+        return {"object": "list", "model": embedder.name, "data": rows}
 
     @app.post("/v1/rerank")
     def reranked(body: rerank.RerankIn) -> dict[str, Any]:
@@ -472,7 +478,7 @@ def load(settings: Settings) -> Models:
 def _wanted(settings: Settings, free: int) -> dict[str, Any]:
     """What the child is to load, every file checked before native code sees it."""
     llm, root = registered.llm(settings)
-    embedder = models.named(models.DEFAULT_EMBEDDER)
+    embedder = models.embedder(settings.embedder)
     reader = None if settings.reranker else models.named(models.DEFAULT_READER)
     folder = models.verified(llm, root)
     adapters = []
@@ -506,7 +512,7 @@ def _wanted(settings: Settings, free: int) -> dict[str, Any]:
 def _served(child: native.Native, settings: Settings) -> Models:
     """The models of a child that is ready, each used once."""
     llm, _ = registered.llm(settings)
-    embedder = models.named(models.DEFAULT_EMBEDDER)
+    embedder = models.embedder(settings.embedder)
     vectors = native.ChildEmbedder(child, embedder.name, embedder.dim)
     vectors.embed(["準備"], "query")
     scores: Reranker | None = None
@@ -524,7 +530,28 @@ def _served(child: native.Native, settings: Settings) -> Models:
         share_prefixes=settings.share_prefixes,
         model=llm.name,
     )
-    return Models(answers, (llm.name, "kura-answer"), vectors, scores, reads, llm.prompt_format)
+    names = (llm.name, "kura-answer")
+    beside = partial(_beside, child, settings)
+    return Models(answers, names, vectors, scores, reads, llm.prompt_format, beside)
+
+
+def _beside(child: native.Native, settings: Settings, name: str) -> Embedder | None:
+    """One that served before: loaded when it is first asked, its files checked each time."""
+    model = next((m for m in models.catalogue() if (m.name, m.kind) == (name, "embedder")), None)
+    if model is None:
+        return None
+    folder, change = models.network(model, settings.models)
+    return native.ChildEmbedder(
+        child,
+        model.name,
+        model.dim,
+        {
+            "folder": str(folder),
+            "change": str(change or ""),
+            "name": model.name,
+            "threads": settings.generator_threads,
+        },
+    )
 
 
 def serve(settings: Settings) -> None:

@@ -98,7 +98,7 @@ class Taker:
             bytes_digest=bytes_digest,
         )
         sizes = "/".join(map(str, self.sizes))
-        if old and not self.anew and old.is_of(digest, self.embedder.name, sizes, self.handling):
+        if old and not self.anew and old.is_of(digest, sizes, self.handling):
             return replace(one, same=True)
         chunks = split(document, *self.sizes)
         title = (old and old.corrected) or title_of(child.path)

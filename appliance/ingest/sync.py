@@ -459,7 +459,8 @@ def _stale(run: _Sync, known: Stored) -> bool:
         return True
     if known.embedder is None:  # never taken in
         return False
-    return known.embedder != run.embedder.name or known.sizes not in (None, _sizes(run))
+    # another embedder's vectors are not made here, of the source, but of the text (`ingest/anew.py`)
+    return known.sizes not in (None, _sizes(run))
 
 
 def _sizes(run: _Sync) -> str:

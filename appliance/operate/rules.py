@@ -20,7 +20,7 @@ from appliance.errors import ApplianceError
 from appliance.inference.client import InferClient
 from appliance.operate.processes import answers_on_socket, web_status
 from appliance.settings import Settings
-from appliance.store import again, alerts, audit, maintenance, scans, sources
+from appliance.store import again, alerts, audit, maintenance, scans, sources, spaces
 
 FAILED_RUNS = 3  # of a source, in a row
 STUCK = timedelta(hours=1)
@@ -210,6 +210,17 @@ def pages(look: Look) -> Iterator[Finding]:
         )
 
 
+def anew(look: Look) -> Iterator[Finding]:
+    """Slow is not wrong: a large site takes days."""
+    move = spaces.move(look.engine)
+    if move and not move.complete and look.moment - move.moved_at > STUCK:
+        yield Finding(
+            "embedding-anew",
+            f"埋め込み直しが {move.done} / {move.total} 単位から {STUCK.seconds // 60} 分以上進んでいません。"
+            f"検索は {move.origin} で続いています。`kura infer` と `kura work` のログを見てください。",
+        )
+
+
 def chain(look: Look) -> Iterator[Finding]:
     if (bad := look.first_bad()) is not None:
         yield Finding(
@@ -251,6 +262,7 @@ RULES: tuple[Rule, ...] = (
     Rule("web", "画面と API が応答しない", web, after_s=600, at_work=True),
     Rule("queue", "取り込みが進まない", queue, after_s=300, at_work=True),
     Rule("queue-pages", "文字の読み取りが進まない", pages, after_s=3600, at_work=True),
+    Rule("embedding-anew", "埋め込み直しが進まない", anew, at_work=True),
     Rule("audit", "監査記録が壊れている", chain),
     Rule("maintenance", "メンテナンスが終わらない", overdue),
     Rule("channel", "通知が届かない", channels),

@@ -9,7 +9,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -115,6 +116,34 @@ class Follower:
             if not self._stop.is_set():
                 self._ready.set()
             return Report(len(truth), *(sum(column) for column in zip(*parts, strict=True)))
+
+    @property
+    def indexes(self) -> tuple[Index, ...]:
+        return self._indexes
+
+    @contextmanager
+    def still(self) -> Iterator[None]:
+        """Nothing is taken in meanwhile."""
+        with self._applying:
+            yield
+
+    def fill(self, index: Index) -> bool:
+        """Make an index that is not followed yet what the catalogue is. False: it was not ended.
+
+        It takes a while, in which the others are followed.
+        """
+        head = catalog.head(self._engine)
+        if not 0 < index.sequence <= head:
+            self._saved[id(index)] = _UNSAVED
+            self._repair(index, dict(catalog.chunk_accesses(self._engine)), head)
+        self._follow([index])
+        return not self._stop.is_set()
+
+    def exchange(self, old: Index, new: Index) -> None:
+        """`new` is followed in the place of `old`."""
+        with self._applying:
+            self._indexes = tuple(new if one is old else one for one in self._indexes)
+            self._saved[id(new)] = new.sequence
 
     def save(self) -> None:
         """Write a snapshot of every index that changed since the last."""

@@ -22,6 +22,7 @@ from sqlalchemy import Engine
 from appliance.errors import NotReady
 from appliance.ports import Embedder, Index, Reader
 from appliance.search import evidence
+from appliance.search.move import Serving
 from appliance.search.narrow import Narrowing
 from appliance.search.scope import ScopeMap
 from appliance.settings import Settings
@@ -92,6 +93,7 @@ class Retriever:
     settings: Settings
     ready: Callable[[], bool] = lambda: True
     reader: Reader | None = None
+    serving: Serving | None = None  # what `embedder` and `dense` are now, where they may change
     narrowing: Narrowing = field(default_factory=Narrowing)
 
     def retrieve(
@@ -109,6 +111,10 @@ class Retriever:
         Only documents that `within` means are looked at. With `trace` every candidate is considered to the end. Raises NotReady, ModelBusy,
         ModelUnreachable.
         """
+        if self.serving:  # one pair for the whole of a question
+            embedder, index = self.serving.pair
+            now = replace(self, embedder=embedder, dense=index, serving=None)
+            return now.retrieve(question, viewer, k, within=within, rerank=rerank, trace=trace)
         if not rerank and self.reader:
             quick = replace(self, reader=None)
             return quick.retrieve(question, viewer, k, within=within, trace=trace)

@@ -37,6 +37,7 @@ from appliance.store.tables import (
     PersonalRow,
     SiteRow,
     SourceRow,
+    VectorRow,
     now,
 )
 from appliance.text import personal
@@ -508,11 +509,16 @@ def correct(
 def set_vectors(
     engine: Engine, document_id: str, embedder: str, vectors: Mapping[int, Vectors]
 ) -> bool:
-    """Other vectors of the chunks there are. False if they are not these any more."""
+    """Other vectors of the chunks there are. False if they are not these any more.
+
+    What other embedders made of them is gone: it was made of the same text as those before.
+    """
     with writing(engine) as s:
         mine = select(ChunkRow).where(ChunkRow.document_id == document_id)
         found = s.exec(mine.with_for_update()).all()
         document = s.get(DocumentRow, document_id)
+        for block in blocks({r.id or 0 for r in found}):
+            s.connection().execute(delete(VectorRow).where(col(VectorRow.chunk_id).in_(block)))
         if (
             document is None
             or document.embedder != embedder
@@ -647,8 +653,8 @@ def entries(engine: Engine, chunk_ids: Sequence[int], embedder: str | None = Non
         return _entries(s, col(ChunkRow.id), {int(i) for i in chunk_ids}, embedder)
 
 
-def entries_of(engine: Engine, document_id: str, embedder: str) -> list[Entry]:
-    """The document's chunks, if their vectors are of that space."""
+def entries_of(engine: Engine, document_id: str, embedder: str | None = None) -> list[Entry]:
+    """The document's chunks; with `embedder`, if they have vectors of that space."""
     with reading(engine) as s:
         return _entries(s, col(ChunkRow.document_id), {document_id}, embedder)
 
@@ -1014,15 +1020,19 @@ def _sizes(s: Session, ids: set[str]) -> dict[str, int]:
 
 def _entries(s: Session, column: Any, ids: set[Any], embedder: str | None) -> list[Entry]:
     found: list[Any] = []
-    same = and_(True) if embedder is None else col(DocumentRow.embedder) == embedder
+    beside = col(VectorRow.chunk_id) == ChunkRow.id
+    other = and_(beside, col(VectorRow.space) == (embedder or ""))
+    own = col(DocumentRow.embedder) == embedder
+    same = and_(True) if embedder is None else or_(own, col(VectorRow.chunk_id).is_not(None))
     for block in blocks(ids):
         found += s.exec(
-            select(ChunkRow, DocumentRow)
+            select(ChunkRow, DocumentRow, VectorRow.vector)
             .join(DocumentRow, col(DocumentRow.id) == col(ChunkRow.document_id))
+            .join(VectorRow, other, isouter=True)
             .where(column.in_(block), same)
         ).all()
     texts: dict[str, str] = {}
-    for ids_ in blocks({document.id for _, document in found}):
+    for ids_ in blocks({document.id for _, document, _ in found}):
         texts |= dict(
             s.exec(
                 select(BodyRow.document_id, BodyRow.text).where(col(BodyRow.document_id).in_(ids_))
@@ -1039,9 +1049,11 @@ def _entries(s: Session, column: Any, ids: set[Any], embedder: str | None) -> li
                 texts[d.id][chunk.start : chunk.end],
                 d.holder,
             ),
-            np.frombuffer(chunk.vector, "<f4").astype(np.float32),
+            np.frombuffer(chunk.vector if embedder in (None, d.embedder) else vector, "<f4").astype(
+                np.float32
+            ),
         )
-        for chunk, d in sorted(found, key=lambda row: row[0].id)
+        for chunk, d, vector in sorted(found, key=lambda row: row[0].id)
     ]
 
 

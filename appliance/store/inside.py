@@ -44,10 +44,10 @@ class Held(NamedTuple):
     personal_data: Handling | None
     corrected: str | None  # the title that a person gave it
 
-    def is_of(self, digest: str | None, embedder: str, sizes: str, handling: Handling) -> bool:
-        """True if it was made of that, and is kept as it would be now."""
-        made = (self.digest, self.embedder, self.sizes, self.personal_data)
-        return made == (digest, embedder, sizes, handling)
+    def is_of(self, digest: str | None, sizes: str, handling: Handling) -> bool:
+        """True if it was made of that, and is kept as it would be now, by whichever embedder."""
+        made = (self.digest, self.sizes, self.personal_data)
+        return self.embedder is not None and made == (digest, sizes, handling)
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +207,8 @@ def replace(
         renamed, in_force = False, None
         if one.kept:
             row = there[one.kept]
+            if one.same and row.embedder:
+                values["embedder"] = row.embedder
             if one.same and any(getattr(row, name) != values[name] for name in _MADE):
                 raise Conflict("中のファイルが変わっています。")
             renamed, in_force = row.inside != values["inside"], row.in_force

@@ -279,6 +279,22 @@ class ChunkRow(SQLModel, table=True):
     vector: bytes = Field(sa_type=LargeBinary)  # float32, little-endian
 
 
+class VectorRow(SQLModel, table=True):
+    """A chunk's vector of another embedder than its document's own (`store/spaces.py`)."""
+
+    __tablename__ = "vector"
+
+    chunk_id: int = Field(
+        primary_key=True,
+        foreign_key="chunk.id",
+        ondelete="CASCADE",
+        sa_type=BIG,
+        sa_column_kwargs={"autoincrement": False},
+    )
+    space: str = Field(primary_key=True, max_length=100)
+    vector: bytes = Field(sa_type=LargeBinary)  # float32, little-endian
+
+
 class ChangeRow(SQLModel, table=True):
     """The change log: what an index must look at again."""
 

@@ -53,6 +53,21 @@ def test_vectors_are_the_ones_we_know(client: InferClient) -> None:
     assert np.allclose(passage[:4], GOLDEN_PASSAGE, atol=2e-3)
 
 
+def test_an_embedder_that_served_before_is_asked_beside(client: InferClient) -> None:
+    """While another takes its place: its own vectors, of files that were checked, and no one else's."""
+    text = ["出張の宿泊費はいくらですか"]
+    before = RemoteEmbedder(client, "multilingual-e5-small", 384).embed(text, "query")
+    again = RemoteEmbedder(client, "multilingual-e5-small", 384).embed(text, "query")
+    own = RemoteEmbedder(client, models.DEFAULT_EMBEDDER, 384).embed(text, "query")
+    assert np.allclose(before, again, atol=1e-5) and np.allclose(
+        own[0, :4], GOLDEN_QUERY, atol=2e-3
+    )
+    assert np.isclose(np.linalg.norm(before), 1, atol=1e-3) and (before @ own.T).item() < 0.98
+    for name in ("kura-reader-v6", "gemma-3-270m", "../etc", "none"):
+        with pytest.raises(BadRequest):
+            RemoteEmbedder(client, name, 384).embed(text, "query")
+
+
 GOLDEN_QUERY = [0.0007, -0.0159, 0.0173, 0.0046]
 GOLDEN_PASSAGE = [0.0028, -0.0137, 0.0013, -0.002]
 

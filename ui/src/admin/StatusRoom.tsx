@@ -58,6 +58,12 @@ export function StatusRoom() {
               <Fact name={say("version")} value={now.version} />
               <Fact name={say("generator")} value={now.generator} />
               <Fact name={say("embedder")} value={now.embedder} />
+              {now.embedding_anew && (
+                <Fact
+                  name={say("embeddingAnew")}
+                  value={`${now.embedding_anew.target} ${now.embedding_anew.done.toLocaleString()} / ${now.embedding_anew.total.toLocaleString()}`}
+                />
+              )}
               <Fact name={say("pages")} value={pagesSaid(now, say)} />
               <Fact name={say("freeSpace")} value={size(now.free_bytes)} />
               <Fact name={say("blocked")} value={String(now.blocked_connections)} />

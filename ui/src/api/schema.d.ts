@@ -1984,6 +1984,36 @@ export interface components {
              */
             standing: "in_force" | "superseded" | "ahead";
         };
+        /**
+         * EmbeddingAnew
+         * @description One embedder takes the place of another, in the background.
+         */
+        EmbeddingAnew: {
+            /**
+             * Origin
+             * @description Searches until all is done.
+             */
+            origin: string;
+            /** Target */
+            target: string;
+            /**
+             * Done
+             * @description Chunks that have vectors of both.
+             */
+            done: number;
+            /** Total */
+            total: number;
+            /**
+             * At
+             * @description When `done` last grew.
+             */
+            at: string;
+            /**
+             * Complete
+             * @description All is done; the new index is being made.
+             */
+            complete: boolean;
+        };
         /** Entries */
         Entries: {
             /** Entries */
@@ -3419,8 +3449,12 @@ export interface components {
             model_answers: boolean;
             /** Generator */
             generator: string;
-            /** Embedder */
+            /**
+             * Embedder
+             * @description Whose vectors are searched.
+             */
             embedder: string;
+            embedding_anew: components["schemas"]["EmbeddingAnew"] | null;
             /** Documents */
             documents: number;
             /** Ready Documents */

@@ -348,6 +348,7 @@ const TEXT = {
   version: ["Kura の版", "Kura version"],
   generator: ["回答のモデル", "Answering model"],
   embedder: ["検索のモデル", "Search model"],
+  embeddingAnew: ["埋め込み直し（終わるまで今のモデルで検索）", "Embedding anew (the present model searches until done)"],
   freeSpace: ["空き容量", "Free space"],
   blocked: ["遮断した外部接続", "Blocked outgoing connections"],
   indexes: ["検索の索引", "Search indexes"],
