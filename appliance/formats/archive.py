@@ -152,7 +152,7 @@ def _zip_date(info: zipfile.ZipInfo) -> datetime | None:
 def _zip_read(archive: zipfile.ZipFile, info: zipfile.ZipInfo, most: int) -> bytes:
     if info.flag_bits & 1:
         raise PasswordNeeded(_LOCKED)
-    if is_bomb(info):
+    if is_bomb(info.file_size, info.compress_size):
         raise TooLarge("圧縮率が異常です")
     with archive.open(info) as member:
         return member.read(most)

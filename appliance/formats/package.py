@@ -165,14 +165,13 @@ def open_zip(stream: BinaryIO, *, whole: bool = True) -> zipfile.ZipFile:
         if member.header_offset < end:
             raise Unreadable("ZIP の中身が重なり合っています")
         end = member.header_offset + 30 + member.compress_size
-        if whole and is_bomb(member):
+        if whole and is_bomb(member.file_size, member.compress_size):
             raise TooLarge(f"圧縮率が異常です ({member.filename[:80]})")
     return archive
 
 
-def is_bomb(member: zipfile.ZipInfo) -> bool:
-    big = member.file_size > _RATIO_FROM
-    return big and member.file_size > _RATIO * max(member.compress_size, 1)
+def is_bomb(size: int, packed: int) -> bool:
+    return size > max(_RATIO_FROM, _RATIO * max(packed, 1))
 
 
 def name(element: Any) -> str:

@@ -15,10 +15,8 @@ def docuworks(stream: BinaryIO) -> NoReturn:
     raise Unreadable("DocuWorks 文書です (DocuWorks で PDF に変換して置いてください)")
 
 
-def other_archive(stream: BinaryIO) -> NoReturn:
-    raise Unreadable(
-        "RAR・LZH の書庫は読めません (中身を取り出し、zip で圧縮し直して置いてください)"
-    )
+def rar(stream: BinaryIO) -> NoReturn:
+    raise Unreadable("RAR の書庫は読めません (中身を取り出し、zip で圧縮し直して置いてください)")
 
 
 def unknown_office(stream: BinaryIO) -> NoReturn:

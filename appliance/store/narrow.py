@@ -44,6 +44,7 @@ FAMILIES = {
         "application/x-tar",
         "application/gzip",
         "application/x-7z-compressed",
+        "application/x-lzh",
     ),
     "image": ("image/png", "image/jpeg", "image/tiff"),
     "text": ("text/plain",),

@@ -9,7 +9,7 @@ from io import BytesIO
 import pytest
 
 from appliance.formats import PARSERS
-from appliance.formats.kinds import ENCRYPTED, LZH, OLE, RAR, XDW
+from appliance.formats.kinds import ENCRYPTED, OLE, RAR, XDW
 from appliance.store import catalog, sources
 from appliance.store.narrow import FAMILIES
 from appliance.system import Appliance
@@ -136,7 +136,7 @@ def test_every_candidate_says_why_it_is_not_shown(put: Put, ito: Person) -> None
 
 def test_every_kind_that_is_read_can_be_meant() -> None:
     known = {media for family in FAMILIES.values() for media in family}
-    assert known == set(PARSERS) - {ENCRYPTED, OLE, XDW, RAR, LZH}
+    assert known == set(PARSERS) - {ENCRYPTED, OLE, XDW, RAR}
 
 
 def test_what_can_be_named_is_only_what_one_may_read(put: Put, ito: Person, sato: Person) -> None:

@@ -4,12 +4,14 @@ Small files with what goes wrong in real ones; the tests say what each is for. L
 some more, and no two of its runs give the same bytes: 手引き.odt and 一覧.ods from `sources/`, 一覧.xlsx from
 the latter, 手引き.rtf, .doc and .docx from
 the former, 提案.odp, 提案.ppt, 規程.doc and 規程.epub from the files written here, 縦書き.pdf from its source (`soffice --headless --convert-to …`).
+jLHA packed `records` by -lh5-, -lh6- and -lh7- into 記録.lzh (`producers.lha`, the three one behind the other).
 Chromium printed 化け.html; in 文字化け.pdf `/ToUnicode` became `/NoUnicode`, 一部文字化け.pdf has the page both ways.
 """
 
 from __future__ import annotations
 
 import io
+import random
 import re
 import zipfile
 from datetime import date, datetime
@@ -81,6 +83,16 @@ def rules_pdf(encrypt: StandardEncryption | None = None) -> bytes:
         canvas.showPage()
     canvas.save()
     return out.getvalue()
+
+
+def records() -> str:
+    """A log long enough for many blocks and for the widest window."""
+    rng = random.Random(1)
+    return "".join(
+        f"2026-04-{rng.randrange(1, 31):02} {rng.randrange(24):02}時 {rng.choice(('受入', '検査', '出荷'))} "
+        f"品番KB-{rng.randrange(10_000):04} 数量{rng.randrange(1, 500)}個\n"
+        for _ in range(3000)
+    )
 
 
 def wrapped(text: str, width: int) -> list[str]:

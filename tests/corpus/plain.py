@@ -158,3 +158,9 @@ def _packed(shelf: Shelf) -> None:
             info.size = len(data)
             archive.addfile(info, io.BytesIO(data))
     shelf.add("plain/資料一式.tar.xz", out.getvalue(), "Python", text=text)
+    shelf.add("plain/資料一式.lzh", by.lha(files, "lh5", 1), by.JLHA, text=text)
+    whole = "\n".join(w.text for w in WRITINGS).encode("cp932", "replace")
+    text = "\n".join(["全部/表示.txt", whole.decode("cp932")])
+    for method, level in (("lh4", 0), ("lh6", 2), ("lh7", 1)):
+        packed = by.lha({"全部/表示.txt": whole}, method, level)
+        shelf.add(f"plain/全部.{method}.lzh", packed, by.JLHA, text=text)

@@ -1,10 +1,11 @@
 """The programs that write the corpus: python-docx, openpyxl, python-pptx, reportlab, LibreOffice,
-Chromium, Ghostscript. Those of Python give the same bytes every time, the others nearly."""
+Chromium, Ghostscript, jLHA. Those of Python give the same bytes every time, the others nearly."""
 
 from __future__ import annotations
 
 import html
 import io
+import os
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -26,7 +27,7 @@ from tests.corpus.writings import Listing, Writing
 
 THIN = Side(style="thin")
 BOX = Border(left=THIN, right=THIN, top=THIN, bottom=THIN)
-LIBREOFFICE, CHROMIUM, GHOSTSCRIPT = "LibreOffice", "Chromium", "Ghostscript"
+LIBREOFFICE, CHROMIUM, GHOSTSCRIPT, JLHA = "LibreOffice", "Chromium", "Ghostscript", "jLHA"
 
 
 # --- other programs ---------------------------------------------------------------
@@ -70,6 +71,21 @@ def ghostscript(pdf: bytes, *options: str, device: str = "pdfwrite") -> bytes:
         source.write_bytes(pdf)
         command = ["gs", "-q", "-dBATCH", "-dNOPAUSE", f"-sDEVICE={device}", *options]
         subprocess.run([*command, f"-sOutputFile={out}", str(source)], check=True, timeout=300)
+        return out.read_bytes()
+
+
+def lha(files: Mapping[str, bytes], method: str, level: int) -> bytes:
+    """An archive by jLHA: `method` from lh0 to lh7, `level` of its headers from 0 to 2."""
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "out.lzh"
+        packed: list[str] = []
+        for n, (name, data) in enumerate(files.items()):
+            (Path(folder) / str(n)).write_bytes(data)
+            packed += [method, str(level), name, str(Path(folder) / str(n))]
+        program = str(Path(__file__).parent / "sources" / "Lha.java")
+        command = ["java", "-cp", "/usr/share/java/jlha.jar", program, str(out), *packed]
+        environment = {**os.environ, "LC_ALL": "C.UTF-8", "TZ": "UTC"}
+        subprocess.run(command, check=True, timeout=300, env=environment)
         return out.read_bytes()
 
 

@@ -299,10 +299,9 @@ def test_a_torn_archive_of_7_zip(parse) -> None:
             parse(bytes(torn), "a.7z")
 
 
-@pytest.mark.parametrize("head", [b"Rar!\x1a\x07\x01\x00", b"\x24\x9d-lh5-" + bytes(20)])
-def test_other_archives_are_refused_with_what_to_do(parse, head: bytes) -> None:
+def test_another_archive_is_refused_with_what_to_do(parse) -> None:
     with pytest.raises(Unreadable, match="zip で圧縮し直して"):
-        parse(head, "資料.lzh")
+        parse(b"Rar!\x1a\x07\x01\x00", "資料.rar")
 
 
 def test_a_file_without_a_name_does_not_lose_the_others(parse) -> None:
