@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import random
+import struct
 from pathlib import Path
 
+import olefile
 import pytest
 
 from appliance.errors import PasswordNeeded, TooLarge, Unreadable
@@ -53,6 +55,27 @@ def test_a_locked_file_asks_for_its_password(parse, corpus: Path) -> None:
     user = (corpus / "提案.ppt").read_bytes().replace(b"\x5f\xc0\x91\xe3", b"\xdf\xc4\xd1\xf3")
     with pytest.raises(PasswordNeeded):
         parse(user, "提案.ppt")
+
+
+def test_a_list_in_the_summary_without_end_costs_a_title_and_no_time(parse, corpus: Path) -> None:
+    data = bytearray((corpus / "plain" / "営業月報.doc").read_bytes())
+    with olefile.OleFileIO(io.BytesIO(data)) as file:
+        summary = file.openstream("\x05SummaryInformation").read()
+    start = struct.unpack_from("<I", summary, 44)[0]
+    (count,) = struct.unpack_from("<I", summary, start + 4)
+    places = dict(struct.unpack_from("<II", summary, start + 8 + 8 * n) for n in range(count))
+    at = data.index(summary[:64]) + start + places[max(places)]
+    data[at : at + 8] = struct.pack("<II", 0x1000, 0x7FFFFFFF)
+    title = parse(bytes(data), "営業月報.doc").title
+    assert title and title.startswith("営業二課 月報")
+
+
+def test_a_folder_that_lies_in_itself(parse) -> None:
+    data = bytearray(compound({"a": b"x"}))
+    data[512 + 66] = 1  # the root is a folder as others are, and its own first child
+    data[512 + 76 : 512 + 80] = struct.pack("<I", 0)
+    with pytest.raises(Unreadable, match="読めない種類の OLE"):
+        parse(bytes(data), "輪.xls")
 
 
 def test_what_is_neither_says_what_to_do(parse) -> None:
