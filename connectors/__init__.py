@@ -22,6 +22,7 @@ from connectors.redmine import RedmineConnector
 from connectors.s3 import S3Connector
 from connectors.sftp import SftpConnector
 from connectors.sharepoint import SharePointConnector
+from connectors.sharepoint_server import SharePointServerConnector
 from connectors.slack import SlackConnector
 from connectors.smb import SmbConnector
 from connectors.sql import SqlConnector
@@ -38,6 +39,7 @@ CONNECTORS = (
     BoxConnector,
     GDriveConnector,
     SharePointConnector,
+    SharePointServerConnector,
     KintoneConnector,
     GaroonConnector,
     BacklogConnector,

@@ -86,15 +86,19 @@ class Http:
     sleep: Callable[[float], None] = time.sleep
     judge: Callable[[httpx2.Response, str], None] | None = None  # None: by the status alone
     fence: Callable[[str], bool] | None = None  # which URLs of these; None: all
+    pool: Callable[..., httpcore2.ConnectionPool] = (
+        httpcore2.ConnectionPool
+    )  # some sign in themselves
+    again: Collection[int] = _AGAIN  # statuses that may pass by themselves
     _client: httpx2.Client = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        self._allowed = {_endpoint(url) for url in self.origins}
+        self._allowed = {endpoint(url) for url in self.origins}
         for _, host, _ in self._allowed:
             self.site.reach(host)
         self._pace = Pace(self.per_second, self.sleep)
         transport = httpx2.HTTPTransport(verify=trust(self.site), trust_env=False)
-        pinned = httpcore2.ConnectionPool(
+        pinned = self.pool(
             ssl_context=trust(self.site),
             max_connections=8,
             keepalive_expiry=30.0,
@@ -180,7 +184,7 @@ class Http:
                 self.sleep(_backoff(attempt))
                 continue
             try:
-                if answer.status_code not in _AGAIN:
+                if answer.status_code not in self.again:
                     with _told(url):
                         (self.judge or judge)(answer, url)
                         yield answer
@@ -202,9 +206,9 @@ class Http:
     ) -> httpx2.Response:
         """The answer at the end of at most three redirects, each judged like the first address."""
         headers = {k.lower(): v for k, v in {**self.headers, **headers}.items()}
-        auth, first = self.auth, _endpoint(url)
+        auth, first = self.auth, endpoint(url)
         for _ in range(REDIRECTS + 1):
-            if (at := _endpoint(url)) not in self._allowed:
+            if (at := endpoint(url)) not in self._allowed:
                 raise Outside(f"{at[1]}:{at[2]}")
             if self.fence and not self.fence(url):
                 raise Outside(shown(url))
@@ -217,7 +221,7 @@ class Http:
                 return answer
             answer.close()
             url = _joined(url, re.sub(r"#[^@\\]*$", "", target))
-            if (at := _endpoint(url))[0] == "http" and first[0] == "https":
+            if (at := endpoint(url))[0] == "http" and first[0] == "https":
                 raise SourceDenied(f"{at[1]} は暗号化しない接続へ移そうとするため、つなぎません。")
             if at != first:
                 headers = {k: v for k, v in headers.items() if k not in _PRIVATE}
@@ -246,7 +250,7 @@ class AtHome(httpx2.Auth):
     def auth_flow(
         self, request: httpx2.Request
     ) -> Generator[httpx2.Request, httpx2.Response, None]:
-        if _endpoint(str(request.url)) in map(_endpoint, self.homes):
+        if endpoint(str(request.url)) in map(endpoint, self.homes):
             request.headers[self.name] = self.value
         yield request
 
@@ -259,7 +263,7 @@ def basic(user: str, password: str) -> str:
 # --- what may be reached ----------------------------------------------------------
 
 
-def _endpoint(url: str) -> Endpoint:
+def endpoint(url: str) -> Endpoint:
     """One reading of a URL: what is odd is refused, for others may read it otherwise."""
     found = _URL.fullmatch(url)
     if not found or _ODD.search(url.split("?", 1)[0]) or "#" in url:

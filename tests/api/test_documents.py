@@ -218,6 +218,7 @@ def test_the_uploads_cannot_be_taken_away(machine: Appliance, admin: Person) -> 
         "kintone",
         "notion",
         "sharepoint",
+        "sharepoint_server",
         "slack",
     }
 
