@@ -135,6 +135,7 @@ class Repository:
         self.push()
 
     def move(self, uri: str, to: str) -> None:
+        (self.root / to).parent.mkdir(parents=True, exist_ok=True)
         (self.root / uri).rename(self.root / to)
         self.push()
 

@@ -101,6 +101,7 @@ class Shell:
         os.utime(path, (self._time, self._time))
 
     def move(self, uri: str, to: str) -> None:
+        (self.root / to).parent.mkdir(parents=True, exist_ok=True)
         (self.root / uri).rename(self.root / to)
 
     def delete(self, uri: str) -> None:

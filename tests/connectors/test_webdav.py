@@ -80,6 +80,7 @@ class Share:
         (self.root / uri).write_text(text, "utf-8")
 
     def move(self, uri: str, to: str) -> None:
+        (self.root / to).parent.mkdir(parents=True, exist_ok=True)
         (self.root / uri).rename(self.root / to)
 
     def delete(self, uri: str) -> None:

@@ -190,6 +190,7 @@ class MediaWiki(Served):
 class DokuWiki(Served):
     """A wiki whose files the test writes. ito may read all but 人事; a stranger may read nothing."""
 
+    kind, missing = "dokuwiki", "がありません"
     ACL = "*\t@ALL\t0\n*\t@user\t1\n人事:*\t@user\t0\n"
 
     def __init__(self, folder: Path, acl: str = ACL, remote: int = 1) -> None:
