@@ -135,7 +135,7 @@ def web(
         follower=follower,
         retriever=retriever,
         answerer=Answerer(retriever, generator, settings, caution),
-        door=Door.of(settings),
+        door=Door.of(settings, engine),
         originals=Originals(desk(settings)),
         keyring=secrets.keyring(settings.secrets_key),
         connectors=kinds,

@@ -580,7 +580,7 @@ def user_password(
 
     password, made = _password(password_stdin)
     with _store() as (settings, engine):
-        accounts.change(engine, Door.of(settings), user_id, password=password)
+        accounts.change(engine, Door.of(settings, engine), user_id, password=password)
         _record(engine, "user.change", {"user": user_id, "password": "changed"})
     _tell_password(user_id, password, made, as_json)
 

@@ -1,7 +1,8 @@
 """Passwords, and the door that slows down whoever guesses them.
 
-Three counts, all of wrong passwords only, kept in memory and judged before any
-password is looked at, so that they say nothing about which accounts exist:
+Three counts, all of wrong passwords only, kept in the database, so that a second
+`kura web` or a new start gives nobody more tries, and judged before any password
+is looked at, so that they say nothing about which accounts exist:
 
 * account and address together: locked after `lockout_attempts`, twice as long
   each further time, a day at most;
@@ -18,33 +19,32 @@ stricter, not laxer.
 
 from __future__ import annotations
 
+import hmac
 import ipaddress
 import logging
 import threading
-import time
 import unicodedata
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TypeVar
+from datetime import datetime, timedelta
 
 import argon2
 from sqlalchemy import Engine
 
 from appliance.errors import BadRequest, NotSignedIn, TooManyAttempts
 from appliance.settings import Settings
-from appliance.store import audit, people
+from appliance.store import audit, people, secrets, tries
+from appliance.store.tables import now
 
 log = logging.getLogger("kura.identity")
-
-K = TypeVar("K")
 
 SHORTEST = 10  # characters
 LONGEST = 1024
 ADDRESS_ATTEMPTS = 100
-ADDRESS_WINDOW_S = 900.0
-REMEMBERED = 10_000  # accounts and addresses
+ADDRESS_WINDOW = timedelta(minutes=15)
 LONGEST_LOCK_S = 86_400.0
+KNOWN = timedelta(days=180)  # how long an account is known from where it signed in
+KNOWN_AGAIN = timedelta(days=1)
 
 _hasher = argon2.PasswordHasher()
 # What an unknown account's password is compared with: the same work as for a known one.
@@ -82,6 +82,7 @@ def sign_in(engine: Engine, door: Door, user_id: str, password: str, address: st
         door.admit(user_id, address)
         stored = people.password_hash(engine, user_id)
         right = bool(password) and matches(stored, password)
+        door.admit(user_id, address)  # again: of many tries at once only so many count
         user = people.get(engine, user_id) if right else None
         if user is None or user.disabled:
             door.failed(user_id, address)
@@ -119,89 +120,81 @@ def _plain(password: str) -> str:
     return unicodedata.normalize("NFKC", password)
 
 
-@dataclass(slots=True)
-class _Count:
-    failures: int = 0
-    locks: int = 0
-    locked_until: float = 0.0
-    since: float = 0.0
-
-
-@dataclass
+@dataclass(frozen=True)
 class Door:
-    """Counts wrong passwords. One for each `kura web`; thread-safe."""
+    """Counts wrong passwords, in the database that all processes share."""
 
+    engine: Engine
+    naming: bytes = field(repr=False)  # the counted are named by digests under this key
     attempts: int = 10
     lock_s: float = 900.0
-    clock: Callable[[], float] = time.monotonic
-    _pairs: OrderedDict[tuple[str, str], _Count] = field(default_factory=OrderedDict)
-    _accounts: OrderedDict[str, _Count] = field(default_factory=OrderedDict)
-    _addresses: OrderedDict[str, _Count] = field(default_factory=OrderedDict)
-    _known: OrderedDict[tuple[str, str], None] = field(default_factory=OrderedDict)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
+    clock: Callable[[], datetime] = now
 
     @staticmethod
-    def of(settings: Settings) -> Door:
-        return Door(settings.lockout_attempts, settings.lockout_minutes * 60.0)
+    def of(settings: Settings, engine: Engine) -> Door:
+        naming = secrets.keyring(settings.secrets_key).derived("wrong passwords")
+        return Door(engine, naming, settings.lockout_attempts, settings.lockout_minutes * 60.0)
 
     def admit(self, user_id: str, address: str) -> None:
         """Raises TooManyAttempts while this account may not be tried from this address."""
-        address, now = _place(address), self.clock()
-        with self._lock:
-            waits = [self._wait(self._pairs.get((user_id, address)), now)]
-            waits.append(self._wait(self._addresses.get(address), now))
-            if not _is_local(address) and (user_id, address) not in self._known:
-                waits.append(self._wait(self._accounts.get(user_id), now))
-        if (wait := max(waits)) > 0:
+        address, moment = _place(address), self.clock()
+        pair, place, account, known = (
+            self._key(*named)
+            for named in (
+                ("pair", user_id, address),
+                ("address", address),
+                ("account", user_id),
+                ("known", user_id, address),
+            )
+        )
+        found = tries.counts(self.engine, (pair, place, account, known), moment)
+        judged = {pair, place}
+        if not _is_local(address) and known not in found:
+            judged.add(account)
+        wait = max((found[key].wait_s(moment) for key in judged & found.keys()), default=0.0)
+        if wait > 0:
             raise TooManyAttempts("too many wrong passwords", wait)
 
     def failed(self, user_id: str, address: str) -> None:
-        address, now = _place(address), self.clock()
-        with self._lock:
-            pair = _count(self._pairs, (user_id, address))
+        address, moment = _place(address), self.clock()
+        own = self._key("account", user_id)
+        with tries.counting(self.engine, moment, own) as count:
+            pair = count(self._key("pair", user_id, address), True)
             pair.failures += 1
             if pair.failures >= self.attempts:
                 pair.failures = 0
-                pair.locked_until = now + min(self.lock_s * 2**pair.locks, LONGEST_LOCK_S)
+                wait_s = min(self.lock_s * 2**pair.locks, LONGEST_LOCK_S)
+                pair.locked_until = moment + timedelta(seconds=wait_s)
                 pair.locks = min(pair.locks + 1, 16)
-            account = _count(self._accounts, user_id)
+            account = count(own, True)
             account.failures += 1
             if account.failures >= self.attempts * 10:
-                account.failures, account.locked_until = 0, now + self.lock_s
-            place = _count(self._addresses, address)
-            if now - place.since > ADDRESS_WINDOW_S:
-                place.since, place.failures = now, 0
+                account.failures = 0
+                account.locked_until = moment + timedelta(seconds=self.lock_s)
+            place = count(self._key("address", address), False)
+            if moment - place.since > ADDRESS_WINDOW:
+                place.since, place.failures = moment, 0
             place.failures += 1
             if place.failures >= ADDRESS_ATTEMPTS:
-                place.failures, place.locked_until = 0, now + ADDRESS_WINDOW_S
+                place.failures, place.locked_until = 0, moment + ADDRESS_WINDOW
 
     def succeeded(self, user_id: str, address: str) -> None:
-        address = _place(address)
-        with self._lock:
-            self._pairs.pop((user_id, address), None)
-            self._known[(user_id, address)] = None
-            self._known.move_to_end((user_id, address))
-            while len(self._known) > REMEMBERED:
-                self._known.popitem(last=False)
+        address, moment = _place(address), self.clock()
+        pair, known = self._key("pair", user_id, address), self._key("known", user_id, address)
+        found = tries.counts(self.engine, (pair, known), moment)
+        if pair in found:
+            tries.forget(self.engine, key=pair)
+        if known not in found or moment - found[known].since > KNOWN_AGAIN:
+            own = self._key("account", user_id)
+            tries.remember(self.engine, known, own, moment, KNOWN)
 
     def forgive(self, user_id: str) -> None:
         """An administrator gave the account a new password: earlier failures no longer count."""
-        with self._lock:
-            self._accounts.pop(user_id, None)
-            for pair in [p for p in self._pairs if p[0] == user_id]:
-                del self._pairs[pair]
+        tries.forget(self.engine, account=self._key("account", user_id))
 
-    @staticmethod
-    def _wait(count: _Count | None, now: float) -> float:
-        return max(0.0, count.locked_until - now) if count else 0.0
-
-
-def _count(counts: OrderedDict[K, _Count], key: K) -> _Count:
-    found = counts.setdefault(key, _Count())
-    counts.move_to_end(key)
-    while len(counts) > REMEMBERED:
-        counts.popitem(last=False)
-    return found
+    def _key(self, *named: str) -> str:
+        said = "\0".join(named).encode("utf-8", "surrogatepass")
+        return hmac.digest(self.naming, said, "sha256").hex()
 
 
 def _place(address: str) -> str:

@@ -17,7 +17,7 @@ from appliance.settings import Settings
 from appliance.store import database, transfer
 
 _COUNTED = ("document", "conversation", "message", "user", "audit")
-_GONE = ("session", "api_key")  # in a copy that is tried: nobody else gets in
+_GONE = ("session", "api_key", "try")  # in a copy that is tried: nobody else gets in
 
 
 def path_of(settings: Settings) -> Path | None:

@@ -37,7 +37,7 @@ BUSY_S = 60.0  # longest a writer waits for its turn
 
 # Keys of PostgreSQL's advisory locks, which SQLite's single writer makes unnecessary.
 MIGRATION_LOCK, CHANGE_LOCK, AUDIT_LOCK = 0x4B555201, 0x4B555202, 0x4B555203
-ALERT_LOCK = 0x4B555204
+ALERT_LOCK, TRIES_LOCK = 0x4B555204, 0x4B555205
 
 _turns: dict[str, threading.Lock] = {}  # SQLite's own waiting is not fair among threads
 

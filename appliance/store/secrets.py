@@ -8,6 +8,7 @@ Bound to the name of its setting, a sealed value cannot be moved to another, whi
 from __future__ import annotations
 
 import base64
+import hmac
 import os
 import re
 import stat
@@ -56,6 +57,10 @@ class Keyring:
             else value
             for name, value in settings.items()
         }
+
+    def derived(self, purpose: str) -> bytes:
+        """Another key, for that alone."""
+        return hmac.digest(self.key, f"kura, {purpose}".encode(), "sha256")
 
     def _sealed(self, name: str, value: str) -> str:
         if value.startswith(_MARK):

@@ -417,6 +417,20 @@ class SessionRow(SQLModel, table=True):
     expires_at: datetime = Field(sa_type=Utc)
 
 
+class TryRow(SQLModel, table=True):
+    """Wrong passwords of somebody from somewhere, or (none counted) where an account is known."""
+
+    __tablename__ = "try"
+
+    key: str = Field(primary_key=True, max_length=64)
+    account: str = Field(index=True, max_length=64)
+    failures: int = 0
+    locks: int = 0
+    since: datetime = Field(sa_type=Utc)
+    locked_until: datetime | None = Field(default=None, sa_type=Utc)
+    expires_at: datetime = Field(sa_type=Utc, index=True)
+
+
 class KeyRow(SQLModel, table=True):
     __tablename__ = "api_key"
     __table_args__ = NEVER_REUSED

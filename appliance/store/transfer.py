@@ -4,7 +4,7 @@ A row travels as plain values: None, numbers, text, bytes; moments as text in UT
 that it is kept as. Rows go in the order of their keys, in blocks whose ends the rows choose
 themselves: what is added or changed between two looks changes only the block that it lies in.
 
-Sessions are left out unless asked for: nobody is to be signed in by a copy.
+Sessions are left out unless asked for: nobody is to be signed in by a copy, nor locked out by one.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from sqlalchemy import Connection
 from sqlmodel import SQLModel
 
 from appliance.errors import DigestMismatch
-from appliance.store.tables import SessionRow, Utc
+from appliance.store.tables import SessionRow, TryRow, Utc
 
 BLOCK_BYTES = 128 * 1024  # of a block, on average
 LONGEST_BYTES = 32 * BLOCK_BYTES  # of a block of more than one row
@@ -78,7 +78,7 @@ def tables(*, sessions: bool = False) -> tuple[Table, ...]:
             else "",
         )
         for one in SQLModel.metadata.sorted_tables
-        if sessions or one.name != SessionRow.__tablename__
+        if sessions or one.name not in (SessionRow.__tablename__, TryRow.__tablename__)
     )
 
 

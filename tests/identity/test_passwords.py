@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+
 import argon2
 import pytest
 from sqlalchemy import Engine
+from sqlmodel import select
 
 from appliance.errors import BadRequest, Conflict, NotSignedIn, TooManyAttempts
 from appliance.identity import accounts, passwords
 from appliance.identity.passwords import ADDRESS_ATTEMPTS, Door
 from appliance.store import audit, people
+from appliance.store.database import reading
+from appliance.store.tables import TryRow
 
 RIGHT, WRONG = "正しいパスワード99", "まちがったパスワード"
 DESK, ATTACKER = "192.0.2.10", "203.0.113.66"
@@ -18,8 +26,8 @@ DESK, ATTACKER = "192.0.2.10", "203.0.113.66"
 class Clock:
     now = 1000.0
 
-    def __call__(self) -> float:
-        return self.now
+    def __call__(self) -> datetime:
+        return datetime.fromtimestamp(self.now, UTC)
 
 
 @pytest.fixture
@@ -28,8 +36,8 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def door(clock: Clock) -> Door:
-    return Door(attempts=3, lock_s=60.0, clock=clock)
+def door(sqlite_engine: Engine, clock: Clock) -> Door:
+    return Door(sqlite_engine, b"key", attempts=3, lock_s=60.0, clock=clock)
 
 
 @pytest.fixture
@@ -160,3 +168,60 @@ def test_a_hash_made_by_older_rules_is_made_anew_at_sign_in(engine: Engine, door
 def test_argon2id_with_the_recommended_cost() -> None:
     kept = argon2.PasswordHasher()
     assert kept.type is argon2.Type.ID and kept.memory_cost >= 19_456 and kept.time_cost >= 2
+
+
+def test_a_new_start_gives_no_more_tries(engine: Engine, door: Door, clock: Clock) -> None:
+    passwords.sign_in(engine, door, "admin", RIGHT, DESK)
+    for _ in range(3):
+        fail(engine, door, ATTACKER)
+    again = Door(engine, b"key", attempts=3, lock_s=60.0, clock=clock)
+    with pytest.raises(TooManyAttempts):
+        passwords.sign_in(engine, again, "admin", RIGHT, ATTACKER)
+    for n in range(27):  # three were counted by the other
+        fail(engine, again, f"198.51.100.{n}")
+    with pytest.raises(TooManyAttempts):
+        passwords.sign_in(engine, again, "admin", RIGHT, "198.51.100.200")
+    passwords.sign_in(engine, again, "admin", RIGHT, DESK)  # it is still known from there
+    again.forgive("admin")
+    passwords.sign_in(engine, door, "admin", RIGHT, ATTACKER)
+
+
+def test_many_tries_at_once_are_no_more_than_one_after_another(
+    engine: Engine, door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All are let in before the first is found wrong; the one that is right comes last."""
+    real, together = passwords.matches, threading.Barrier(8)
+
+    def slowly(stored: str | None, password: str) -> bool:
+        together.wait(30)
+        if password == RIGHT:
+            time.sleep(0.5)
+        return real(stored, password)
+
+    monkeypatch.setattr(passwords, "matches", slowly)
+
+    def attempt(password: str) -> type[Exception] | None:
+        try:
+            passwords.sign_in(engine, door, "admin", password, ATTACKER)
+        except (NotSignedIn, TooManyAttempts) as error:
+            return type(error)
+        return None
+
+    with ThreadPoolExecutor(8) as pool:
+        ended = list(pool.map(attempt, [WRONG] * 7 + [RIGHT]))
+    assert ended[-1] is TooManyAttempts
+    assert ended.count(NotSignedIn) >= 3
+
+
+def test_what_is_counted_names_nobody_and_ends(engine: Engine, door: Door, clock: Clock) -> None:
+    fail(engine, door, ATTACKER, RIGHT)  # somebody typed a password into the wrong field
+    with reading(engine) as s:
+        kept = s.exec(select(TryRow)).all()
+    assert len(kept) == 3
+    assert not any(word in repr(kept) for word in (ATTACKER, RIGHT, "ｐ"))
+    clock.now += 3 * 86_400
+    fail(engine, door, DESK, "nobody")
+    with reading(engine) as s:
+        assert not {row.key for row in s.exec(select(TryRow)).all()} & {row.key for row in kept}
+    clock.now -= 10 * 86_400  # somebody put the clock back: nobody is shut out for so long
+    door.admit("nobody", DESK)

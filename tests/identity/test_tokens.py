@@ -82,7 +82,7 @@ def test_sessions_end_with_what_they_stood_on(engine: Engine, settings: Settings
     accounts.create(engine, "admin", "管理者", "administrator", PASSWORD)
     change = {"disable": {"disabled": True}, "password": {"password": PASSWORD + "!"}}
     given = change.get(how, {"role": "administrator"})
-    accounts.change(engine, Door(), "ito", **given)
+    accounts.change(engine, Door(engine, b"key"), "ito", **given)
     for token in tokens:
         with pytest.raises(NotSignedIn):
             sessions.find(engine, settings, token)
@@ -141,7 +141,7 @@ DOORS: dict[int, Door] = {}
 
 @pytest.fixture
 def empty(sqlite_engine: Engine) -> Engine:
-    DOORS[id(sqlite_engine)] = Door(attempts=3, lock_s=60)
+    DOORS[id(sqlite_engine)] = Door(sqlite_engine, b"key", attempts=3, lock_s=60)
     return sqlite_engine
 
 
@@ -150,7 +150,7 @@ def test_the_code_makes_one_administrator(empty: Engine) -> None:
     assert code is not None and setup.needed(empty)
     assert code not in everything(empty)
     with pytest.raises(BadRequest):  # a weak password does not use the code up
-        setup.finish(empty, Door(), code, "admin", "管理者", "短い", "192.0.2.1")
+        setup.finish(empty, DOORS[id(empty)], code, "admin", "管理者", "短い", "192.0.2.1")
     finish(empty, f" {code.lower().replace('-', '')} ")
     assert [(u.id, u.role) for u in people.users(empty)] == [("admin", "administrator")]
     assert not setup.needed(empty) and setup.code(empty) is None
@@ -180,5 +180,5 @@ def test_a_newer_code_takes_the_place_of_the_older(empty: Engine) -> None:
 def test_without_a_code_nobody_is_let_in(empty: Engine) -> None:
     for given in ("", "-", "\0"):
         with pytest.raises(NotSignedIn):
-            setup.finish(empty, Door(), given, "admin", "管理者", PASSWORD, "192.0.2.1")
+            setup.finish(empty, DOORS[id(empty)], given, "admin", "管理者", PASSWORD, "192.0.2.1")
     assert setup.needed(empty)
