@@ -240,8 +240,7 @@ class SharePointServerConnector:
         path, query = unquote(parts.path), unquote(parts.query)
         if any(p in (".", "..") for p in path.split("/")) or not path.isprintable():
             raise NotVisible(f"{uri} はありません。")
-        there = (web for root in self._roots() for web in self._webs(root, path))
-        for place in sorted(set(there), key=len, reverse=True):
+        for place in self._towards(path):
             web = Web(place, place, str(of(self._rest.json(place, "site"), "Id") or ""))
             for shelf in filter(self._only, shelves(self._rest, web)):
                 if one := self._by_path(web, shelf, uri, path, query):
@@ -350,43 +349,53 @@ class SharePointServerConnector:
     def _look(self, before: dict[str, Web]) -> _Look:
         look = _Look(self._rights())
         for root in self._roots():
-            try:
-                for path in self._webs(root):
-                    if path not in look.webs:
-                        old = before.get(path) or Web(path, root)
-                        look.webs[path] = follow(self._rest, old, self._only, look.failures)
-            except (SourceDenied, SourceMisconfigured) as error:
-                self._shut(look, before, root, error)
+            waiting = [(root, 0)]
+            while waiting:
+                path, depth = waiting.pop()
+                if path in look.webs:
+                    continue
+                try:
+                    old = before.get(path) or Web(path, root)
+                    web = follow(self._rest, old, self._only, look.failures)
+                    waiting += ((below, depth + 1) for below in self._below(path, depth))
+                    look.webs[path] = web
+                except (SourceDenied, SourceMisconfigured) as error:
+                    self._shut(look, before, path, error)
         return look
 
-    def _shut(self, look: _Look, before: dict[str, Web], root: str, error: Exception) -> None:
-        """A setting whose sites do not all open: what was in those stays, for nobody."""
+    def _shut(self, look: _Look, before: dict[str, Web], path: str, error: Exception) -> None:
+        """It hides no other; what was in it and below stays, for nobody."""
         reason = f"サイトを開けないため、誰にも見えません ({error})"
-        uri = f"{self._settings.url}{unicodedata.normalize('NFC', root)}/"
-        look.failures.append(Failed(uri, root or "/", reason, isinstance(error, NotThere)))
-        look.closed.add(root)
-        for path, web in before.items():
-            if web.place == root and path not in look.webs:
-                look.closed.add(path)
+        uri = f"{self._settings.url}{unicodedata.normalize('NFC', path)}/"
+        look.failures.append(Failed(uri, path or "/", reason, isinstance(error, NotThere)))
+        look.closed.add(path)
+        look.closed |= {
+            other for other in before if other.startswith(f"{path}/")
+        } - look.webs.keys()
 
     def _roots(self) -> list[str]:
         return ["" if path == "/" else path for path in self._settings.sites]
 
-    def _webs(self, root: str, towards: str | None = None) -> Iterator[str]:
-        """A site and those below it, by their paths. `towards`: a document, whose way alone is gone."""
-        waiting = [(root, 0)]
+    def _below(self, path: str, depth: int) -> list[str]:
+        """The sites right below one, if they are read, too."""
+        if not self._settings.subsites or depth >= DEEPEST:
+            return []
+        query = {"$select": "Id,ServerRelativeUrl"}
+        found = [one.get("ServerRelativeUrl") for one in self._rest.listed(path, "web/webs", query)]
+        below = [one for one in found if isinstance(one, str) and one.startswith(f"{path}/")]
+        if len(below) < len(found):
+            raise SourceMisconfigured(f"{path or '/'} のサブサイトの場所が分かりません。")
+        return below
+
+    def _towards(self, uri: str) -> Iterator[str]:
+        """The sites on the way to a document, the one that it lies in first."""
+        found, waiting = list[str](), [(root, 0) for root in self._roots()]
         while waiting:
             path, depth = waiting.pop()
-            if towards is not None and not towards.startswith(f"{path}/"):
-                continue
-            yield path
-            if not self._settings.subsites or depth >= DEEPEST:
-                continue
-            for said in self._rest.listed(path, "web/webs", {"$select": "Id,ServerRelativeUrl"}):
-                below = said.get("ServerRelativeUrl")
-                if not isinstance(below, str) or not below.startswith(f"{path}/"):
-                    raise SourceMisconfigured(f"{path or '/'} のサブサイトの場所が分かりません。")
-                waiting.append((below, depth + 1))
+            if uri.startswith(f"{path}/") and path not in found:
+                found.append(path)
+                waiting += ((below, depth + 1) for below in self._below(path, depth))
+        return iter(sorted(found, key=len, reverse=True))
 
     def _only(self, shelf: Shelf) -> bool:
         own = self._settings

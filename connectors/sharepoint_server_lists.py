@@ -25,7 +25,13 @@ ANYWAY_S = 86_400.0  # how long a site is followed by its log alone
 PAGE = 1000  # items in one answer; more than 5,000 are refused
 MANY = 300  # items of a list that are asked for one by one
 _ROLES = frozenset({8, 9, 10})  # ChangeType: a role was added, deleted, changed
-_ELSEWHERE = frozenset({4, 5, 6, 7})  # renamed, moved away or here, restored: with what is below
+_SCOPES = frozenset(
+    {17, 18}
+)  # it has role assignments of its own now, or inherits; so may all below
+_BELOW = (
+    frozenset({4, 5, 6, 7}) | _SCOPES
+)  # renamed, moved away or here, restored: with what is below
+_ITSELF = 0  # instead of the number of an item
 _LIST, _LIBRARY, _ISSUES = 0, 1, 5  # BaseType
 _PAGES = frozenset({119, 850})  # BaseTemplate: site pages, publishing pages
 _BOARD = 108  # of a discussion board, whose topics are folders
@@ -151,9 +157,11 @@ def _touched(rest: Rest, web: Web) -> Touched | None:
                 return None
             if not isinstance(kind, int) or not (shelf is None or isinstance(shelf, str)):
                 return None  # it is not understood
-            of_list = touched.setdefault(str(shelf or "").lower(), {})
-            if isinstance(id, int):
-                of_list.setdefault(id, set()).add(kind)
+            if kind in _SCOPES and shelf is None:
+                return None
+            happened = touched.setdefault(str(shelf or "").lower(), {})
+            if isinstance(id, int) or kind in _SCOPES:
+                happened.setdefault(id if isinstance(id, int) else _ITSELF, set()).add(kind)
     except (Stale, NoSuchField):
         return None
     return touched
@@ -234,7 +242,7 @@ class _Reading:
 
     def _some(self, touched: Mapping[int, set[int]]) -> None:
         items = self.shelf.items
-        if len(touched) > MANY:
+        if len(touched) > MANY or _ITSELF in touched:
             self._all()
             return
         for id, happened in touched.items():
@@ -247,7 +255,7 @@ class _Reading:
             new = items.get(id)
             if not any(one and one.kind in "dt" for one in (old, new)):
                 continue
-            if new and (happened & _ELSEWHERE or (old and old.path != new.path)):
+            if new and (happened & _BELOW or (old and old.path != new.path)):
                 self._all()
                 return
             if old and not new:

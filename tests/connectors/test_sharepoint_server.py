@@ -30,6 +30,8 @@ from connectors.sharepoint_server_settings import SharePointServerSettings
 from tests.fakes.sharepoint_server import (
     LIMITED,
     ROLE,
+    SCOPE,
+    SCOPE_GONE,
     VIEW_ONLY,
     SharePoint,
     claim,
@@ -386,6 +388,26 @@ def test_a_folder_is_asked_about_at_every_look(server: SharePoint) -> None:
     first = look(server)
     server.find("人事").own = [may(user("sato", 1002))]  # no row in the log
     assert reads(told(look(server, first))["評価.txt"], 1002)
+
+
+def test_what_inherits_again_because_of_a_folder_above_is_asked_about(server: SharePoint) -> None:
+    server.share("営業/見積/四月.txt", may(user("sato", 1002)))
+    first = look(server)
+    server.clear("営業", may(user("kato", 1003)))
+    second = told(look(server, first))
+    assert reads(second["四月.txt"], 1003) and not reads(second["四月.txt"], 1002)
+    server.share("営業/見積/四月.txt", may(user("sato", 1002)))
+    third = look(server, first)
+    web, shelf = server.shelf()
+    server.find("営業/見積/四月.txt").own = None
+    web.log.append((shelf.id, None, SCOPE_GONE))  # of the library
+    fourth = look(server, third)
+    assert reads(told(fourth)["四月.txt"], 1003)
+    server.share("営業/見積/四月.txt", may(user("sato", 1002)))
+    fifth = look(server, fourth)
+    server.find("営業/見積/四月.txt").own = None
+    web.log.append(("", None, SCOPE))  # of the site
+    assert reads(told(look(server, fifth))["四月.txt"], 1003)
 
 
 def test_groups_of_a_site_are_their_members_at_each_look(server: SharePoint) -> None:

@@ -184,6 +184,23 @@ def test_a_site_that_does_not_open_hides_no_other(server: SharePoint) -> None:
         over(server, sites=["/sites/nai"]).check()
 
 
+def test_a_site_below_that_does_not_open_hides_no_other(server: SharePoint) -> None:
+    for name in ("toukyou", "osaka", "nagoya"):
+        at = f"/sites/eigyo/{name}"
+        server.sites[at] = Site(at, [may(user("sato", 1002))], above="/sites/eigyo")
+        server.add(f"資料 {name}", "Docs", at)
+        server.put(f"{name}.txt", "x", f"資料 {name}")
+    first = look(server)
+    assert len(upserts(first)) == 9 and complete(first)
+    server.sites["/sites/eigyo/osaka"].denied = True
+    second = look(server, first)
+    assert set(upserts(first)) - set(upserts(second)) == {"osaka"}
+    assert told(second) == {"osaka.txt": NOBODY} and not complete(second)
+    del server.sites["/sites/eigyo/osaka"]
+    third = look(server, second)
+    assert complete(third) and "osaka" not in upserts(third)
+
+
 def test_assignments_that_are_not_told_are_nobodys(server: SharePoint) -> None:
     refused = b'{"odata.error":{"code":"-2147024891, System.UnauthorizedAccessException"}}'
     id = server.find("人事").id

@@ -199,6 +199,15 @@ class SharePoint(Windows):
         site.log.append((its.id, one.id, SCOPE if one.own is None else ASSIGN))
         one.own = list(assignments)
 
+    def clear(self, path: str, *assignments: dict[str, Any]) -> None:
+        """A folder gets its own, and all below inherits: the log tells of the folder alone."""
+        one, shelf = self.find(path), self.shelf()[1]
+        for each in shelf.entries.values():
+            if each.path.startswith(f"{one.path}/"):
+                each.own = None
+        one.own = list(assignments)
+        self.shelf()[0].log.append((shelf.id, one.id, SCOPE))
+
     def inherit(self, path: str) -> None:
         one = self.find(path)
         one.own = None
