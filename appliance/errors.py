@@ -31,6 +31,8 @@ Messages are for people: who, what, where, and what the administrator can do.
 
 from __future__ import annotations
 
+import errno
+
 
 class ApplianceError(Exception):
     """Root of the tree. `str(error)` is one sentence a person can act on."""
@@ -124,3 +126,13 @@ class TooManyAttempts(ApplianceError):
 
 
 class Conflict(ApplianceError): ...
+
+
+def no_room(error: BaseException, folder: str) -> NotReady | None:
+    """Of our own disk, which no file and no source is to blame for: the next would fail too."""
+    if not isinstance(error, OSError) or error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        return None
+    return NotReady(
+        f"このマシンの {folder} に空きがなく、ファイルを写せません。"
+        "空けるか、ディスクを足してください。続きは次の確認で取り込みます。"
+    )

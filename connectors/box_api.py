@@ -109,7 +109,9 @@ class Api:
             if marker in seen:
                 break
             seen.add(marker)
-        raise SourceUnreachable(f"Box の一覧 ({path}) が同じ所を繰り返します。")
+        raise SourceUnreachable(
+            f"Box の一覧 ({path}) が同じ所を繰り返します。次の確認でやり直します。"
+        )
 
     def counted(self, path: str) -> Iterator[dict[str, Any]]:
         """All entries of a listing that goes by offsets, as far as Box lets one go."""
@@ -235,7 +237,9 @@ def _json(reply: http.Reply, url: str) -> dict[str, Any]:
         said = json.loads(reply.body)
     except ValueError:
         if "json" in reply.headers.get("content-type", ""):
-            raise SourceUnreachable(f"{shown(url)} の答えが途中で切れました。") from None
+            raise SourceUnreachable(
+                f"{shown(url)} の答えが途中で切れました。次の確認でやり直します。"
+            ) from None
         said = None
     if reply.status != 200 or not isinstance(said, dict):
         raise SourceMisconfigured(f"{shown(url)} は Box の API ではありません ({reply.status})。")

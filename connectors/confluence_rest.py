@@ -84,7 +84,9 @@ class Rest:
                 url = f"{self.base}{path}?{urlencode(query | {'start': start})}"
             else:
                 return
-        raise SourceUnreachable(f"{shown(url)} の一覧が同じ所を繰り返します。")
+        raise SourceUnreachable(
+            f"{shown(url)} の一覧が同じ所を繰り返します。次の確認でやり直します。"
+        )
 
     def _next(self, path: str, link: str) -> str:
         """The next page of the same listing, and nothing else."""
@@ -108,7 +110,9 @@ class Rest:
             said = _loads(reply.body)
         except ValueError:
             if "json" in reply.headers.get("content-type", ""):
-                raise SourceUnreachable(f"{shown(url)} の答えが途中で切れました。") from None
+                raise SourceUnreachable(
+                    f"{shown(url)} の答えが途中で切れました。次の確認でやり直します。"
+                ) from None
             said = None
         if not isinstance(said, kind):
             raise SourceMisconfigured(

@@ -219,7 +219,7 @@ class Database:
             return SourceBusy(f"{self.at} は書き込み中です。次の確認で読み直します。")
         lost = isinstance(error, psycopg.OperationalError) and not state
         if lost or state[:2] in ("08", "40", "53") or state.startswith("57P"):
-            return SourceUnreachable(f"{self.at} との接続が切れました。")
+            return SourceUnreachable(f"{self.at} との接続が切れました。次の確認でやり直します。")
         return SourceMisconfigured(f"{self.at} が問い合わせを断りました: {self._cleaned(error)}")
 
     def _cleaned(self, error: BaseException | None) -> str:

@@ -286,7 +286,9 @@ class DokuWikiConnector:
             raise SourceMisconfigured(f"{shown(self._door)} がありません。URL を確かめてください。")
         root = tree(reply.body)
         if root is None and "xml" in reply.headers.get("content-type", ""):
-            raise SourceUnreachable(f"{where} の応答が途中で切れたか、正しくありません。")
+            raise SourceUnreachable(
+                f"{where} の応答が途中で切れたか、正しくありません。次の確認でやり直します。"
+            )
         if root is None or root.tag != "methodResponse":
             raise self._no_wiki()
         fault, value = root.find("fault/value"), root.find("params/param/value")

@@ -181,7 +181,9 @@ class FileServer:
             self._drop()
             if last:
                 break
-        raise SourceUnreachable(f"{shown} の応答が途中で切れたか、正しくありません。")
+        raise SourceUnreachable(
+            f"{shown} の応答が途中で切れたか、正しくありません。次の確認でやり直します。"
+        )
 
     def _connected(self) -> TreeConnect:
         wire = self._wire()
@@ -258,7 +260,9 @@ class FileServer:
                 raise SourceMisconfigured(
                     f"{at} は暗号化 (SMB 3) に応じません。サーバーの設定か「暗号化」を見直してください。"
                 ) from None
-            raise SourceUnreachable(f"{at} の応答が途中で切れたか、正しくありません。") from None
+            raise SourceUnreachable(
+                f"{at} の応答が途中で切れたか、正しくありません。次の確認でやり直します。"
+            ) from None
         return session
 
     def _entered(self, session: Session) -> TreeConnect:

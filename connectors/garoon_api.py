@@ -208,7 +208,7 @@ def decoded(copy: BinaryIO, url: str) -> BinaryIO:
     except ValueError:
         plain.close()
         raise SourceUnreachable(
-            f"{shown(url)} のファイルが途中で切れたか、正しくありません。"
+            f"{shown(url)} のファイルが途中で切れたか、正しくありません。次の確認でやり直します。"
         ) from None
     except BaseException:
         plain.close()

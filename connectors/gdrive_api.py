@@ -131,7 +131,9 @@ class Api:
         except ValueError:
             said = None
         if not isinstance(said, dict):
-            raise SourceUnreachable(f"{shown(url)} の答えが途中で切れたか、正しくありません。")
+            raise SourceUnreachable(
+                f"{shown(url)} の答えが途中で切れたか、正しくありません。次の確認でやり直します。"
+            )
         return said
 
     def pages(self, path: str, params: Params) -> Iterator[dict[str, Any]]:
@@ -152,7 +154,9 @@ class Api:
             if not isinstance(next_, str) or next_ in seen:
                 break
             seen.add(token := next_)
-        raise SourceUnreachable(f"{shown(self._url(path, {}))} の一覧が同じ所を繰り返します。")
+        raise SourceUnreachable(
+            f"{shown(self._url(path, {}))} の一覧が同じ所を繰り返します。次の確認でやり直します。"
+        )
 
     def file(self, path: str, params: Params, most_bytes: int = FILE_BYTES) -> BinaryIO:
         """Bytes, in a copy that has no name. Raises SourceUnreachable where it is gone."""

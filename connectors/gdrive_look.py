@@ -150,7 +150,9 @@ def _follow(api: Api, root: Root) -> None:
                 add(root, file)
         token = said.get("newStartPageToken")
     if not isinstance(token, str) or not token:
-        raise SourceUnreachable(f"共有ドライブ「{root.title}」の変更の記録が途中で切れました。")
+        raise SourceUnreachable(
+            f"共有ドライブ「{root.title}」の変更の記録が途中で切れました。次の確認でやり直します。"
+        )
     root.token = token
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import base64
 import email.utils
+import os
 import random
 import re
 import ssl
@@ -19,7 +20,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from http.cookiejar import CookieJar, DefaultCookiePolicy
@@ -36,6 +37,7 @@ from appliance.errors import (
     SourceMisconfigured,
     SourceUnreachable,
     TooLarge,
+    no_room,
 )
 from appliance.types import Site
 from connectors.wire import addresses, trust, untrusted
@@ -139,13 +141,28 @@ class Http:
             return Reply(answer.status_code, _lower(answer.headers), str(answer.url), body)
 
     def file(
-        self, url: str, most_bytes: int, *, headers: Mapping[str, str] | None = None
+        self,
+        url: str,
+        most_bytes: int,
+        *,
+        headers: Mapping[str, str] | None = None,
+        size_bytes: int | None = None,
     ) -> BinaryIO:
-        """A file, in a copy that has no name. Raises SourceUnreachable where it is gone."""
+        """A file, in a copy that has no name. Raises SourceUnreachable where it is gone.
+
+        `size_bytes`: as it was listed, of a source that lists what it gives; raises SourceBusy
+        where it gives more or less.
+        """
         reply, copy = self.fetch(url, most_bytes, headers=headers)
         if reply.status >= 300:
             copy.close()
             raise SourceUnreachable(f"{shown(url)} がありません ({reply.status})。")
+        if size_bytes is not None and size_bytes != (came := os.fstat(copy.fileno()).st_size):
+            copy.close()
+            raise SourceBusy(
+                f"{shown(url)} は {size_bytes:,} バイトのはずが {came:,} バイトでした。"
+                "書き込み中か、途中で切れています。次の確認で読み直します。"
+            )
         return copy
 
     def fetch(
@@ -165,8 +182,11 @@ class Http:
                     copy.write(block)
                 reply = Reply(answer.status_code, _lower(answer.headers), str(answer.url))
             copy.seek(0)
-        except BaseException:
-            copy.close()
+        except BaseException as error:
+            with suppress(OSError):  # what could not be written cannot be flushed either
+                copy.close()
+            if full := no_room(error, tempfile.gettempdir()):
+                raise full from None
             raise
         return reply, copy
 
@@ -342,7 +362,9 @@ def bounded(answer: httpx2.Response, url: str, most_bytes: int) -> Iterator[byte
         if size > most_bytes:
             raise TooLarge(f"{shown(url)} が大きすぎます (上限 {most_bytes // 1_000_000:,} MB)。")
         if time.monotonic() > until:
-            raise SourceUnreachable(f"{shown(url)} の応答が終わりません。")
+            raise SourceUnreachable(
+                f"{shown(url)} の応答が終わりません。相手と、途中の回線を確かめてください。"
+            )
         yield block
 
 
@@ -376,7 +398,10 @@ def _told(url: str) -> Iterator[None]:
     except ApplianceError:
         raise
     except httpx2.TimeoutException:
-        raise SourceUnreachable(f"{shown(url)} が時間内に応えません。") from None
+        raise SourceUnreachable(
+            f"{shown(url)} が時間内に応えません。次の確認でやり直します。"
+            "続くときは、相手の混み具合と稼働を確かめてください。"
+        ) from None
     except httpx2.ConnectError as error:
         if isinstance(cause := _certificate(error), ssl.SSLError):
             raise SourceMisconfigured(f"{shown(url)}: {untrusted(cause)}。") from None
@@ -385,7 +410,8 @@ def _told(url: str) -> Iterator[None]:
         ) from None
     except (httpx2.HTTPError, httpx2.StreamError, httpx2.InvalidURL):
         raise SourceUnreachable(
-            f"{shown(url)} の応答が途中で切れたか、正しくありません。"
+            f"{shown(url)} の応答が途中で切れたか、正しくありません。次の確認でやり直します。"
+            "続くときは、相手と、途中の機器を確かめてください。"
         ) from None
 
 

@@ -262,7 +262,7 @@ class Ldap:
         )
 
     def _lost(self) -> ApplianceError:
-        return SourceUnreachable(f"{self.name} との接続が切れました。")
+        return SourceUnreachable(f"{self.name} との接続が切れました。次の確認でやり直します。")
 
 
 class _Sound:

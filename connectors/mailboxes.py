@@ -227,13 +227,17 @@ class Mailboxes:
             raise
         except (ssl.SSLEOFError, ssl.SSLZeroReturnError):
             self.alive = False
-            raise SourceUnreachable(f"{where} の応答が途中で切れました。") from None
+            raise SourceUnreachable(
+                f"{where} の応答が途中で切れました。次の確認でやり直します。"
+            ) from None
         except ssl.SSLError as error:
             self.alive = False
             raise SourceMisconfigured(f"{where}: {wire.untrusted(error)}。") from None
         except TimeoutError:
             self.alive = False
-            raise SourceUnreachable(f"{where} が時間内に応えません。") from None
+            raise SourceUnreachable(
+                f"{where} が時間内に応えません。次の確認でやり直します。"
+            ) from None
         except (
             OSError,
             ValueError,
@@ -241,7 +245,9 @@ class Mailboxes:
             imaplib.IMAP4.error,
         ):  # what comes may be anything
             self.alive = False
-            raise SourceUnreachable(f"{where} の応答が途中で切れたか、正しくありません。") from None
+            raise SourceUnreachable(
+                f"{where} の応答が途中で切れたか、正しくありません。次の確認でやり直します。"
+            ) from None
 
 
 class _Imap(imaplib.IMAP4):

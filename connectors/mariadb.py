@@ -68,7 +68,9 @@ def connect(
         if isinstance(cause := error.__cause__ or error.__context__, ssl.SSLError):
             raise SourceMisconfigured(f"{host}:{port}: {wire.untrusted(cause)}。") from None
         if isinstance(error, OSError):
-            raise SourceUnreachable(f"{host}:{port} との接続が切れました。") from None
+            raise SourceUnreachable(
+                f"{host}:{port} との接続が切れました。次の確認でやり直します。"
+            ) from None
         raise
     return made
 
@@ -110,5 +112,5 @@ def told(at: object, error: pymysql.Error, minutes: float, said: str) -> Applian
     if number in (ER.LOCK_WAIT_TIMEOUT, ER.LOCK_DEADLOCK):
         return SourceBusy(f"{at} は書き込み中です。次の確認で読み直します。")
     if number in _LATER or isinstance(error, pymysql.err.InterfaceError):
-        return SourceUnreachable(f"{at} との接続が切れました。")
+        return SourceUnreachable(f"{at} との接続が切れました。次の確認でやり直します。")
     return SourceMisconfigured(f"{at} が問い合わせを断りました: {said}")

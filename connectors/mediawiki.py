@@ -342,7 +342,9 @@ class MediaWikiConnector:
             if old:
                 return
         if batch:
-            raise SourceUnreachable(f"{shown(self._settings.url)} の一覧が途中で切れました。")
+            raise SourceUnreachable(
+                f"{shown(self._settings.url)} の一覧が途中で切れました。次の確認でやり直します。"
+            )
 
     def _now(self, ids: Collection[int], titles: Collection[str]) -> Iterator[Mapping[str, Any]]:
         """Pages by their ids and by their names, some of them twice."""

@@ -49,7 +49,9 @@ class Api:
             if not (more := reply.get("continue") or {}):
                 return
             if (here := json.dumps(more, sort_keys=True)) in seen:
-                raise SourceUnreachable(f"{shown(self.url)} の一覧が同じ所を繰り返します。")
+                raise SourceUnreachable(
+                    f"{shown(self.url)} の一覧が同じ所を繰り返します。次の確認でやり直します。"
+                )
             seen.add(here)
 
     def _sign_in(self, again: bool) -> None:

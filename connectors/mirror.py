@@ -362,7 +362,9 @@ class Mirror:
         for pattern, kind, words in _TOLD:
             if re.search(pattern, said, re.IGNORECASE):
                 return kind(f"{self._at} {words}。")
-        return SourceUnreachable(f"{self._at} の応答が途中で切れたか、正しくありません。")
+        return SourceUnreachable(
+            f"{self._at} の応答が途中で切れたか、正しくありません。次の確認でやり直します。"
+        )
 
 
 _ENVIRONMENT = {

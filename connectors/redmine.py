@@ -254,7 +254,9 @@ class RedmineConnector:
         said = self._api.get("issues", asked)
         rows = said.get("issues")
         if not isinstance(rows, list) or not isinstance(said.get("total_count"), int):
-            raise SourceUnreachable(f"{shown(self._settings.url)} の応答が正しくありません。")
+            raise SourceUnreachable(
+                f"{shown(self._settings.url)} の応答が正しくありません。次の確認でやり直します。"
+            )
         return (str(rows[0]["updated_on"]) if rows else ""), said["total_count"]
 
     def issue(self, row: Row) -> dict[str, Entry]:

@@ -53,7 +53,9 @@ class Api:
             if not isinstance(said, dict):
                 raise ValueError("no object")
         except ValueError:
-            raise SourceUnreachable(f"{shown(url)} の応答が正しくありません。") from None
+            raise SourceUnreachable(
+                f"{shown(url)} の応答が正しくありません。次の確認でやり直します。"
+            ) from None
         return said
 
     def me(self) -> Row:
@@ -101,7 +103,9 @@ class Api:
             if said.get("total_count", 0) <= len(page):
                 return
             if not page:
-                raise SourceUnreachable(f"{shown(self.url)} のチケットの一覧が途中で切れました。")
+                raise SourceUnreachable(
+                    f"{shown(self.url)} のチケットの一覧が途中で切れました。次の確認でやり直します。"
+                )
 
     def readable(self) -> dict[int, str]:
         """Custom fields that every reader of an issue sees, and what they hold."""

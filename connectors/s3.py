@@ -218,7 +218,7 @@ class S3Connector:
         """The bytes that were listed: SourceBusy where they are others by now."""
         headers = {"if-match": one.etag} if one.etag else {}
         url = f"{self._base}{quote(one.key, safe='/' + _SAFE)}"
-        return self._http.file(url, FILE_BYTES, headers=headers)
+        return self._http.file(url, FILE_BYTES, headers=headers, size_bytes=one.size_bytes)
 
     # --- listing ------------------------------------------------------------------
 
@@ -230,7 +230,9 @@ class S3Connector:
             if not after:
                 return
             if after in seen:
-                raise SourceUnreachable(f"{shown(self._base)} の一覧が同じ所を繰り返します。")
+                raise SourceUnreachable(
+                    f"{shown(self._base)} の一覧が同じ所を繰り返します。次の確認でやり直します。"
+                )
             seen.add(after)
 
     def _page(self, prefix: str, after: str = "", most: int = 1000) -> tuple[list[_Object], str]:
@@ -254,7 +256,9 @@ class S3Connector:
         more = root.findtext("{*}IsTruncated") == "true"
         token = root.findtext("{*}NextContinuationToken") or ""
         if more and not token:
-            raise SourceUnreachable(f"{shown(self._base)} の一覧が途中で切れました。")
+            raise SourceUnreachable(
+                f"{shown(self._base)} の一覧が途中で切れました。次の確認でやり直します。"
+            )
         return found, token if more else ""
 
     def _uri(self, one: _Object) -> str:

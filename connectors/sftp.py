@@ -362,9 +362,13 @@ class _Session:
         except asyncssh.ChannelOpenError:
             raise SourceMisconfigured(f"{self.name} では SFTP を使えません。") from None
         except TimeoutError:
-            raise SourceUnreachable(f"{where} が時間内に応えません。") from None
+            raise SourceUnreachable(
+                f"{where} が時間内に応えません。次の確認でやり直します。"
+            ) from None
         except (OSError, ValueError, LookupError, asyncssh.Error):  # what it sends may be anything
-            raise SourceUnreachable(f"{where} の応答が途中で切れたか、正しくありません。") from None
+            raise SourceUnreachable(
+                f"{where} の応答が途中で切れたか、正しくありません。次の確認でやり直します。"
+            ) from None
 
 
 class _HostKey(asyncssh.SSHClient):

@@ -169,7 +169,9 @@ class Graph:
         seen = set[str]()
         while url:
             if url in seen or len(seen) > PAGES:
-                raise SourceUnreachable(f"{shown(url)} の一覧が同じ所を繰り返します。")
+                raise SourceUnreachable(
+                    f"{shown(url)} の一覧が同じ所を繰り返します。次の確認でやり直します。"
+                )
             seen.add(url)
             reply = self.ask(url)
             if reply.status in (404, 410):
@@ -206,7 +208,9 @@ def parsed(body: bytes, url: str) -> dict[str, Any]:
         said = json.loads(body)
     except ValueError:
         if not body.lstrip().startswith(b"<"):
-            raise SourceUnreachable(f"{shown(url)} の答えが途中で切れました。") from None
+            raise SourceUnreachable(
+                f"{shown(url)} の答えが途中で切れました。次の確認でやり直します。"
+            ) from None
         said = None
     if not isinstance(said, dict):
         raise SourceMisconfigured(f"{shown(url)} は Microsoft Graph ではありません。")

@@ -27,6 +27,7 @@ from appliance.errors import (
     NotReady,
     TooLarge,
     Transient,
+    no_room,
 )
 from appliance.ingest import children, kept
 from appliance.ingest.grants import Grants
@@ -298,6 +299,8 @@ def _take(run: _Sync, file: RawFile) -> None:
         reason, transient = str(error) or type(error).__name__, isinstance(error, Transient)
         reason = run.quiet(reason)  # a parser may quote what it could not read
     except OSError as error:
+        if full := no_room(error, tempfile.gettempdir()):
+            raise full from None
         reason = f"ファイルを読めませんでした（{error.strerror or error}）。"
     except Exception as error:
         log.exception("source %s, %r", run.source.name, file.uri)

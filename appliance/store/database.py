@@ -250,7 +250,10 @@ def _plain_errors() -> Iterator[None]:
         if "no such " in str(error.orig):
             raise
         if "full" in str(error.orig) or "No space" in str(error.orig):
-            raise NotReady("ディスクに空きがないため、書き込めません。", 30.0) from error
+            raise NotReady(
+                "ディスクに空きがないため、書き込めません。空けるか、ディスクを足してください。",
+                30.0,
+            ) from error
         raise NotReady("データベースが応答しません。少し待ってからやり直してください。") from error
     except DBAPIError as error:
         if not error.connection_invalidated:

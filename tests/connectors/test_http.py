@@ -18,6 +18,7 @@ import pytest
 
 from appliance.errors import (
     ApplianceError,
+    NotReady,
     SourceBusy,
     SourceDenied,
     SourceMisconfigured,
@@ -307,6 +308,25 @@ def test_headers_without_end_and_broken_lengths_are_told(server: Server) -> None
         for path in ("/heads", "/short"):
             with pytest.raises(SourceUnreachable, match="正しくありません"):
                 web.ask("GET", server.url + path)
+
+
+def test_a_disk_without_room_for_the_copy_is_told_as_ours(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.answers = {"/a": says(b"12345" * 10_000)}
+    monkeypatch.setattr("tempfile.TemporaryFile", lambda: Path("/dev/full").open("r+b"))
+    with client(server) as web, pytest.raises(NotReady, match=r"空きがなく.*ディスクを足して"):
+        web.file(f"{server.url}/a", 1_000_000)
+
+
+def test_a_file_of_another_size_than_was_listed_is_read_again_later(server: Server) -> None:
+    server.answers = {"/a": says(b"12345")}
+    with client(server) as web:
+        for size_bytes in (4, 6):
+            with pytest.raises(SourceBusy, match="次の確認で読み直します"):
+                web.file(f"{server.url}/a", 100, size_bytes=size_bytes)
+        with web.file(f"{server.url}/a", 100, size_bytes=5) as copy:
+            assert copy.read() == b"12345"
 
 
 # --- again, but not at once -------------------------------------------------------

@@ -13,6 +13,7 @@ from sqlalchemy import text
 
 from appliance.errors import (
     ModelUnreachable,
+    NotReady,
     NotVisible,
     SourceBusy,
     SourceUnreachable,
@@ -269,6 +270,19 @@ def test_a_document_without_a_reader_is_kept_and_found_by_nobody(machine) -> Non
 
 
 # --- what is not the file's fault -------------------------------------------------
+
+
+def test_a_disk_without_room_for_a_copy_is_told_once_and_no_files_fault(
+    machine, monkeypatch
+) -> None:
+    machine.sync(MemoryConnector({"a.txt": "前の版"}))
+    with monkeypatch.context() as full:
+        full.setattr("tempfile.TemporaryFile", lambda: io.FileIO("/dev/full", "r+"))
+        with pytest.raises(NotReady, match=r"空きがなく.*ディスクを足して"):
+            machine.sync(MemoryConnector({"a.txt": "次の版", "b.txt": "新しい"}))
+    assert machine.texts() == {"a.txt": "前の版"} and machine.problems() == {}
+    machine.sync(MemoryConnector({"a.txt": "次の版", "b.txt": "新しい"}))
+    assert machine.texts() == {"a.txt": "次の版", "b.txt": "新しい"}
 
 
 def test_a_source_that_breaks_off_keeps_what_came_and_its_old_cursor(machine, script) -> None:
