@@ -154,11 +154,12 @@ def check(
     within_s: Annotated[float, typer.Option("--within")] = 120.0,
     version: Annotated[str, typer.Option("--version")] = "",
     only_ready: Annotated[bool, typer.Option("--only-ready")] = False,
+    wait: Wait = False,
 ) -> None:
     """動いている Kura に、サインイン・取り込み・質問・出典を試す。だめなら終了コード 1。"""
     from appliance.release import check as checking
 
-    with _engine() as (now, engine):
+    with _engine(wait) as (now, engine):
         trial = checking.Trial(now, engine, ready_s, within_s, version)
         done = checking.run(trial, _tell, only_ready=only_ready)
     ok = not done[-1].problem

@@ -15,9 +15,12 @@ from appliance.cli_common import AsJson, load, show, show_json, source_shown, st
 from appliance.errors import SettingsError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from sqlalchemy import Engine
 
     from appliance.operate.repair import Bench
+    from appliance.ports import Index
     from appliance.settings import Settings
 
 LATE_S = 300.0  # `kura work` looks at what is wrong four times a minute
@@ -116,9 +119,10 @@ def make_bench(settings: Settings, engine: Engine) -> Bench:
     def web() -> AbstractContextManager[None]:
         return up.held(settings.data, "web")
 
-    return Bench(
-        settings, engine, embedder.dim, lambda: build.local_indexes(settings, embedder), web
-    )
+    def indexes() -> Sequence[Index]:
+        return build.local_indexes(settings, embedder)
+
+    return Bench(settings, engine, embedder.dim, indexes, web, embedder.name)
 
 
 # --- the page -------------------------------------------------------------------------

@@ -207,6 +207,7 @@ def whole(settings: Settings, names: Collection[str]) -> str:
             embedder.dim,
             lambda: build.local_indexes(settings, embedder),
             nullcontext,
+            embedder.name,
         )
         bad = [one.found for one in repair.find(bench, names)]
         counts = catalog.counts(engine)

@@ -48,6 +48,7 @@ class Bench:
     dim: int
     indexes: Callable[[], Sequence[Index]]
     web: Callable[[], AbstractContextManager[None]]
+    space: str = ""  # the embedder that searches, of `dim`
 
 
 @dataclass
@@ -131,7 +132,7 @@ def leftovers(bench: Bench) -> Iterator[Finding]:
             "消す",
             lambda: _remove(stale),
         )
-    for name in INDEXES:
+    for name in _names(data / "index"):
         folder = data / "index" / name
         if left := snapshot.leftovers(folder):
             yield Finding(
@@ -140,6 +141,11 @@ def leftovers(bench: Bench) -> Iterator[Finding]:
                 "消す",
                 partial(snapshot.sweep, folder),
             )
+
+
+def _names(base: Path) -> list[str]:
+    """Of the indexes: one that another embedder made has its name beside."""
+    return [*INDEXES, *sorted(one.name for one in base.glob("dense-*"))]
 
 
 def uploads(bench: Bench) -> Path:
@@ -203,7 +209,7 @@ def access(bench: Bench) -> Iterator[Finding]:
 
 
 def texts(bench: Bench) -> Iterator[Finding]:
-    if found := repair.broken_texts(bench.engine, bench.dim):
+    if found := repair.broken_texts(bench.engine, bench.dim, bench.space):
         whys = {why: sum(w == why for w in found.values()) for why in _WHY}
         told = "、".join(f"{_WHY[why]} {n} 件" for why, n in whys.items() if n)
         yield Finding(
@@ -220,7 +226,7 @@ def texts(bench: Bench) -> Iterator[Finding]:
 def indexes(bench: Bench) -> Iterator[Finding]:
     """A copy is made anew from the database; while `kura web` runs, what is on disk is its affair."""
     base = bench.settings.data / "index"
-    bad = [name for name in INDEXES if snapshot.damaged(base / name)]
+    bad = [name for name in _names(base) if snapshot.damaged(base / name)]
     said = f"索引 {'、'.join(bad)} が、書かれた時のものと違います。" if bad else ""
     if not bad and not runs(bench.settings.data, "web"):
         said = differences(bench)

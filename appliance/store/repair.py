@@ -157,9 +157,9 @@ def _apart(s: Session) -> list[str]:
 # --- text, chunks, vectors --------------------------------------------------------------
 
 
-def broken_texts(engine: Engine, dim: int) -> Mapping[str, str]:
+def broken_texts(engine: Engine, dim: int, space: str = "") -> Mapping[str, str]:
     """Documents whose text cannot be found as it should be, and why. One that is to be read again
-    already is none.
+    already is none. With `space`, vectors of other embedders are not judged.
     """
     found: dict[str, str] = {}
     with reading(engine) as s:
@@ -186,7 +186,7 @@ def broken_texts(engine: Engine, dim: int) -> Mapping[str, str]:
             )
         )
         found |= dict.fromkeys(s.exec(beyond).all(), "place")
-    found |= dict.fromkeys(_bad_vectors(engine, dim), "vector")
+    found |= dict.fromkeys(_bad_vectors(engine, dim, space), "vector")
     return found
 
 
@@ -205,14 +205,16 @@ def read_again(engine: Engine, documents: Iterable[str]) -> None:
             rows.log(s, rows.drop_chunks(s, block))
 
 
-def _bad_vectors(engine: Engine, dim: int) -> set[str]:
+def _bad_vectors(engine: Engine, dim: int, space: str) -> set[str]:
     bad: set[str] = set()
+    ours = [col(DocumentRow.embedder) == space] if space else []
     after = 0
     while True:
         with reading(engine) as s:
             block = s.exec(
                 select(ChunkRow.id, ChunkRow.document_id, ChunkRow.vector)
-                .where(col(ChunkRow.id) > after)
+                .join(DocumentRow, col(DocumentRow.id) == col(ChunkRow.document_id))
+                .where(col(ChunkRow.id) > after, *ours)
                 .order_by(col(ChunkRow.id))
                 .limit(_BLOCK)
             ).all()

@@ -118,17 +118,18 @@ class Site:
                 argv = self._release(version, *words)
                 said = steps.program(self.context, argv, env=environ, bare=True)
         except Refused as error:
-            raise Refused(
-                f"{version} の「{words[0]}」が失敗しました: {_reason(str(error))}"
-                f"（全文: {self.places.log}） / `release {words[0]}` of {version} failed; the log has all of it."
-            ) from None
+            raise self._failed(version, str(words[0]), error) from None
         return json.loads(said.strip().splitlines()[-1])
 
     def prepare(self, version: str, *words: str | Path, more: Mapping[str, str] = {}) -> None:
         """What will be asked while Kura is stopped, in the same words: started now, done then."""
         argv = self._release(version, *words, "--wait")
         self.dismiss(_key(version, words))
-        self.waiting[_key(version, words)] = Waiting(self.context, argv, self.environment(more))
+        try:
+            ready = Waiting(self.context, argv, self.environment(more))
+        except Refused as error:
+            raise self._failed(version, str(words[0]), error) from None
+        self.waiting[_key(version, words)] = ready
 
     def dismiss(self, *keys: tuple[str, ...]) -> None:
         """What was prepared and is not asked any more; all of it, where none is named."""
@@ -138,6 +139,12 @@ class Site:
 
     def _release(self, version: str, *words: str | Path) -> list[str]:
         return [*self.as_owner, str(self.program(version)), "release", *map(str, words)]
+
+    def _failed(self, version: str, verb: str, error: Refused) -> Refused:
+        return Refused(
+            f"{version} の「{verb}」が失敗しました: {_reason(str(error))}"
+            f"（全文: {self.places.log}） / `release {verb}` of {version} failed; the log has all of it."
+        )
 
     def facts(self, version: str, more: Mapping[str, str] = {}) -> Facts:
         told = self.ask(version, "facts", more=more)

@@ -45,11 +45,15 @@ def move(site: Site, going: Record) -> Record:
     return trying
 
 
+def check(version: str, ready_s: float) -> tuple[str, ...]:
+    """In the words of `kura release`."""
+    return ("check", "--version", version, "--ready", str(ready_s), "--within", "60")
+
+
 def try_out(site: Site, going: Record) -> None:
     """Start the new state and use it as people do. Raises Refused."""
     site.start()
-    wanted = ("--version", going.target, "--ready", str(going.ready_s), "--within", "60")
-    told = site.ask(going.target, "check", *wanted)
+    told = site.ask(going.target, *check(going.target, going.ready_s))
     took = told["steps"][0]["took_s"]
     site.context.journal.write(verb=going.kind, event="served", after_s=took)
 

@@ -138,6 +138,8 @@ def _ready(work: Upgrade) -> None:
     site = _site(work)
     _database(work).near(site)
     site.prepare(work.version, *MIGRATE, more=_beside_it(work))
+    if site.running():
+        site.prepare(work.version, *switch.check(work.version, _patience(work)))
     work.did("ready")
 
 
@@ -156,7 +158,7 @@ def _stop(work: Upgrade) -> None:
         Swap(site.data, before, after, moved, moved),
         base.name,
         base.schemas(f"before_{origin}"),
-        ready_s=max(Record.ready_s, 3 * work.ready_s),
+        ready_s=_patience(work),
     )
     work.begin()
     work.did("stop")
@@ -180,6 +182,10 @@ def _again(work: Upgrade) -> None:
     site.owned(lambda: files.put(place, json.dumps(told)))
     site.ask(work.version, *MIGRATE, more=_beside_it(work))
     work.did("again")
+
+
+def _patience(work: Upgrade) -> float:
+    return max(Record.ready_s, 3 * work.ready_s)
 
 
 def _beside_it(work: Upgrade) -> dict[str, str]:

@@ -16,7 +16,7 @@ END_S = 5.0
 
 class Waiting:
     def __init__(self, context: Context, argv: Sequence[str], env: Mapping[str, str]) -> None:
-        """Returns when it is ready, or has ended."""
+        """Returns when it is ready. Raises Refused where it ends instead."""
         self._context = context
         self._argv = list(argv)
         self._said = ""
@@ -35,6 +35,8 @@ class Waiting:
             if line.strip() == "ready":
                 break
             self._said += line
+        else:
+            raise self._refused(self._child.wait())
 
     def go(self) -> str:
         """What it says. Raises Refused with the last of it."""
@@ -47,8 +49,11 @@ class Waiting:
         with self._context.places.log.open("a", encoding="utf-8") as log:
             log.write(f"$ {' '.join(self._argv)}\n{self._said}")
         if code := self._child.returncode:
-            raise Refused(f"{' '.join(self._argv[:3])} … ({code})\n{self._said[-1500:]}")
+            raise self._refused(code)
         return self._said
+
+    def _refused(self, code: int) -> Refused:
+        return Refused(f"{' '.join(self._argv[:3])} … ({code})\n{self._said[-1500:]}")
 
     def end(self) -> None:
         with contextlib.suppress(ProcessLookupError):

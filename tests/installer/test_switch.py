@@ -152,15 +152,15 @@ def test_a_dry_run_changes_nothing(host: Host) -> None:
 
 
 def test_three_releases_stay_beside_the_one_that_serves(host: Host) -> None:
-    for n in range(2, 7):
+    for n in range(2, 6):
         tiny.make(host.places.release(f"{n}.0.0"), f"{n}.0.0", 11 + n)
         host.installer("upgrade", f"{n}.0.0")
-    assert host.places.versions() == ["3.0.0", "4.0.0", "5.0.0", "6.0.0"]
+    assert host.places.versions() == ["2.0.0", "3.0.0", "4.0.0", "5.0.0"]
     before = host.data / "upgrade/before"
-    assert sorted(p.name for p in before.iterdir()) == ["3.0.0", "4.0.0", "5.0.0"]
-    host.installer("rollback", "3.0.0", "--yes")
-    assert host.version == "3.0.0" and host.revision() == "0014"
-    until(lambda: host.serves() == "3.0.0")
+    assert sorted(p.name for p in before.iterdir()) == ["2.0.0", "3.0.0", "4.0.0"]
+    host.installer("rollback", "2.0.0", "--yes")
+    assert host.version == "2.0.0" and host.revision() == "0013"
+    until(lambda: host.serves() == "2.0.0")
 
 
 def test_a_damaged_snapshot_is_not_gone_back_to(host: Host) -> None:
@@ -181,7 +181,9 @@ POINTS: dict[str, tuple[Any, str, int]] = {
     "stopping noted": (record, "write", 1),
     "stopped": (Site, "stop", 1),
     "snapshot taken": (files, "snapshot", 2),
-    "brought up to date": (files, "alike", 1),
+    "near": (files, "alike", 1),
+    "ready": (Site, "prepare", 2),
+    "brought up to date": (files, "alike", 2),
     "migrated": (Site, "ask", 8),
     "moving noted": (record, "write", 2),
     "marked": (files, "mark", 1),
@@ -381,10 +383,14 @@ def test_a_disk_that_cannot_be_trusted_at_any_sync(host: Host) -> None:
     assert nth > 20 and host.version == NEW
 
 
-@pytest.mark.parametrize(("owner", "name"), [(shutil, "copy2"), (files, "alike"), (files, "put")])
-def test_a_full_disk_leaves_the_old_release_serving(host: Host, owner: Any, name: str) -> None:
+@pytest.mark.parametrize(
+    ("owner", "name", "nth"), [(shutil, "copy2", 1), (files, "alike", 2), (files, "put", 1)]
+)
+def test_a_full_disk_leaves_the_old_release_serving(
+    host: Host, owner: Any, name: str, nth: int
+) -> None:
     digest = host.digest()
-    broken = failing(owner, name, 1, errno.ENOSPC)
+    broken = failing(owner, name, nth, errno.ENOSPC)
     host.installer("upgrade", NEW, patch=broken, status=1)
     assert "Traceback" not in host.said and "空き" in host.said
     assert host.version == OLD

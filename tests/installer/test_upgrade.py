@@ -9,13 +9,17 @@ import json
 import socket
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from urllib.error import URLError
 from urllib.request import urlopen
 
+import psycopg
 import pytest
 
 from installer.upgrade import files, record
+from tests.conftest import Cluster
 from tests.installer import releases
 from tests.installer.hosts import Host
 from tests.installer.hosts import host as a_host
@@ -35,10 +39,17 @@ _deaf()
 
 @pytest.fixture
 def host() -> Iterator[Host]:
+    with running() as made:
+        yield made
+
+
+@contextmanager
+def running(**settings: str) -> Iterator[Host]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    with a_host(KURA_WEB_PORT=str(port), KURA_OCR="false", KURA_FOLLOW_SECONDS="0.1") as made:
+    quick = {"KURA_WEB_PORT": str(port), "KURA_OCR": "false", "KURA_FOLLOW_SECONDS": "0.1"}
+    with a_host(**quick, **settings) as made:
         releases.make(made.places.release(OLD), OLD)
         made.begin(OLD)
         done = made.kura("user", "add", "ito", "--name", "伊藤 健")
@@ -99,10 +110,17 @@ def people(host: Host) -> list[str]:
 
 def test_an_upgrade_and_a_rollback_of_the_real_thing(host: Host) -> None:
     releases.make(host.places.release(NEW), NEW, revisions={"0900": "", "0901": ""})
+    with Watch(host) as restart:
+        host.stop()
+        host.start()
+        until(lambda: health(host) == (OLD, "ready"), 300)
     with Watch(host) as watch:
         host.installer("upgrade", NEW)
-    print(host.said, f"without service: {watch.gap:.1f} s")
-    assert watch.gap < max(30, 3 * host.booted_s)  # a machine that others use starts slowly
+    events = [json.loads(line) for line in host.places.journal.read_text("utf-8").splitlines()]
+    took = {e["step"]: e["took_s"] for e in events if e.get("event") == "end"}
+    print(f"without service: {watch.gap:.1f} s; a plain restart: {restart.gap:.1f} s; {took}")
+    most = max(30, 3 * restart.gap)  # a machine that others use starts slowly
+    assert watch.gap < most
     assert health(host) == (NEW, "ready") and host.revision() == "0901"
     assert people(host) == ["ito"], "nothing of the check is left"
     assert not any((host.data / "uploads").glob("[!.]*"))
@@ -110,48 +128,71 @@ def test_an_upgrade_and_a_rollback_of_the_real_thing(host: Host) -> None:
     with Watch(host) as watch:
         host.installer("rollback", "--yes")
     print(host.said, f"without service: {watch.gap:.1f} s")
-    assert watch.gap < max(30, 3 * host.booted_s) and "+1" in host.said
+    assert watch.gap < most and "+1" in host.said
     assert health(host) == (OLD, "ready") and host.revision() != "0901"
     assert people(host) == ["ito"]
     assert host.kura("doctor", "--json").stdout
 
 
-def test_a_migration_that_fails_is_found_while_the_old_release_serves(host: Host) -> None:
-    releases.make(host.places.release(NEW), NEW, revisions={"0900": "", "0901": releases.BREAKS})
-    with Watch(host) as watch:
-        host.installer("upgrade", NEW, status=1)
-    assert "Traceback" not in host.said and "migrate" in host.said, host.said
-    assert health(host) == (OLD, "ready") and watch.gap < max(10, host.booted_s)
-    assert not (host.data / "upgrade/next").exists() and record.read(host.places) is None
+@pytest.mark.postgres
+def test_the_same_on_postgresql(cluster: Cluster) -> None:
+    """By a role that owns its database, and may do nothing else on the server."""
+    name = f"kura_{uuid.uuid4().hex[:12]}"
+    cluster.execute(f"CREATE ROLE {name} LOGIN")
+    cluster.execute(f"CREATE DATABASE {name} OWNER {name}")
+    url = cluster.url(name).replace(f"//{cluster.user}@", f"//{name}@")
+
+    def schemas() -> list[str]:
+        with psycopg.connect(url.replace("+psycopg", "")) as connection:
+            query = "SELECT nspname FROM pg_namespace WHERE nspname LIKE 'public%' ORDER BY 1"
+            return [row[0] for row in connection.execute(query).fetchall()]
+
+    try:
+        with running(KURA_DATABASE_URL=url) as host:
+            releases.make(host.places.release(NEW), NEW, revisions={"0900": ""})
+            with Watch(host) as watch:
+                host.installer("upgrade", NEW)
+            print(host.said, f"without service: {watch.gap:.1f} s")
+            assert watch.gap < max(30, 3 * host.booted_s)
+            assert health(host) == (NEW, "ready") and people(host) == ["ito"]
+            assert schemas() == ["public", f"public_before_{OLD}"]
+            assert host.kura("user", "add", "sato", "--name", "佐藤").returncode == 0
+            host.installer("rollback", "--yes")
+            assert "+1" in host.said and health(host) == (OLD, "ready")
+            assert people(host) == ["ito"] and not (host.data / "kura.db").exists()
+    finally:
+        cluster.execute(f"DROP DATABASE {name} WITH (FORCE)")
+        cluster.execute(f"DROP ROLE {name}")
 
 
-def test_a_release_that_cannot_answer_is_found_on_the_copy(host: Host) -> None:
-    releases.make(host.places.release(NEW), NEW, revisions={"0900": ""}, patch=DEAF)
-    host.installer("upgrade", NEW, status=1)
-    assert "回答と出典" in host.said, host.said
-    assert health(host) == (OLD, "ready") and host.version == OLD
-
-
-def test_a_release_that_fails_after_the_switch_goes_by_itself_within_a_minute(host: Host) -> None:
-    """It answers on the copy and not in its place: as one does that its walls are too tight for."""
-    patch = DEAF.rsplit("_deaf()", 1)[0] + (
+def test_what_a_release_fails_at_leaves_the_old_one_serving(host: Host) -> None:
+    """One after another on one host, whose start takes longest: a migration; an answer on the copy; an
+    answer in its place, as one fails that its walls are too tight for."""
+    live = DEAF.rsplit("_deaf()", 1)[0] + (
         "import os\nif not os.environ['KURA_DATA'].endswith('next'):\n    _deaf()\n"
     )
-    releases.make(host.places.release(NEW), NEW, revisions={"0900": ""}, patch=patch)
-    host.installer("upgrade", NEW, status=1)
+    for version, revisions, patch, said in (
+        ("2.0.0", {"0900": "", "0901": releases.BREAKS}, "", "migrate"),
+        ("2.0.1", {"0900": ""}, DEAF, "回答と出典"),
+        ("2.0.2", {"0900": ""}, live, "回答と出典"),
+    ):
+        releases.make(host.places.release(version), version, revisions=revisions, patch=patch)
+        with Watch(host) as watch:
+            host.installer("upgrade", version, status=1)
+        assert "Traceback" not in host.said and said in host.said, host.said
+        assert health(host) == (OLD, "ready") and host.version == OLD and people(host) == ["ito"]
+        assert not (host.data / "upgrade/next").exists() and record.read(host.places) is None
+        if patch != live:
+            assert watch.gap < max(10, host.booted_s), "it was found while the old release served"
     print(host.said)
-    assert "回答と出典" in host.said and "バイト単位で同じ" in host.said
+    assert "バイト単位で同じ" in host.said
     events = [json.loads(line) for line in host.places.journal.read_text("utf-8").splitlines()]
     (compared,) = [e for e in events if e.get("event") == "compared"]
     assert compared["sha256"] == compared["wanted"]
     (reverted,) = [e for e in events if e.get("event") == "reverted"]
     assert reverted["took_s"] < max(60, 3 * host.booted_s)
-    assert health(host) == (OLD, "ready") and people(host) == ["ito"]
     (aside,) = (host.data / "upgrade/after").iterdir()
     assert (aside / "kura.db").exists()
-
-
-def test_the_real_thing_does_not_start_half_switched(host: Host) -> None:
     host.stop()
     (host.data / files.SWITCHING).touch()
     for words in (("up",), ("web",), ("work",), ("infer",), ("user", "list"), ("backup", "create")):
