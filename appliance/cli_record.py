@@ -33,7 +33,8 @@ class Entry:
 
 
 NEITHER = Entry("neither")
-RELEASE = ("facts", "copy", "settle", "migrate", "isolate", "check", "sweep")
+ON_POSTGRESQL = ("refresh", "exchange", "mark", "forget")
+RELEASE = ("facts", "copy", "settle", "migrate", "isolate", "check", "sweep", *ON_POSTGRESQL)
 KNOWN: Mapping[str, Entry] = {
     "up": NEITHER,
     "web": NEITHER,
