@@ -111,6 +111,9 @@ class Child:
     def grammar(self, source: str, schema: bool) -> str:
         return self._local.grammar(source, schema)
 
+    def settle(self) -> None:
+        self._encoders_loaded.wait()
+
     def embed(self, texts: list[str], role: Any, beside: Any = None) -> dict[str, Any]:
         embedder = self._one_beside(**beside) if beside else self._encoder("embedder")
         rows = embedder.embed(texts, role)
@@ -202,6 +205,7 @@ class Child:
 
 
 _CALLS: dict[str, Callable[..., Any]] = {
+    "settle": Child.settle,
     "tokenize": Child.tokenize,
     "grammar": Child.grammar,
     "embed": Child.embed,

@@ -136,7 +136,11 @@ class Native:
         state = {"ready": self._ready, "restarts": max(self._restarts, 0), "child": self.pid}
         return self._stats | state
 
-    def call(self, name: str, **arguments: Any) -> Any:
+    def settle(self, timeout_s: float) -> None:
+        """Until the encoders are loaded, too. On a busy machine their libraries take minutes."""
+        self.call("settle", timeout_s)
+
+    def call(self, name: str, within_s: float = CALL_S, /, **arguments: Any) -> Any:
         """Run a function of the child. Raises what it raised, or ModelUnreachable.
 
         Where the child dies meanwhile, the next one is asked: a function changes nothing.
@@ -149,7 +153,7 @@ class Native:
                 future = self._calls[id] = Future()
             self._send({"call": name, "id": id, "with": arguments})
             try:
-                return future.result(CALL_S)
+                return future.result(within_s)
             except FutureTimeout:
                 raise ModelUnreachable("the models do not answer") from None
             except _Gone:

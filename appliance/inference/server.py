@@ -513,6 +513,7 @@ def _served(child: native.Native, settings: Settings) -> Models:
     """The models of a child that is ready, each used once."""
     llm, _ = registered.llm(settings)
     embedder = models.embedder(settings.embedder)
+    child.settle(LOADING_S)
     vectors = native.ChildEmbedder(child, embedder.name, embedder.dim)
     vectors.embed(["準備"], "query")
     scores: Reranker | None = None

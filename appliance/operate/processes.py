@@ -27,7 +27,8 @@ def web_status(settings: Settings) -> str:
         else http.client.HTTPConnection(host, port, timeout=2)
     )
     try:
-        link.request("GET", "/api/v1/health")
+        # whatever name it is reached by: from the container beside it, that is none of people's
+        link.request("GET", "/api/v1/health", headers={"Host": "localhost"})
         return str(json.loads(link.getresponse().read())["status"])
     except (OSError, ValueError, KeyError, http.client.HTTPException):
         return ""

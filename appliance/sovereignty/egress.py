@@ -100,7 +100,8 @@ def guard(settings: Settings, process: str = "console", *, listens: bool = False
     counts = settings.data / FOLDER
     if process != "console" and settings.data.is_dir():  # a command leaves no trace by being run
         counts.mkdir(mode=0o700, exist_ok=True)
-    _install(allowed_hosts(settings), binds, process, counts)
+    # `kura work` asks `kura web` how it is: of several containers, by its name
+    _install(allowed_hosts(settings) | {settings.web_host.lower()}, binds, process, counts)
 
 
 def guard_child(process: str, counts: Path | None) -> None:

@@ -151,3 +151,30 @@ def test_an_embedder_whose_change_cannot_be_loaded_embeds_nothing(
             ChildEmbedder(child, models.DEFAULT_EMBEDDER, 384).embed(["宿泊費"], "passage")
     finally:
         child.close()
+
+
+def test_encoders_that_load_longer_than_a_call_may_take_are_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As on a machine that has much else to do: torch's libraries alone take minutes there."""
+    import socket
+
+    from appliance.inference.child import Child
+
+    ours, theirs = socket.socketpair()
+    backend = Native.__new__(Native)
+    asked: list[float] = []
+    monkeypatch.setattr(backend, "call", lambda name, within_s: asked.append(within_s), False)
+    backend.settle(server.LOADING_S)
+    assert asked == [server.LOADING_S]
+    child = Child(theirs)
+    done = threading.Thread(target=child.settle, daemon=True)
+    done.start()
+    done.join(0.2)
+    assert done.is_alive()
+    child._encoders_loaded.set()
+    done.join(5)
+    assert not done.is_alive()
+    child._calls.shutdown()
+    ours.close()
+    theirs.close()
