@@ -60,10 +60,19 @@ def main(control_fd: int, module: str, counts: str) -> None:
         if threads != 1:
             raise confine.Unconfined(f"the parsers' process has {threads} threads")
     except (confine.Unconfined, ImportError, ApplianceError) as error:
-        control.send(json.dumps({"error": str(error)}).encode())
+        _hello(control, {"error": str(error)})
         return
-    control.send(json.dumps({"ready": os.getpid()}).encode())
-    _serve(control, work)
+    if _hello(control, {"ready": os.getpid()}):
+        _serve(control, work)
+
+
+def _hello(control: socket.socket, said: dict[str, Any]) -> bool:
+    """Whether anybody heard it: the worker may have been killed meanwhile."""
+    try:
+        control.send(json.dumps(said).encode())
+    except BrokenPipeError:
+        return False
+    return True
 
 
 def _work(module: Any) -> Work:

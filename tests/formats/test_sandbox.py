@@ -6,6 +6,7 @@ import io
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -526,3 +527,23 @@ def test_an_empty_file_says_so(cage: Sandbox, tmp_path: Path) -> None:
     (tmp_path / "empty").touch()
     with pytest.raises(Unreadable, match="空"):
         cage.parse(raw(tmp_path / "empty"))
+
+
+def test_a_parsers_process_whose_worker_was_killed_ends_without_a_word(tmp_path: Path) -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    ours.close()
+    boot = (
+        "import sys; sys.path[:0] = sys.argv[4:]; "
+        "from appliance.formats.child import main; main(int(sys.argv[1]), *sys.argv[2:4])"
+    )
+    about = [str(theirs.fileno()), "canaries", str(tmp_path), str(HERE.parents[1]), str(HERE)]
+    argv = [sys.executable, "-I", "-c", boot, *about]
+    with theirs:
+        ended = subprocess.run(
+            argv,
+            pass_fds=[theirs.fileno()],
+            env=egress.environment({}),
+            capture_output=True,
+            check=False,
+        )
+    assert (ended.returncode, ended.stderr) == (0, b"")
