@@ -123,11 +123,12 @@ def _make(settings: Settings, out: Path, rules: Path | None, as_json: bool) -> N
 
 def _verify(settings: Settings, path: Path, key: Path | None, here: bool, as_json: bool) -> None:
     from appliance.attest import report, shelf, sign
+    from appliance.store import signing
 
     at = path.with_suffix(".json") if path.suffix == ".pdf" else path
     found = sign.read(at)
-    own = settings.data / shelf.FOLDER / "site.pub"
-    trusted = [sign.public_key(one) for one in ([key] if key else [own] if own.is_file() else [])]
+    own = signing.public_key(key) if key else signing.own(settings.data)
+    trusted = [own] if own else []
     beside = at.with_suffix(".pdf")
     page = beside.read_bytes() if beside.is_file() else None
     wrong = sign.changed(found, trusted, page, report.TITLES)
@@ -147,7 +148,7 @@ def _verify(settings: Settings, path: Path, key: Path | None, here: bool, as_jso
         notes.append("PDF は隣にないので、確かめていません。")
     if not trusted:
         signer = sign.signer(found)
-        shown = sign.fingerprint(signer) if signer else "読めません"
+        shown = signing.fingerprint(signer) if signer else "読めません"
         notes.append(f"報告の中の鍵で確かめました。書き留めた指紋と比べてください: {shown}")
     if as_json:
         _print(json.dumps({"ok": not wrong, "wrong": wrong, "notes": notes}, ensure_ascii=False))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -31,6 +32,18 @@ KeyFile = Annotated[
     Path | None, typer.Option("--key", help="秘密鍵のファイル。- は標準入力。なければ尋ねる。")
 ]
 
+WhoseSite = Annotated[
+    str,
+    typer.Option(
+        "--site",
+        help="控えを作ったサイトの指紋、または site.pub。空なら鍵のファイルの site: の行か、このマシンのもの。",
+    ),
+]
+AnySite = Annotated[
+    bool,
+    typer.Option("--any-site", help="どのサイトが作ったかを確かめない（署名のない古い控えにも）。"),
+]
+
 PROCESSES = ("up", "web", "infer", "work")
 
 
@@ -41,15 +54,26 @@ PROCESSES = ("up", "web", "infer", "work")
 def make_key(as_json: AsJson = False) -> None:
     """鍵の組を作り、秘密鍵を一度だけ表示する。どこにも書き込まない。"""
     from appliance.backup import seal
+    from appliance.store import signing
 
+    now = _settings()
+    whose = ""
+    if now.data.is_dir() and now.data.stat().st_uid == os.geteuid():  # root's would lock Kura out
+        site_key = signing.key(now.data / signing.FOLDER)
+        whose = signing.fingerprint(site_key.public_key())
     secret, recipient = seal.new_key()
     if as_json:
-        _print_json({"secret": secret, "recipient": recipient})
+        _print_json({"secret": secret, "recipient": recipient, "site": whose})
         return
     _print(
         "秘密鍵（表示は一度だけ。紙に写し、このマシンの外で保管してください。なくすと控えは開けません）:\n"
-        f"{secret}\n\n"
-        "公開鍵（kura.toml に次の行を書いてください）:\n"
+        f"{secret}\n"
+        + (
+            f"site: {whose}\n（このサイトが作った控えだと確かめる指紋。秘密鍵と一緒に書き写してください）\n\n"
+            if whose
+            else "\nデータフォルダがまだないので、サイトの指紋は最初の `kura backup create` が示します。\n\n"
+        )
+        + "公開鍵（kura.toml に次の行を書いてください）:\n"
         f'backup_recipient = "{recipient}"'
     )
 
@@ -67,12 +91,11 @@ def create(
     scheduled: Annotated[int, typer.Option("--scheduled", hidden=True)] = 0,
 ) -> None:
     """控えを取る。Kura は動いたままでよい。変わっていない部分は書き直さない。"""
-    import os
     from datetime import UTC, datetime
 
     from appliance import settings, up
     from appliance.backup import create as making
-    from appliance.backup import retention, schedule
+    from appliance.backup import proof, retention, schedule
     from appliance.backup.vault import Vault
     from appliance.sovereignty import egress
     from appliance.store import audit, database, guard
@@ -109,6 +132,9 @@ def create(
         _print_json(made.model_dump(mode="json") | {"removed": gone})
         return
     _print(_line(made, now))
+    _print(
+        f"署名したサイトの指紋（紙の秘密鍵と並べて書き留めてください）\nsite: {proof.maker(made)}"
+    )
     if gone:
         _print(f"古い控えを {len(gone)} 個消しました。")
     if plain:
@@ -150,17 +176,29 @@ def verify(
     room: Annotated[
         Path | None, typer.Option("--room", help="仮に戻す場所。空なら一時フォルダー。")
     ] = None,
+    site: WhoseSite = "",
+    any_site: AnySite = False,
     as_json: AsJson = False,
 ) -> None:
-    """控えが壊れていないか確かめる。だめなら終了コード 1。"""
-    from appliance.backup import read
+    """控えが壊れていないか、このサイトのものか確かめる。だめなら終了コード 1。"""
+    from appliance.backup import proof, read
     from appliance.backup import verify as verifying
 
     now = _settings()
     found = read.find(_folder(folder, now), at)
+    paper = _key(key) if trial and found.manifest.sealed else lambda: ""
+    text = paper()
+    trusted = proof.known(now.data, site, text)
+    try:
+        if trusted and not any_site:
+            proof.check(found.manifest, trusted)
+    except BackupProblem as error:
+        if folder is None:
+            _note_verified(now, found.manifest.name, (str(error),))
+        raise
     verdict = verifying.digests(found)
     if trial and not verdict.problems:
-        opened = read.unlocked(found, _key(key))
+        opened = read.unlocked(found, lambda: text)
         try:
             verdict = verifying.on_trial(opened, room)
         except DigestMismatch as error:
@@ -176,6 +214,7 @@ def verify(
                 "ok": not verdict.problems,
                 "parts": verdict.parts,
                 "restored": verdict.restored,
+                "signed_by": proof.maker(found.manifest),
                 "problems": list(verdict.problems),
                 "rows": found.manifest.rows,
             }
@@ -186,6 +225,10 @@ def verify(
     else:
         how = "戻して確かめました。" if verdict.restored else "すべての部品のダイジェストが一致。"
         _print(f"✓ {verdict.name}: {verdict.parts} 個の部品、{how}")
+        if any_site or not trusted:
+            _print(
+                f"どのサイトが作ったかは確かめていません（指紋 {proof.maker(found.manifest) or 'なし'}）。"
+            )
     if verdict.problems:
         raise typer.Exit(1)
 
@@ -203,16 +246,22 @@ def restore(
     database_url: Annotated[
         str, typer.Option("--database-url", help="戻す先のデータベース。空ならこのマシンの設定。")
     ] = "",
+    site: WhoseSite = "",
+    any_site: AnySite = False,
     as_json: AsJson = False,
 ) -> None:
     """控えから戻す。空のデータフォルダに、または --replace で入れ替える。"""
-    from appliance.backup import read
+    from appliance.backup import proof, read
     from appliance.backup import restore as restoring
 
     now = _settings()
     found = read.find(folder.absolute(), at)
     read.check_version(found)
-    opened = read.unlocked(found, _key(key))
+    paper = _key(key) if found.manifest.sealed else lambda: ""
+    text = paper()
+    opened = read.unlocked(found, lambda: text)
+    if not any_site:
+        proof.check(found.manifest, proof.known(now.data, site, text))
     with _stopped(now):
         done = restoring.restore(
             opened, now.data, database_url or now.database_url, replace=replace, actor=_who()
@@ -301,7 +350,7 @@ def _key(path: Path | None) -> Callable[[], str]:
                 )
             return getpass.getpass("秘密鍵 (AGE-SECRET-KEY-…): ")
         if str(path) == "-":
-            return sys.stdin.readline()
+            return sys.stdin.read(10_000)
         try:
             return path.read_text("utf-8")
         except (OSError, UnicodeDecodeError):
@@ -326,7 +375,7 @@ def _stopped(now: Settings) -> Iterator[None]:
 
 def _line(one: Manifest, now: Settings) -> str:
     at = f"{one.made_at.astimezone(now.zone):%Y-%m-%d %H:%M}"
-    plain = "" if one.sealed else "\t暗号化なし"
+    plain = ("" if one.sealed else "\t暗号化なし") + ("" if one.signed_by else "\t署名なし")
     return (
         f"{one.name}\t{at}\t文書 {one.rows.get('document', 0)}\t{one.stored_bytes / 1e6:.1f} MB"
         f"（新しい分 {one.new_bytes / 1e6:.1f} MB）{plain}"

@@ -295,8 +295,9 @@ class Site:
         """As the manual says: the secret onto paper, the recipient into the settings."""
         secret = re.search(r"^AGE-SECRET-KEY-\S+", told, re.MULTILINE)
         recipient = re.search(r'^backup_recipient = "age1\w+"', told, re.MULTILINE)
-        assert secret and recipient, told
-        (self.root / "media/usb/key.txt").write_text(secret[0] + "\n")
+        whose = re.search(r"^site: .+", told, re.MULTILINE)
+        assert secret and recipient and whose, told
+        (self.root / "media/usb/key.txt").write_text(f"{secret[0]}\n{whose[0]}\n")
         folder = self.root / "mnt/backup/kura"
         file = self.data / "kura.toml"
         file.write_text(f'backup_folder = "{folder}"\n{recipient[0]}\n')

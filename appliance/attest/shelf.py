@@ -13,8 +13,8 @@ from typing import Any
 
 from appliance.attest import page, sign
 from appliance.errors import ApplianceError, BadRequest
+from appliance.store import signing
 
-FOLDER = "attest"  # of the data folder
 _NAME = re.compile(r"kura-attest-(\d{6,})-\d{8}\.json")
 
 
@@ -29,7 +29,7 @@ class Made:
 
 class Shelf:
     def __init__(self, data: Path) -> None:
-        self.folder = data / FOLDER
+        self.folder = data / signing.FOLDER
         self.folder.mkdir(mode=0o700, exist_ok=True)
 
     def last(self) -> sign.Report | None:
@@ -51,14 +51,14 @@ class Shelf:
                     f"{target} がもうあります。別の系列の報告です（控えから戻したのでしょうか）。"
                     "別のフォルダーを指定してください。"
                 )
-        key = sign.key(self.folder)
+        key = signing.key(self.folder)
         made_at = now.isoformat(timespec="seconds")
         about = page.About(
             number,
             made_at,
             previous,
             {name: sign.digest(value) for name, value in sections.items()},
-            sign.fingerprint(key.public_key()),
+            signing.fingerprint(key.public_key()),
         )
         printed, plain_font = page.pdf(about, sections)
         report = sign.sealed(
@@ -67,13 +67,13 @@ class Shelf:
         text = json.dumps(report, ensure_ascii=False, indent=1).encode() + b"\n"
         try:
             # the report last: a page without one is overwritten by the next try
-            sign.write(self.folder / f"{stem}.pdf", printed)
-            sign.write(self.folder / f"{stem}.json", text)
+            signing.write(self.folder / f"{stem}.pdf", printed)
+            signing.write(self.folder / f"{stem}.json", text)
             for target, data in zip(targets, (text, printed), strict=True):
-                sign.write(target, data)
+                signing.write(target, data)
                 target.chmod(0o644)
             public = into / "kura-attest.pub"
-            sign.write(public, (self.folder / "site.pub").read_bytes())
+            signing.write(public, (self.folder / "site.pub").read_bytes())
             public.chmod(0o644)
         except OSError as error:
             raise ApplianceError(

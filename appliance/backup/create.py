@@ -19,10 +19,10 @@ from sqlalchemy import Connection, Engine
 
 from appliance.backup import files
 from appliance.backup.seal import Sealer, fingerprint, sealer
-from appliance.backup.vault import Manifest, Parts, Vault
+from appliance.backup.vault import Manifest, Parts, Vault, told
 from appliance.errors import BackupProblem, DigestMismatch
 from appliance.settings import Settings
-from appliance.store import database, secrets, site, transfer
+from appliance.store import database, secrets, signing, site, transfer
 from appliance.store.transfer import Column, Table
 
 PLACE = "backup.place"  # the folder that was used last, in `site`
@@ -129,7 +129,12 @@ def create(
             "データベースが、この版の Kura のものではありません。`kura up` で一度起動してください。"
         )
     machine_key = secrets.keyring(settings.secrets_key).key
-    made_by = sealer(machine_key, settings.backup_recipient if sealed else "")
+    try:
+        site_key = signing.key(settings.data / signing.FOLDER)
+    except OSError as error:
+        raise BackupProblem(told(error, settings.data)) from error
+    whose = signing.fingerprint(site_key.public_key())
+    made_by = sealer(machine_key, settings.backup_recipient if sealed else "", whose)
     vault = Vault(settings.backup_folder)
     before = site.get(engine, PLACE)
     if before and not new_place and vault.id != before:
@@ -140,7 +145,7 @@ def create(
     with vault.held():
         vault.sweep()
         name = _name(vault)
-        made = _Made(vault, made_by, vault.known(), {})
+        made = _Made(vault, made_by, vault.known(whose), {})
         tables, counters = _database(engine, made)
         kept = list(_files(settings, config, made, keys=sealed))
         index = Index(tables=tables, counters=counters, files=kept)
@@ -158,7 +163,7 @@ def create(
             "new_bytes": made.new_bytes,
             "index": where,
         }
-        manifest = vault.publish(made.parts, facts)
+        manifest = vault.publish(made.parts, facts, site_key)
     site.put(engine, PLACE, vault.id)
     return manifest
 

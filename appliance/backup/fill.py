@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from sqlalchemy import Connection, Engine
 from sqlmodel import Session
 
+from appliance.backup import proof
 from appliance.backup.read import Backup
 from appliance.errors import DigestMismatch
 from appliance.store import audit, database, transfer
@@ -56,7 +57,12 @@ def settled(connection: Connection, backup: Backup, uploads: str, actor: str) ->
     """What is different here than where the backup was made."""
     transfer.settle(connection, uploads)
     made_at = backup.manifest.made_at.isoformat(timespec="seconds")
-    detail = {"backup": backup.manifest.name, "made_at": made_at, "kura": backup.manifest.kura}
+    detail = {
+        "backup": backup.manifest.name,
+        "made_at": made_at,
+        "kura": backup.manifest.kura,
+        "signed_by": proof.maker(backup.manifest) or "nobody",
+    }
     with Session(connection) as session:
         audit.append(session, actor, "backup.restore", detail)
         session.flush()

@@ -64,11 +64,13 @@ class Opener:
             raise DigestMismatch("控えの部品が壊れています。") from None
 
 
-def sealer(machine_key: bytes, recipient: str) -> Sealer:
-    """Raises SettingsError. Parts for another recipient have other names: none is used again."""
+def sealer(machine_key: bytes, recipient: str, whose: str) -> Sealer:
+    """Raises SettingsError. Parts for another recipient, or that another site's key signs, have
+    other names: none is used again.
+    """
     if recipient:
         _recipient(recipient)
-    said = f"kura backup, names of parts, {recipient}".encode()
+    said = f"kura backup, names of parts, {recipient}, {whose}".encode()
     return Sealer(hmac.digest(machine_key, said, "sha256"), recipient)
 
 

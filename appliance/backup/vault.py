@@ -18,8 +18,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pydantic import BaseModel, Field, ValidationError
 
+from appliance.backup import proof
 from appliance.errors import BackupProblem, Conflict, DigestMismatch
 
 FORMAT = 1
@@ -46,6 +48,8 @@ class Manifest(BaseModel):
     parts: int
     parts_sha256: str
     index: str = Field(pattern=f"^{_PART.pattern}$")
+    signed_by: str = ""  # `proof`; backups of older versions have none
+    signature: str = ""
 
     @property
     def sealed(self) -> bool:
@@ -186,6 +190,8 @@ class Vault:
             raise BackupProblem(f"控え {name} の目録 {path} が壊れています。") from None
         if made.name != name:
             raise BackupProblem(f"控え {name} の目録 {path} は、ほかの控えのものです。")
+        if not proof.holds(found):
+            raise BackupProblem(f"控え {name} の目録 {path} が、署名した後で書き換えられています。")
         return made
 
     def parts(self, manifest: Manifest) -> Parts:
@@ -211,11 +217,12 @@ class Vault:
                 unread.append(str(error))
         return found, unread
 
-    def known(self) -> Parts:
-        """Every part that a backup names."""
-        return {name: known for _, parts in self.sound()[0] for name, known in parts.items()}
+    def known(self, site: str) -> Parts:
+        """Every part that a backup of that site names: what others lay here is not built upon."""
+        found = (parts for made, parts in self.sound()[0] if proof.maker(made) == site)
+        return {name: known for parts in found for name, known in parts.items()}
 
-    def publish(self, parts: Parts, facts: Mapping[str, Any]) -> Manifest:
+    def publish(self, parts: Parts, facts: Mapping[str, Any], key: Ed25519PrivateKey) -> Manifest:
         """The backup is there when this returns, and not before its last step."""
         data = zlib.compress(json.dumps(parts, sort_keys=True).encode(), 6)
         made = Manifest(
@@ -227,8 +234,10 @@ class Vault:
         )
         self._write(self._backups / f"{made.name}.parts", data)
         self.sync()
-        self._write(self._backups / f"{made.name}.json", made.model_dump_json(indent=1).encode())
-        return made
+        stated = proof.signed(made.model_dump(mode="json"), key)
+        text = json.dumps(stated, ensure_ascii=False, indent=1).encode()
+        self._write(self._backups / f"{made.name}.json", text)
+        return Manifest.model_validate(stated)
 
     def remove(self, names: Collection[str]) -> None:
         """Their manifests go; `sweep` takes the parts that nobody else names."""

@@ -109,7 +109,9 @@ def make(home: Home, many: int = 12) -> dict[str, str]:
     (home.data / "kura.toml").write_text(
         f'backup_folder = "{home.backups}"\nbackup_recipient = "{pair["recipient"]}"\n', "utf-8"
     )
-    (home.folder / "鍵.txt").write_text(f"# 紙の鍵\n{pair['secret']}\n", "utf-8")
+    (home.folder / "鍵.txt").write_text(
+        f"# 紙の鍵\n{pair['secret']}\nsite: {pair['site']}\n", "utf-8"
+    )
     settings = home.settings
     machine = build.web(settings, embedder=HashEmbedder(), generator=ScriptedGenerator(script=said))
     for user_id, role in (("admin", "administrator"), ("ito", "member"), ("sato", "member")):

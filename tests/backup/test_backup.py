@@ -20,12 +20,12 @@ from sqlalchemy import text
 
 from appliance import build
 from appliance.api import create_app
-from appliance.backup import create, read, restore, retention, vault
+from appliance.backup import create, proof, read, restore, retention, vault
 from appliance.backup.vault import Manifest, Vault
 from appliance.errors import BackupProblem
 from appliance.ingest.sync import sync
 from appliance.settings import Settings, file
-from appliance.store import audit, database, sources
+from appliance.store import audit, database, signing, sources
 from appliance.testing.fakes import HashEmbedder, MemoryConnector
 from tests.backup import site
 from tests.backup.site import Home
@@ -168,9 +168,12 @@ def test_without_a_recipient_it_refuses_unless_told(home: Home) -> None:
     assert not list(home.backups.rglob("*.json"))
     assert "暗号化していません" in home.kura("backup", "create", "--plain")
     other = Home(home.folder, name="別のマシン")
-    other.kura("restore", home.backups)
+    whose = home.told("backup", "verify")["signed_by"]
+    assert whose in other.kura("restore", home.backups, status=1)
+    other.kura("restore", home.backups, "--site", whose)
     assert site.facts(other.settings.database_url) == site.facts(home.settings.database_url)
-    assert not (other.data / "secrets.key").exists()  # whoever has the backup has no password
+    for name in ("secrets.key", "attest/site.key"):
+        assert not (other.data / name).exists()  # whoever has the backup has no password
 
 
 def test_models_that_lie_elsewhere_are_not_missed(tmp_path: Path) -> None:
@@ -209,7 +212,7 @@ def test_only_the_right_key_opens_it(home: Home) -> None:
     assert "読めません" in other.kura(*words, "--key", home.folder / "ない", status=1)
     assert "--key" in other.kura(*words, status=1)
     assert not other.data.exists()
-    other.kura(*words, "--key", "-", given=key(home).read_text("utf-8").splitlines()[1] + "\n")
+    other.kura(*words, "--key", "-", given=key(home).read_text("utf-8"))
     home.kura("backup", "verify")  # digests need no key
 
 
@@ -245,8 +248,10 @@ def test_manifests_are_judged(home: Home) -> None:
     path = home.backups / "backups" / f"{name}.json"
     whole = path.read_text("utf-8")
 
+    site_key = signing.key(home.data / signing.FOLDER)
+
     def refused(**changed: Any) -> str:
-        path.write_text(json.dumps(json.loads(whole) | changed), "utf-8")
+        path.write_text(json.dumps(proof.signed(json.loads(whole) | changed, site_key)), "utf-8")
         return other.kura(*words, status=1)
 
     assert "より新しい Kura (9.0) のもの" in refused(format=2, kura="9.0")
@@ -261,6 +266,64 @@ def test_manifests_are_judged(home: Home) -> None:
     assert "壊れています" in other.kura(*words, status=78)
     assert "控えはありません" in other.kura("restore", home.folder, "--key", key(home), status=1)
     assert not other.data.exists()
+
+
+def test_what_the_site_did_not_make_is_refused_unless_told(home: Home, tmp_path: Path) -> None:
+    """Whoever may write the folder and knows the recipient lays a backup of their own there."""
+    first = home.told("backup", "create")
+    attacker = Home(tmp_path / "攻撃者")
+    attacker.folder.mkdir()
+    shutil.copytree(home.data, attacker.data, ignore=shutil.ignore_patterns("attest"))
+    shutil.copytree(home.backups, attacker.backups)
+    config = attacker.data / "kura.toml"
+    config.write_text(config.read_text("utf-8").replace(str(home.folder), str(attacker.folder)))
+    time.sleep(1.1)
+    forged = attacker.told("backup", "create", "--new-folder")
+    assert forged["signed_by"] != first["signed_by"] and forged["name"] > first["name"]
+    shutil.copytree(attacker.backups, home.backups, dirs_exist_ok=True)
+
+    bare = Home(home.folder, name="別のマシン")
+    for where, more in ((home, ["--replace"]), (bare, [])):
+        refused = where.kura("restore", home.backups, "--key", key(home), *more, status=1)
+        assert forged["name"] in refused and "このサイトが作ったものではありません" in refused
+    assert "作ったものではありません" in home.kura("backup", "verify", status=1)
+    assert not bare.data.exists()
+    bare.kura("restore", home.backups, "--key", key(home), "--at", first["name"])
+    told = Home(home.folder, name="承知の上")
+    told.kura("restore", home.backups, "--key", key(home), "--any-site")
+
+    path = home.backups / "backups" / f"{forged['name']}.json"
+    stated = json.loads(path.read_text("utf-8"))
+    path.write_text(json.dumps(stated | {"signed_by": first["signed_by"]}), "utf-8")
+    again = Home(home.folder, name="もう一台")
+    words = ("restore", home.backups, "--key", key(home))
+    assert "書き換えられて" in again.kura(*words, status=1)
+    path.write_text(json.dumps(stated | {"signed_by": "", "signature": ""}), "utf-8")
+    assert "署名がありません" in again.kura(*words, status=1)  # as those of older versions
+    again.kura(*words, "--any-site")
+    with_none = home.folder / "指紋のない紙"
+    with_none.write_text(key(home).read_text("utf-8").partition("site:")[0], "utf-8")
+    third = Home(home.folder, name="三台目")
+    words = ("restore", home.backups, "--at", first["name"], "--key", with_none)
+    assert "--site" in third.kura(*words, status=1)
+    assert "--site には" in third.kura(*words, "--site", "1234", status=1)
+    third.kura(*words, "--site", home.data / "attest" / "site.pub")
+
+
+def test_a_new_backup_builds_on_nothing_that_others_laid_there(home: Home) -> None:
+    """A part that is there already is not written again: it must be one that this site made."""
+    first = home.told("backup", "create")
+    kept = Vault(home.backups)
+    parts = kept.parts(kept.manifest(first["name"]))
+    path = home.backups / "backups" / f"{first['name']}.json"
+    stated = json.loads(path.read_text("utf-8"))
+    path.write_text(json.dumps(stated | {"signed_by": "", "signature": ""}), "utf-8")
+    time.sleep(1.1)
+    second = home.told("backup", "create")
+    assert second["new_bytes"] == second["stored_bytes"]  # nothing of it was believed
+    assert {n: k[0] for n, k in parts.items()} != {
+        n: k[0] for n, k in kept.parts(kept.manifest(second["name"])).items()
+    }
 
 
 def test_a_target_that_is_not_empty_is_left_alone_or_put_aside(home: Home) -> None:
@@ -494,6 +557,8 @@ def test_old_backups_go_with_their_parts(home: Home) -> None:
     old = json.loads(path.read_text("utf-8")) | {
         "name": "20200101T000000Z",
         "made_at": "2020-01-01T00:00:00Z",
+        "signed_by": "",  # as older versions made them
+        "signature": "",
     }
     path.unlink()
     path.with_suffix(".parts").rename(path.with_name("20200101T000000Z.parts"))

@@ -18,7 +18,7 @@ from sqlalchemy import text
 from appliance.attest import report, shelf, sign
 from appliance.backup import files
 from appliance.settings import Settings
-from appliance.store import audit, database
+from appliance.store import audit, database, signing
 
 pytestmark = pytest.mark.slow  # two whole reports: every model and every installed file is read
 ROOT = Path(__file__).resolve().parents[2]
@@ -128,7 +128,7 @@ def test_a_person_can_read_it(made: Path) -> None:
 
 
 def test_the_key_is_the_sites_alone(made: Path) -> None:
-    folder = made / "データ" / shelf.FOLDER
+    folder = made / "データ" / signing.FOLDER
     assert (folder / "site.key").stat().st_mode & 0o777 == 0o600
     assert (made / "報告" / "kura-attest.pub").read_bytes() == (folder / "site.pub").read_bytes()
     settings = Settings(data=made / "データ")
@@ -219,7 +219,7 @@ def test_a_report_of_another_key(made: Path, handed: Path, tmp_path: Path) -> No
     (tmp_path / "elsewhere").mkdir()
     found = sign.read(one(handed, 2))
     forged = sign.sealed(
-        sign.key(tmp_path / "elsewhere"),
+        signing.key(tmp_path / "elsewhere"),
         found["sections"],
         one(handed, 2, ".pdf").read_bytes(),
         number=2,
@@ -300,14 +300,14 @@ def test_nothing_is_done_where_it_cannot_be_done(made: Path, tmp_path: Path) -> 
 
 
 def test_a_key_that_others_may_read_signs_nothing(tmp_path: Path) -> None:
-    sign.key(tmp_path)
+    signing.key(tmp_path)
     (tmp_path / "site.key").chmod(0o640)
     with pytest.raises(Exception, match="chmod 600"):
-        sign.key(tmp_path)
+        signing.key(tmp_path)
     (tmp_path / "site.key").chmod(0o600)
     (tmp_path / "site.key").write_text("zzz")
     with pytest.raises(Exception, match="控えから戻して"):
-        sign.key(tmp_path)
+        signing.key(tmp_path)
 
 
 FULL = """
