@@ -153,8 +153,8 @@ def _stop(work: Rollback) -> None:
     ins: tuple[str, ...] = ()
     aside, coming = folders.after_folder(site, origin, token), folders.next_folder(site)
     if work.snapshot:
-        outs = site.owned(lambda: files.managed(site.data, site.log))
-        ins = site.owned(lambda: files.managed(coming, site.log))
+        outs = tuple(site.owned(lambda: files.managed(site.data, site.log)))
+        ins = tuple(site.owned(lambda: files.managed(coming, site.log)))
     kept = switch.kept_settings(site, work.version)
     work.going = Record(
         "rollback",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import json
 import os
-import pickle
 import signal
 import time
 from collections.abc import Callable, Mapping
@@ -182,7 +181,9 @@ class Site:
         return argv
 
     def owned(self, do: Callable[[], T]) -> T:
-        """Do it as the owner of the data folder, whose links root must not follow."""
+        """Do it as the owner of the data folder, whose links root must not follow. What it gives
+        back is JSON: root believes nothing from there but plain values.
+        """
         if self._owner is None:
             return do()
         uid, gid = self._owner
@@ -199,26 +200,32 @@ class Site:
                 os.setgid(gid)
                 os.setuid(uid)
                 try:
-                    out: tuple[bool, Any] = (True, do())
+                    out = json.dumps({"value": do()})
+                except OSError as error:
+                    told = [error.errno, error.strerror, str(error.filename or "")]
+                    out = json.dumps({"system": told})
                 except Exception as error:  # noqa: BLE001  it is raised on the other side
-                    out = (False, error)
-                with os.fdopen(theirs, "wb") as pipe:
-                    pickle.dump(out, pipe)
+                    out = json.dumps({"refused": str(error) or type(error).__name__})
+                with os.fdopen(theirs, "w", encoding="utf-8") as pipe:
+                    pipe.write(out)
                 status = 0
             finally:
                 os._exit(status)
         os.close(theirs)
-        with os.fdopen(ours, "rb") as pipe:
+        with os.fdopen(ours, encoding="utf-8") as pipe:
             said = pipe.read()
         os.waitpid(child, 0)
         if not said:
             raise Refused(
                 "データフォルダでの作業が途中で止まりました。 / The work on the data broke off."
             )
-        good, value = pickle.loads(said)  # noqa: S301  from our own child
-        if good:
-            return value  # type: ignore[no-any-return]
-        raise value
+        found = json.loads(said)
+        if "system" in found:
+            number, text, name = found["system"]
+            raise OSError(number, text, name or None)
+        if "refused" in found:
+            raise Refused(found["refused"])
+        return found["value"]  # type: ignore[no-any-return]
 
     # --- running --------------------------------------------------------------------
 

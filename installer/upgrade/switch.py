@@ -280,8 +280,8 @@ def _way_back(site: Site, going: Record) -> Record:
     back = going.at("back")
     if not going.swap.outs and not going.schemas:  # the data stayed: there is nothing to bring back
         return back
-    outs = site.owned(lambda: files.managed(site.data, site.log))
-    kept = site.owned(lambda: files.managed(going.swap.outgoing, site.log))
+    outs = tuple(site.owned(lambda: files.managed(site.data, site.log)))
+    kept = tuple(site.owned(lambda: files.managed(going.swap.outgoing, site.log)))
     ins = tuple(name for name in kept if name != files.FACTS)
     aside = folders.after_folder(site, going.target, going.token)
     swap = Swap(site.data, aside, going.swap.outgoing, outs, ins)
