@@ -91,7 +91,7 @@ def check(name: Name = "") -> None:
 
     with _store() as (settings, engine):
         one = _named(engine, name)
-        with following.connected(one, build.site(settings)) as server:
+        with following.connected(one.settings, build.site(settings)) as server:
             _print(f"{one.name}: {server.check()}")
 
 

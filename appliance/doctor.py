@@ -180,7 +180,7 @@ def directory(settings: Settings) -> str:
             if one.trouble:
                 bad.append(f"{one.name}: {one.trouble}")
             try:
-                with following.connected(one, build.site(settings)) as server:
+                with following.connected(one.settings, build.site(settings)) as server:
                     said.append(f"{one.name}: {server.check()}")
             except ApplianceError as error:
                 bad.append(f"{one.name}: {error}")

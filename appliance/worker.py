@@ -22,6 +22,7 @@ from appliance.ingest.anew import AGAIN_S, Anew
 from appliance.ingest.desk import Desk
 from appliance.ingest.pages import Room
 from appliance.ingest.sync import Parse
+from appliance.ingest.trial import Trial
 from appliance.ingest.vectors import Stopped
 from appliance.ocr.reader import ConfinedReader
 from appliance.operate import alerts
@@ -67,6 +68,7 @@ def run(workshop: Workshop, stop: threading.Event) -> None:
             partial(sandbox.cut, seconds=CUT_S),
             desk(workshop.settings),
             workshop.settings.file_bytes,
+            Trial(workshop.connectors, workshop.site),
         )
         lanes += [
             threading.Thread(target=_again, args=(workshop, sandbox.parse, stop), name="again"),

@@ -66,7 +66,10 @@ class DirectorySettings(BaseModel):
     security: Security = Field(
         default="tls",
         title="暗号化",
-        description="tls (LDAPS)、starttls、none。none は設定 near_hosts にあるサーバーだけです。",
+        description="暗号化なしでつなげるのは、設定 near_hosts にあるサーバーだけです。",
+        json_schema_extra={
+            "labels": {"tls": "LDAPS (tls)", "starttls": "StartTLS", "none": "なし (none)"}
+        },
     )
     port: int = Field(
         default=0, ge=0, le=65535, title="ポート", description="0 は 636 (tls) か 389。"
@@ -88,7 +91,14 @@ class DirectorySettings(BaseModel):
     match: Match = Field(
         default="name",
         title="Kura の利用者と合わせる項目",
-        description="name (sAMAccountName か uid)、upn (userPrincipalName)、mail。小文字にして比べます。",
+        description="この項目を小文字にしたものが、Kura の利用者 ID と同じ人です。",
+        json_schema_extra={
+            "labels": {
+                "name": "ログオン名 (name: sAMAccountName、uid)",
+                "upn": "userPrincipalName (upn)",
+                "mail": "メールアドレス (mail)",
+            }
+        },
     )
     mails: bool = Field(
         default=True,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping as Settings
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
@@ -10,10 +11,11 @@ from pydantic import Field
 
 from appliance.api.deps import AdminCaller, ApplianceDep
 from appliance.api.shapes import Done, Shape
-from appliance.api.sources import HIDDEN, masked
+from appliance.api.sources import HIDDEN, Found, masked, meant
+from appliance.errors import BadRequest
 from appliance.ingest import directory as following
-from appliance.store import audit, directories, identities
-from appliance.store.secrets import SECRET
+from appliance.ingest.trial import DIRECTORY
+from appliance.store import audit, directories, identities, strangers
 from appliance.system import Appliance
 
 router = APIRouter(tags=["admin: people"], prefix="/admin")
@@ -35,6 +37,23 @@ class DirectoryChange(Shape):
     )
 
 
+class TriedDirectory(Shape):
+    """`directory_id`: whose password is meant where it is sent back as it was shown."""
+
+    settings: dict[str, Any]
+    directory_id: int | None = None
+
+
+class Last(Shape):
+    """The last look, whether it came to its end or not."""
+
+    at: datetime
+    seconds: float
+    done: bool = Field(description="False: `problem` says why, and nothing was removed.")
+    changed: int = Field(description="Entries read and written, or somebody else than before.")
+    removed: int
+
+
 class Held(Shape):
     entries: int = Field(description="People and groups that would go.")
     of: int
@@ -53,7 +72,9 @@ class Directory(Shape):
     problems: int = Field(description="Entries that are nobody, or only in part, and should be.")
     problem: str | None
     held: Held | None = Field(description="What a look would remove, until it is accepted.")
-    fresh_at: datetime | None
+    last: Last | None = Field(description="Null: never yet looked at.")
+    looking: bool = Field(description="It is being looked at now.")
+    fresh_at: datetime | None = Field(description="Everything here is as it was there, then.")
     valid_until: datetime | None = Field(description="Nobody counts as anything by it later.")
     due_at: datetime
 
@@ -85,6 +106,25 @@ class Entry(Shape):
 
 class Entries(Shape):
     entries: list[Entry]
+    total: int
+
+
+class Around(Shape):
+    entry: Entry
+    members: list[Entry] = Field(description="Directly; the first of them.")
+    total: int = Field(description="Of members, those outside of what is looked at among them.")
+    groups: list[Entry] = Field(description="That it is in, directly.")
+
+
+class Stranger(Shape):
+    principal: str = Field(examples=["user:k-0042", "sid:S-1-5-21-1-2-3-1104"])
+    documents: int
+    sources: list[str]
+
+
+class Strangers(Shape):
+    strangers: list[Stranger] = Field(description="Those of most documents first.")
+    total: int
 
 
 class Mapping(Shape):
@@ -126,6 +166,14 @@ def create(body: NewDirectory, machine: ApplianceDep, caller: AdminCaller) -> Di
     return _shown(made, {})
 
 
+@router.post("/directories/check")
+def check(body: TriedDirectory, machine: ApplianceDep, caller: AdminCaller) -> Found:
+    """Connect with these settings and say what is seen. Nothing is kept or changed."""
+    kept = directories.get(machine.engine, body.directory_id).settings if body.directory_id else {}
+    settings = following.checked(_meant(machine, body.settings, kept)).model_dump(mode="json")
+    return Found(found=machine.originals.tried(DIRECTORY, machine.keyring.seal(settings)))
+
+
 @router.patch("/directories/{directory_id}")
 def change(
     directory_id: int, body: DirectoryChange, machine: ApplianceDep, caller: AdminCaller
@@ -134,11 +182,7 @@ def change(
     given = body.model_dump(exclude_unset=True)
     sealed = None
     if body.settings is not None:
-        meant = machine.keyring.open(before.settings)
-        merged = {
-            name: meant.get(name) if value == HIDDEN and SECRET.search(name) else value
-            for name, value in body.settings.items()
-        }
+        merged = _meant(machine, body.settings, before.settings)
         checked = following.checked(merged).model_dump(mode="json")
         sealed = machine.keyring.seal(checked, before.settings)
         given["settings"] = masked(checked)
@@ -180,9 +224,36 @@ def entries(
     problems: bool = False,
     kind: Literal["", "person", "group"] = "",
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    offset: Annotated[int, Query(ge=0)] = 0,
 ) -> Entries:
-    found = identities.entries(machine.engine, search, problems=problems, kind=kind, limit=limit)
-    return Entries(entries=[Entry.model_validate(one) for one in found])
+    found = identities.entries(
+        machine.engine, search, problems=problems, kind=kind, limit=limit, offset=offset
+    )
+    total = identities.count(machine.engine, search, problems=problems, kind=kind)
+    return Entries(entries=[Entry.model_validate(one) for one in found], total=total)
+
+
+@router.get("/directory-entries/{guid}")
+def entry(guid: str, machine: ApplianceDep, caller: AdminCaller) -> Around:
+    """Who is in a group, and in which groups somebody is."""
+    found = identities.around(machine.engine, guid)
+    return Around(
+        entry=Entry.model_validate(found.entry),
+        members=[Entry.model_validate(one) for one in found.members],
+        total=found.total,
+        groups=[Entry.model_validate(one) for one in found.groups],
+    )
+
+
+@router.get("/strangers")
+def unknown(
+    machine: ApplianceDep,
+    caller: AdminCaller,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+) -> Strangers:
+    """Names that sources give in documents' access and nobody here counts as: a mapping mends that."""
+    found, total = strangers.strangers(machine.engine, limit)
+    return Strangers(strangers=[Stranger.model_validate(one) for one in found], total=total)
 
 
 @router.get("/mappings")
@@ -202,6 +273,14 @@ def say(body: Mapping, machine: ApplianceDep, caller: AdminCaller) -> Mappings:
     return mappings(machine, caller)
 
 
+def _meant(machine: Appliance, given: dict[str, Any], kept: Settings[str, Any]) -> dict[str, Any]:
+    """Raises BadRequest where a password that is kept would be told to another server."""
+    elsewhere = kept and given.get("server") != kept.get("server")
+    if elsewhere and given.get("password") == HIDDEN:
+        raise BadRequest("サーバーを変えるときは、パスワードを入れ直してください。")
+    return meant(machine, given, kept)
+
+
 def _shown(one: directories.Directory, counts: dict[int, directories.Counts]) -> Directory:
     has = counts.get(one.id, directories.Counts())
     return Directory(
@@ -215,6 +294,8 @@ def _shown(one: directories.Directory, counts: dict[int, directories.Counts]) ->
         problems=has.problems,
         problem=one.trouble,
         held=Held(**one.held) if one.held else None,
+        last=Last.model_validate(one.last) if one.last else None,
+        looking=one.looking,
         fresh_at=one.fresh_at,
         valid_until=one.valid_until,
         due_at=one.due_at,

@@ -10,20 +10,22 @@ from pydantic import Field
 from appliance.api.deps import AdminCaller, ApplianceDep
 from appliance.api.people import UserId
 from appliance.api.shapes import Shape
-from appliance.store import sight
+from appliance.store import identities, sight
 from appliance.types import Principal
 
 router = APIRouter(tags=["admin: people"], prefix="/admin")
 
 Also = Annotated[
     list[
-        Annotated[str, Field(pattern=r"^(group|sid|list|dn[0-9]+|guid[0-9]+):.+", max_length=1000)]
+        Annotated[
+            str, Field(pattern=r"^(user|group|sid|list|dn[0-9]+|guid[0-9]+):.+", max_length=1000)
+        ]
     ],
     Query(
         default_factory=list,
         max_length=100,
-        description="Groups the person is thought to be in too, or nodes of a directory's entries "
-        "they are thought to be: what would that change?",
+        description="Groups the person is thought to be in too, nodes of a directory's entries or names "
+        "of a source they are thought to be: what would that change?",
     ),
 ]
 
@@ -45,11 +47,18 @@ class Shelf(Shape):
     withheld: bool = Field(description="Nobody knows now who may read it, so nobody may.")
 
 
+Names = Annotated[
+    dict[str, str],
+    Field(description="What a directory calls those of the ways that are its entries' nodes."),
+]
+
+
 class Sight(Shape):
     user: str
     display_name: str
     disabled: bool = Field(description="Who is, may read nothing.")
     principals: list[Counted]
+    names: Names
     sources: list[Shelf]
 
 
@@ -79,17 +88,22 @@ class Readers(Shape):
     title: str
     withheld: bool = Field(description="Nobody knows now who may read its source, so nobody may.")
     verdicts: list[Verdict]
+    names: Names
 
 
 @router.get("/users/{user_id}/sight")
 def of_person(user_id: UserId, machine: ApplianceDep, caller: AdminCaller, also: Also) -> Sight:
     """All that a person counts as, and how much of each source they may read."""
+    for one in also:
+        if one.startswith("user:"):
+            identities.free(machine.engine, one)
     who = sight.person(machine.engine, user_id, [Principal(one) for one in also])
     return Sight(
         user=who.id,
         display_name=who.display_name,
         disabled=who.disabled,
         principals=[Counted(principal=p, way=list(way)) for p, way in who.held.items()],
+        names=identities.names(machine.engine, who.held),
         sources=[
             Shelf(source=x.source, documents=x.documents, seen=x.seen, withheld=x.withheld)
             for x in sight.shelves(machine.engine, who)
@@ -126,6 +140,7 @@ def of_document(
             )
             for one in found.verdicts
         ],
+        names=identities.names(machine.engine, {p for v in found.verdicts for p in v.person.held}),
     )
 
 

@@ -142,6 +142,18 @@ class SourceChange(Shape):
     )
 
 
+class TriedSource(Shape):
+    """`source_id`: whose secrets are meant where they are sent back as they were shown."""
+
+    kind: str = Field(max_length=64, examples=["folder"])
+    settings: dict[str, Any]
+    source_id: int | None = None
+
+
+class Found(Shape):
+    found: str = Field(examples=["Active Directory、DC=example,DC=co,DC=jp: 人 1,204、グループ 96"])
+
+
 class Connector(Shape):
     kind: str
     title: str = Field(description="The first line of what the connector says of itself.")
@@ -207,6 +219,19 @@ def create(body: NewSource, machine: ApplianceDep, caller: AdminCaller) -> Sourc
     return _shown(machine, made)
 
 
+@router.post("/sources/check")
+def check(body: TriedSource, machine: ApplianceDep, caller: AdminCaller) -> Found:
+    """Connect with these settings, or say in a sentence what is wrong. Nothing is kept or changed."""
+    kept: Mapping[str, Any] = {}
+    if body.source_id:
+        before = sources.get(machine.engine, body.source_id)
+        if before.kind != body.kind:
+            raise Conflict("種類は変えられません。")
+        kept = before.settings
+    settings = _checked(machine, body.kind, meant(machine, body.settings, kept))
+    return Found(found=machine.originals.tried(body.kind, machine.keyring.seal(settings)))
+
+
 @router.get("/sources/{source_id}")
 def source(source_id: int, machine: ApplianceDep, caller: AdminCaller) -> Source:
     return _shown(machine, sources.get(machine.engine, source_id))
@@ -221,11 +246,7 @@ def change(
     if before.kind == OWN and given.keys() - {"name", "timing", "tuning", "personal_data"}:
         raise Conflict("アップロードの保存先は Kura が管理しています。")
     if given.get("settings") is not None:
-        meant = machine.keyring.open(before.settings)
-        merged = {
-            name: meant.get(name) if value == HIDDEN and SECRET.search(name) else value
-            for name, value in given["settings"].items()
-        }
+        merged = meant(machine, given["settings"], before.settings)
         checked = _checked(machine, before.kind, merged)
         given["settings"] = machine.keyring.seal(checked, before.settings)
     if body.tuning:
@@ -338,6 +359,15 @@ def _timing_shown(own: timing.Timing) -> Timing:
     return Timing(
         interval_s=own.interval_s, cron=own.cron, quiet=quiet, bytes_per_s=own.bytes_per_s
     )
+
+
+def meant(machine: Appliance, given: Mapping[str, Any], kept: Mapping[str, Any]) -> dict[str, Any]:
+    """What was sent, with the secrets that were sent back as they were shown."""
+    known = machine.keyring.open(kept)
+    return {
+        name: known.get(name) if value == HIDDEN and SECRET.search(name) else value
+        for name, value in given.items()
+    }
 
 
 def masked(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Where `kura work` gives out an original, or a picture of one of its pages.
+"""Where `kura work` gives out an original, a picture of one of its pages, or says what a trial found.
 
 Only `work` may reach sources and open hostile files, so `kura web` asks here, over a Unix socket
 that nobody but this user may open. Who may read is asked by `web`, before and after; the access
@@ -49,7 +49,7 @@ log = logging.getLogger(__name__)
 AT_ONCE = 2  # pages drawn at the same time: each may take a core
 WAIT_S = 15.0  # for one's turn
 PATIENCE_S = 30.0  # with somebody who does not take what he asked for
-LINE_BYTES = 4096
+LINE_BYTES = 262_144  # settings to try are that long at most
 KEPT_BYTES = 200_000_000  # of files fetched lately
 KEPT_S = 120.0
 LOOK_S = 1.0  # how often a second worker looks whether the desk is free
@@ -60,6 +60,7 @@ BUSY = "ページの表示が混み合っています。"
 
 At = tuple[int, ...]
 Draw = Callable[[RawFile, int], bytes]  # a page, from 1, as PNG
+Try = Callable[[str, Mapping[str, Any]], str]  # a kind and its settings, sealed → what was found
 Cut = Callable[[RawFile, Sequence[At]], Mapping[At, bytes]]  # files inside it
 
 
@@ -80,12 +81,14 @@ class Desk:
         cut: Cut,
         path: Path,
         file_bytes: int,
+        trial: Try,
     ) -> None:
         self._engine = engine
         self._connect = connect
         self._draw, self._cut = draw, cut
         self._path = path
         self._file_bytes = file_bytes
+        self._try = trial
         self._turns = threading.BoundedSemaphore(AT_ONCE)
         self._copies: OrderedDict[tuple[str, str], _Copy] = OrderedDict()
         self._lock = threading.Lock()
@@ -132,9 +135,14 @@ class Desk:
         self._forget(0.0)
 
     def _answer(self, asked: BufferedIOBase, out: BufferedIOBase) -> None:
+        content: BinaryIO
         try:
             wanted = json.loads(asked.readline(LINE_BYTES))
-            content, size = self._wanted(str(wanted["document"]), int(wanted["page"]))
+            if "try" in wanted:
+                told = self._try(str(wanted["try"]), dict(wanted["settings"])).encode()
+                content, size = BytesIO(told), len(told)
+            else:
+                content, size = self._wanted(str(wanted["document"]), int(wanted["page"]))
         except ApplianceError as error:
             _say(out, {"error": type(error).__name__, "message": str(error)})
         except Exception as error:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -84,6 +84,13 @@ def look(engine: Engine, owner: str, settings: Settings, site: Site, stop: threa
         wait_s = max(error.retry_after_s, backoff_s) if isinstance(error, Transient) else backoff_s
         next_at = timedelta(seconds=wait_s)
         report = Report()
+    after["last"] = {
+        "at": began_at.isoformat(),
+        "seconds": round(time.monotonic() - began, 1),
+        "done": after["problem"] is None,
+        "changed": report.changed,
+        "removed": report.removed,
+    }
     directories.release(engine, directory.id, owner, due_at=now() + next_at, **after)
     level = logging.WARNING if after["problem"] else logging.DEBUG
     level = max(level, logging.INFO) if report.changed or report.removed else level
@@ -99,9 +106,9 @@ def look(engine: Engine, owner: str, settings: Settings, site: Site, stop: threa
     return True
 
 
-def connected(directory: Directory, site: Site) -> Server:
-    """Raises SourceMisconfigured and what `Server` raises."""
-    return Server(checked(site.unseal(directory.settings)), site)
+def connected(settings: Mapping[str, Any], site: Site) -> Server:
+    """`settings`: sealed. Raises SourceMisconfigured and what `Server` raises."""
+    return Server(checked(site.unseal(settings)), site)
 
 
 def checked(settings: Any) -> DirectorySettings:
@@ -122,7 +129,7 @@ def schema() -> dict[str, Any]:
 
 
 def sync(engine: Engine, directory: Directory, site: Site, watch: _Watch) -> Report:
-    with connected(directory, site) as server:
+    with connected(directory.settings, site) as server:
         seen = server.versions()
         if not seen:  # an account that may not read sees an empty directory, not an error
             raise SourceDenied(
@@ -209,7 +216,7 @@ def _doubt(
 def _waiting(held: dict[str, int]) -> str:
     return (
         f"人とグループ {held['of']:,} 件のうち {held['entries']:,} 件、所属 {held['of_memberships']:,} 件のうち "
-        f"{held['memberships']:,} 件が一度に消えるため、反映していません。本当なら kura directory sync --accept で"
+        f"{held['memberships']:,} 件が一度に消えるため、反映していません。本当なら「管理 › ディレクトリ」の「消えたことを反映」か kura directory sync --accept で"
         "反映し、違うならディレクトリの側や検索の起点を直してください。"
     )
 

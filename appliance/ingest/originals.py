@@ -1,4 +1,4 @@
-"""What `kura web` asks `kura work` for: an original, or a picture of one of its pages.
+"""What `kura web` asks `kura work` for: an original, a picture of one of its pages, a trial of settings.
 
 Pictures asked for lately are kept in memory, by the digest of the bytes they show: who may see
 one is asked each time by whoever hands it on.
@@ -11,7 +11,7 @@ import socket
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -28,6 +28,8 @@ HOPELESS, HOPELESS_S = 1000, 600.0  # pages that could not be drawn: so many, so
 
 AWAY = "取り込みの処理（kura work）が応答しないため、原本を開けません。"
 LATE = "原本の用意に時間がかかっています。"
+UNTRIED = "取り込みの処理（kura work）が応答しないため、接続を確かめられません。"
+SLOW = "相手の答えを待ちきれませんでした。名前とポートを確かめてください。"
 INSIDE = "ほかのファイルの中にあり、それだけを取り出せません。入れ物の文書の原本を開いてください。"
 BUSY = "原本の表示が混み合っています。"
 
@@ -105,6 +107,16 @@ class Originals:
         finally:
             self._seats.release()
 
+    def tried(self, kind: str, settings: Mapping[str, Any]) -> str:
+        """What is found with settings, sealed, that are not kept. Raises what the source raises."""
+        if not self._seats.acquire(blocking=False):
+            raise SourceBusy(BUSY, 3.0)
+        try:
+            asked = {"try": kind, "settings": dict(settings)}
+            return b"".join(self._asked(asked, UNTRIED, SLOW).blocks()).decode()
+        finally:
+            self._seats.release()
+
     def _keep(self, key: tuple[str, int], picture: bytes) -> None:
         with self._lock:
             self._pictures[key] = picture
@@ -112,19 +124,22 @@ class Originals:
                 self._pictures.popitem(last=False)
 
     def _ask(self, document_id: str, page: int) -> Original:
+        return self._asked({"document": document_id, "page": page}, AWAY, LATE)
+
+    def _asked(self, wanted: dict[str, Any], away: str, late: str) -> Original:
         wire = socket.socket(socket.AF_UNIX)
         wire.settimeout(PATIENCE_S)
         try:
             wire.connect(str(self._path))
-            wire.sendall(json.dumps({"document": document_id, "page": page}).encode() + b"\n")
+            wire.sendall(json.dumps(wanted).encode() + b"\n")
             answer = wire.makefile("rb")
             said = json.loads(answer.readline(65_536) or b"{}")
         except TimeoutError:
             wire.close()
-            raise Transient(LATE, 5.0) from None
+            raise Transient(late, 5.0) from None
         except (OSError, ValueError):
             wire.close()
-            raise Transient(AWAY, 5.0) from None
+            raise Transient(away, 5.0) from None
         if "bytes" not in said:
             answer.close()
             wire.close()

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from dataclasses import replace as but
 from datetime import UTC, datetime, timedelta, tzinfo
+from typing import Any
 
 from pydantic import ValidationError
 from sqlalchemy import Engine
@@ -80,20 +81,27 @@ def connector(
     connectors: Mapping[str, type[Connector]], source: Source, site: Site = ALONE
 ) -> Connector:
     """The connector of a source, its settings checked. Raises SourceMisconfigured."""
-    if (kind := connectors.get(source.kind)) is None:
-        raise SourceMisconfigured(f"種類 {source.kind} のコネクタはありません。")
+    return made(connectors, source.kind, source.settings, site)
+
+
+def made(
+    connectors: Mapping[str, type[Connector]], kind: str, own: Mapping[str, Any], site: Site
+) -> Connector:
+    """Of settings as they are stored. Raises SourceMisconfigured."""
+    if (connects := connectors.get(kind)) is None:
+        raise SourceMisconfigured(f"種類 {kind} のコネクタはありません。")
     try:
-        settings = kind.Settings.model_validate(site.unseal(source.settings))
+        settings = connects.Settings.model_validate(site.unseal(own))
     except ValidationError as error:
         first = error.errors(include_input=False)[0]  # what was put in may be a secret
         place = ".".join(map(str, first["loc"])) or "settings"
         raise SourceMisconfigured(
             f"取り込み元の設定「{place}」が正しくありません: {first['msg']}"
         ) from None
-    made = kind(settings)  # type: ignore[call-arg]  # a connector is made of its Settings
-    if isinstance(made, Networked):
-        made.site = site
-    return made
+    one = connects(settings)  # type: ignore[call-arg]  # a connector is made of its Settings
+    if isinstance(one, Networked):
+        one.site = site
+    return one
 
 
 @dataclass(frozen=True, slots=True)

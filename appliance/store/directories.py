@@ -38,8 +38,10 @@ class Directory:
     problem: str | None
     held: Mapping[str, int] | None  # what a look would remove, until somebody confirms it
     accepted: bool
+    last: Mapping[str, Any] | None  # of the last look: at, seconds, done, changed, removed
     fresh_at: datetime | None
     valid_until: datetime | None  # None: it has never answered
+    looking: bool  # a worker is at it now
 
     @property
     def stale(self) -> bool:
@@ -378,6 +380,8 @@ def _directory(row: DirectoryRow) -> Directory:
         problem=row.problem,
         held=row.held,
         accepted=row.accepted,
+        last=row.last,
         fresh_at=row.fresh_at,
         valid_until=row.valid_until,
+        looking=row.lease_until is not None and row.lease_until > now(),
     )

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -58,6 +58,16 @@ class Entry:
     principal: str | None
     by_hand: bool
     problem: str | None  # why it is nobody, or only in part
+
+
+@dataclass(frozen=True, slots=True)
+class Around:
+    """An entry, who is in it, and what it is in. `total`: of members, seen by the directory or not."""
+
+    entry: Entry
+    members: list[Entry]
+    total: int
+    groups: list[Entry]
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,15 +157,64 @@ def mark(engine: Engine, entries: tuple[int, ...], *, suspended: bool) -> None:
 
 
 def entries(
-    engine: Engine, search: str = "", *, problems: bool = False, kind: str = "", limit: int = 100
+    engine: Engine,
+    search: str = "",
+    *,
+    problems: bool = False,
+    kind: str = "",
+    limit: int = 100,
+    offset: int = 0,
 ) -> list[Entry]:
     """By their names; `search` is a part of a name, DN, SID, address, or of who they are here."""
     query = select(EntryRow, DirectoryRow.name).join(
         DirectoryRow, col(DirectoryRow.id) == col(EntryRow.directory_id)
     )
+    query = query.where(*_wanted(search, problems, kind))
+    order = (col(EntryRow.kind), col(EntryRow.name), col(EntryRow.id))
+    with reading(engine) as s:
+        said = _said(s)
+        rows = s.exec(query.order_by(*order).limit(limit).offset(offset))
+        return [_entry(row, name, said) for row, name in rows]
+
+
+def count(engine: Engine, search: str = "", *, problems: bool = False, kind: str = "") -> int:
+    query = select(func.count()).select_from(EntryRow).where(*_wanted(search, problems, kind))
+    with reading(engine) as s:
+        return s.exec(query).one()
+
+
+def around(engine: Engine, guid: str, limit: int = 200) -> Around:
+    """Who is in a group, and in which groups somebody is, each told directly. Raises NotVisible."""
+    with reading(engine) as s:
+        said = _said(s)
+        row = s.exec(select(EntryRow).where(EntryRow.guid == guid)).first()
+        if row is None:
+            raise NotVisible("ディレクトリにありません。消されたか、別のものになっています。")
+        name = s.get_one(DirectoryRow, row.directory_id).name
+        mine = LinkRow.directory_id == row.directory_id, ~col(LinkRow.own)
+        below = select(LinkRow.principal).where(*mine, LinkRow.counts_as == row.node)
+        above = select(LinkRow.counts_as).where(*mine, LinkRow.principal == row.node)
+        total = s.exec(select(func.count()).select_from(below.distinct().subquery())).one()
+        found = [
+            [
+                _entry(one, name, said)
+                for one in s.exec(
+                    select(EntryRow)
+                    .where(EntryRow.directory_id == row.directory_id, col(EntryRow.node).in_(nodes))
+                    .order_by(col(EntryRow.kind), col(EntryRow.name))
+                    .limit(limit)
+                )
+            ]
+            for nodes in (below, above)
+        ]
+        return Around(_entry(row, name, said), found[0], total, found[1])
+
+
+def _wanted(search: str, problems: bool, kind: str) -> list[Any]:
+    told: list[Any] = []
     if search:
         part = unicodedata.normalize("NFC", search).casefold()
-        query = query.where(
+        told.append(
             or_(
                 *(
                     func.lower(column).contains(part, autoescape=True)
@@ -168,13 +227,23 @@ def entries(
             )
         )  # fmt: skip
     if problems:
-        query = query.where(col(EntryRow.problem).is_not(None))
+        told.append(col(EntryRow.problem).is_not(None))
     if kind:
-        query = query.where(EntryRow.kind == kind)
+        told.append(EntryRow.kind == kind)
+    return told
+
+
+def names(engine: Engine, nodes: Collection[str]) -> dict[str, str]:
+    """What people call those of them that are entries of directories."""
+    left = sorted(one for one in nodes if not one.startswith(("user:", "group:", "everyone")))
+    found: dict[str, str] = {}
     with reading(engine) as s:
-        said = _said(s)
-        rows = s.exec(query.order_by(col(EntryRow.kind), col(EntryRow.name)).limit(limit))
-        return [_entry(row, name, said) for row, name in rows]
+        for start in range(0, len(left), _AT_ONCE):
+            query = select(EntryRow.node, EntryRow.title, EntryRow.name).where(
+                col(EntryRow.node).in_(left[start : start + _AT_ONCE])
+            )
+            found |= {node: title or name for node, title, name in s.exec(query)}
+    return found
 
 
 def find(engine: Engine, named: str) -> Entry:
@@ -221,10 +290,8 @@ def say(engine: Engine, who: str, means: str | None) -> None:
         raise BadRequest(f"「{means}」は user:… でも group:… でも nobody でもありません。")
     with writing(engine) as s:
         lock(s, PEOPLE_LOCK)
-        if means is not None and kind == "user" and s.get(UserRow, rest) is not None:
-            raise Conflict(f"{who} は Kura の利用者です。ほかの人にはできません。")
-        if means is not None and kind == "group" and s.get(GroupRow, rest) is not None:
-            raise Conflict(f"{who} は Kura のグループです。構成員に加えてください。")
+        if means is not None:
+            _free(s, who)
         row = s.get(MappingRow, who)
         if means is None:
             if row is None:
@@ -240,6 +307,20 @@ def say(engine: Engine, who: str, means: str | None) -> None:
 
 
 # --- below: the rule --------------------------------------------------------------
+
+
+def free(engine: Engine, who: str) -> None:
+    """Raises Conflict if a name that a source uses is somebody's here already."""
+    with reading(engine) as s:
+        _free(s, who)
+
+
+def _free(s: Session, who: str) -> None:
+    kind, _, rest = who.partition(":")
+    if kind == "user" and s.get(UserRow, rest) is not None:
+        raise Conflict(f"{who} は Kura の利用者です。ほかの人にはできません。")
+    if kind == "group" and s.get(GroupRow, rest) is not None:
+        raise Conflict(f"{who} は Kura のグループです。構成員に加えてください。")
 
 
 Meant = tuple[str | None, str | None, set[tuple[str, str]]]  # principal, problem, links

@@ -352,6 +352,7 @@ class DirectoryRow(SQLModel, table=True):
     problem: str | None = Field(default=None, sa_type=Text)
     held: dict[str, int] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))
     accepted: bool = False  # what is held may be applied
+    last: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))
     fresh_at: datetime | None = Field(default=None, sa_type=Utc)  # all of it holds, as of then
     valid_until: datetime | None = Field(default=None, sa_type=Utc)  # nobody counts by it later
     created_at: datetime = Field(default_factory=now, sa_type=Utc)

@@ -13,9 +13,10 @@ import pytest
 from appliance.formats.sandbox import Sandbox
 from appliance.ingest import again, schedule
 from appliance.ingest.desk import Desk
+from appliance.ingest.trial import Trial
 from appliance.store import access, audit, catalog, editions, sources
 from appliance.system import Appliance, desk
-from appliance.types import EVERYONE, Viewer
+from appliance.types import ALONE, EVERYONE, Viewer
 from tests.api.conftest import Person
 from tests.api.test_dossier import NEW, OLD, about, documents, eventually, found
 from tests.api.test_inside import Work, mine, sandbox, upload, work  # noqa: F401
@@ -53,6 +54,7 @@ def open_desk(machine: Appliance, sandbox: Sandbox) -> Iterator[None]:  # noqa: 
         sandbox.cut,
         desk(machine.settings),
         10_000_000,
+        Trial(machine.connectors, ALONE),
     )
     stop = threading.Event()
     thread = threading.Thread(target=made.run, args=(stop,))

@@ -66,6 +66,7 @@ def start(machine: Machine, connector: Counting, tmp_path: Path) -> Iterator[Sta
             lambda file, wanted: {},
             tmp_path / "desk.sock",
             10_000_000,
+            lambda kind, settings: f"{kind}: {settings}",
         )
         running.append((stop, threading.Thread(target=desk.run, args=(stop,))))
         running[-1][1].start()

@@ -1,4 +1,5 @@
 import type { ComponentType } from "react";
+import { DirectoriesRoom } from "../directories/DirectoriesRoom";
 import { GroupsRoom } from "../people/GroupsRoom";
 import { KeysRoom } from "../people/KeysRoom";
 import { PeopleRoom } from "../people/PeopleRoom";
@@ -20,6 +21,7 @@ const ROOMS: readonly { name: string; label: TextKey; Room: ComponentType }[] = 
   { name: "documents", label: "navCatalogue", Room: CatalogueRoom },
   { name: "people", label: "navPeople", Room: PeopleRoom },
   { name: "groups", label: "navGroups", Room: GroupsRoom },
+  { name: "directories", label: "navDirectories", Room: DirectoriesRoom },
   { name: "keys", label: "navKeys", Room: KeysRoom },
   { name: "synonyms", label: "navSynonyms", Room: SynonymsRoom },
   { name: "retrieval", label: "navRetrieval", Room: RetrievalRoom },

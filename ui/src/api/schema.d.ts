@@ -643,6 +643,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/admin/sources/check": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Check
+         * @description Connect with these settings, or say in a sentence what is wrong. Nothing is kept or changed.
+         */
+        post: operations["sources_check"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/admin/sources/{source_id}": {
         parameters: {
             query?: never;
@@ -897,6 +917,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/admin/directories/check": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Check
+         * @description Connect with these settings and say what is seen. Nothing is kept or changed.
+         */
+        post: operations["directories_check"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/admin/directories/{directory_id}": {
         parameters: {
             query?: never;
@@ -947,6 +987,46 @@ export interface paths {
         };
         /** Entries */
         get: operations["directories_entries"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/admin/directory-entries/{guid}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Entry
+         * @description Who is in a group, and in which groups somebody is.
+         */
+        get: operations["directories_entry"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/admin/strangers": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Unknown
+         * @description Names that sources give in documents' access and nobody here counts as: a mapping mends that.
+         */
+        get: operations["directories_unknown"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1471,6 +1551,25 @@ export interface components {
              */
             conflicts: components["schemas"]["Pointer"][];
         };
+        /** Around */
+        Around: {
+            entry: components["schemas"]["Entry"];
+            /**
+             * Members
+             * @description Directly; the first of them.
+             */
+            members: components["schemas"]["Entry"][];
+            /**
+             * Total
+             * @description Of members, those outside of what is looked at among them.
+             */
+            total: number;
+            /**
+             * Groups
+             * @description That it is in, directly.
+             */
+            groups: components["schemas"]["Entry"][];
+        };
         /** Ask */
         Ask: {
             /**
@@ -1847,7 +1946,17 @@ export interface components {
             problem: string | null;
             /** @description What a look would remove, until it is accepted. */
             held: components["schemas"]["Held"] | null;
-            /** Fresh At */
+            /** @description Null: never yet looked at. */
+            last: components["schemas"]["Last"] | null;
+            /**
+             * Looking
+             * @description It is being looked at now.
+             */
+            looking: boolean;
+            /**
+             * Fresh At
+             * @description Everything here is as it was there, then.
+             */
             fresh_at: string | null;
             /**
              * Valid Until
@@ -2018,6 +2127,8 @@ export interface components {
         Entries: {
             /** Entries */
             entries: components["schemas"]["Entry"][];
+            /** Total */
+            total: number;
         };
         /** Entry */
         Entry: {
@@ -2176,11 +2287,6 @@ export interface components {
             /** Types */
             types: ("pdf" | "word" | "excel" | "powerpoint" | "web" | "book" | "markdown" | "csv" | "data" | "archive" | "image" | "text" | "mail")[];
         };
-        /** Found */
-        Found: {
-            /** Passages */
-            passages: components["schemas"]["Passage"][];
-        };
         /** Group */
         Group: {
             /**
@@ -2311,6 +2417,31 @@ export interface components {
         Keys: {
             /** Keys */
             keys: components["schemas"]["Key"][];
+        };
+        /**
+         * Last
+         * @description The last look, whether it came to its end or not.
+         */
+        Last: {
+            /**
+             * At
+             * Format: date-time
+             */
+            at: string;
+            /** Seconds */
+            seconds: number;
+            /**
+             * Done
+             * @description False: `problem` says why, and nothing was removed.
+             */
+            done: boolean;
+            /**
+             * Changed
+             * @description Entries read and written, or somebody else than before.
+             */
+            changed: number;
+            /** Removed */
+            removed: number;
         };
         /** Layer */
         Layer: {
@@ -3003,6 +3134,13 @@ export interface components {
             withheld: boolean;
             /** Verdicts */
             verdicts: components["schemas"]["Verdict"][];
+            /**
+             * Names
+             * @description What a directory calls those of the ways that are its entries' nodes.
+             */
+            names: {
+                [key: string]: string;
+            };
         };
         /** Record */
         Record: {
@@ -3251,6 +3389,13 @@ export interface components {
             disabled: boolean;
             /** Principals */
             principals: components["schemas"]["Counted"][];
+            /**
+             * Names
+             * @description What a directory calls those of the ways that are its entries' nodes.
+             */
+            names: {
+                [key: string]: string;
+            };
             /** Sources */
             sources: components["schemas"]["Shelf"][];
         };
@@ -3483,6 +3628,29 @@ export interface components {
             /** Blocked Connections */
             blocked_connections: number;
         };
+        /** Stranger */
+        Stranger: {
+            /**
+             * Principal
+             * @example user:k-0042
+             * @example sid:S-1-5-21-1-2-3-1104
+             */
+            principal: string;
+            /** Documents */
+            documents: number;
+            /** Sources */
+            sources: string[];
+        };
+        /** Strangers */
+        Strangers: {
+            /**
+             * Strangers
+             * @description Those of most documents first.
+             */
+            strangers: components["schemas"]["Stranger"][];
+            /** Total */
+            total: number;
+        };
         /** Summary */
         Summary: {
             /** Id */
@@ -3569,6 +3737,35 @@ export interface components {
         Title: {
             /** Title */
             title: string;
+        };
+        /**
+         * TriedDirectory
+         * @description `directory_id`: whose password is meant where it is sent back as it was shown.
+         */
+        TriedDirectory: {
+            /** Settings */
+            settings: {
+                [key: string]: unknown;
+            };
+            /** Directory Id */
+            directory_id?: number | null;
+        };
+        /**
+         * TriedSource
+         * @description `source_id`: whose secrets are meant where they are sent back as they were shown.
+         */
+        TriedSource: {
+            /**
+             * Kind
+             * @example folder
+             */
+            kind: string;
+            /** Settings */
+            settings: {
+                [key: string]: unknown;
+            };
+            /** Source Id */
+            source_id?: number | null;
         };
         /**
          * Tuning
@@ -3757,6 +3954,19 @@ export interface components {
             withdrawn: "true";
             /** N */
             n: number;
+        };
+        /** Found */
+        appliance__api__query__Found: {
+            /** Passages */
+            passages: components["schemas"]["Passage"][];
+        };
+        /** Found */
+        appliance__api__sources__Found: {
+            /**
+             * Found
+             * @example Active Directory、DC=example,DC=co,DC=jp: 人 1,204、グループ 96
+             */
+            found: string;
         };
         /**
          * Events
@@ -4212,7 +4422,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Found"];
+                    "application/json": components["schemas"]["appliance__api__query__Found"];
                 };
             };
             /** @description Client Error */
@@ -5418,6 +5628,48 @@ export interface operations {
             };
         };
     };
+    sources_check: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["TriedSource"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["appliance__api__sources__Found"];
+                };
+            };
+            /** @description Client Error */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Server Error */
+            "5XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
     sources_source: {
         parameters: {
             query?: never;
@@ -6202,6 +6454,48 @@ export interface operations {
             };
         };
     };
+    directories_check: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["TriedDirectory"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["appliance__api__sources__Found"];
+                };
+            };
+            /** @description Client Error */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Server Error */
+            "5XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
     directories_delete: {
         parameters: {
             query?: never;
@@ -6338,6 +6632,7 @@ export interface operations {
                 problems?: boolean;
                 kind?: "" | "person" | "group";
                 limit?: number;
+                offset?: number;
             };
             header?: never;
             path?: never;
@@ -6352,6 +6647,86 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Entries"];
+                };
+            };
+            /** @description Client Error */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Server Error */
+            "5XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    directories_entry: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                guid: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Around"];
+                };
+            };
+            /** @description Client Error */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Server Error */
+            "5XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    directories_unknown: {
+        parameters: {
+            query?: {
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Strangers"];
                 };
             };
             /** @description Client Error */
@@ -6457,7 +6832,7 @@ export interface operations {
     sight_of_person: {
         parameters: {
             query?: {
-                /** @description Groups the person is thought to be in too, or nodes of a directory's entries they are thought to be: what would that change? */
+                /** @description Groups the person is thought to be in too, nodes of a directory's entries or names of a source they are thought to be: what would that change? */
                 also?: string[];
             };
             header?: never;
@@ -6502,7 +6877,7 @@ export interface operations {
             query: {
                 /** @description Its id, or "source/uri". */
                 document: string;
-                /** @description Groups the person is thought to be in too, or nodes of a directory's entries they are thought to be: what would that change? */
+                /** @description Groups the person is thought to be in too, nodes of a directory's entries or names of a source they are thought to be: what would that change? */
                 also?: string[];
                 /** @description Of this person alone. */
                 user?: string;

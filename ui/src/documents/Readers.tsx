@@ -3,7 +3,7 @@ import { api, unwrap } from "../api/client";
 import { useLanguage } from "../shared/language";
 import { Await, Badge } from "../shared/Notice";
 import { useLoad } from "../shared/useLoad";
-import { principalName } from "./UploadsPage";
+import { wayWords } from "../people/ways";
 
 /** For administrators: the people who may read a document, and by which group. Asked for, not shown at once. */
 export function Readers({ id }: { id: string }) {
@@ -31,7 +31,7 @@ function ReaderList({ id }: { id: string }) {
           return (
             <ul className="plainList">
               {reading.map((one) => {
-                const ways = one.rulings.map((r) => (r.allowed_by[0] ?? []).slice(1).map((p) => principalName(p, say)).join(" → "));
+                const ways = one.rulings.map((r) => wayWords(r.allowed_by[0] ?? [], known.names, say));
                 const way = [...new Set(ways.filter(Boolean))].join("、");
                 return (
                   <li key={one.user}>

@@ -1,5 +1,6 @@
 /** Every sentence of the interface, Japanese and English side by side. `{name}` is filled in by `say`. */
 
+import { DIRECTORIES } from "./text.directories";
 import { DOCUMENT } from "./text.document";
 import { OPERATE } from "./text.operate";
 import { RETRIEVAL } from "./text.retrieval";
@@ -9,6 +10,7 @@ import { SOURCES } from "./text.sources";
 export type Language = "ja" | "en";
 
 const TEXT = {
+  ...DIRECTORIES,
   ...DOCUMENT,
   ...OPERATE,
   ...RETRIEVAL,

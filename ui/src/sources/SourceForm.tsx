@@ -2,12 +2,13 @@ import { useMemo, useState } from "react";
 import { api, unwrap } from "../api/client";
 import type { Connector, Source } from "../api/types";
 import { Dialog, FormDialog, Invalid } from "../shared/Dialog";
-import { CheckField, LinesField, PasswordField, SelectField, TextField } from "../shared/Field";
+import { CheckField, SelectField, TextField } from "../shared/Field";
 import { useSay } from "../shared/language";
 import { Await } from "../shared/Notice";
 import type { TextKey } from "../shared/text";
 import { useLoad } from "../shared/useLoad";
-import { fieldsOf, shown, taken, type FieldSchema } from "./schema";
+import { fieldsOf, type FieldSchema } from "./schema";
+import { OneField, settingsOf, TryConnection, valueOf, type Values } from "./SettingsFields";
 import { formOf, timingOf } from "./timing";
 import { TimingFields } from "./TimingFields";
 
@@ -61,24 +62,14 @@ function Filled({ source, connectors, onClose, onSaved }: Props & { connectors: 
   const [timing, setTiming] = useState(() => formOf(source?.timing));
   const [enabled, setEnabled] = useState(source?.enabled ?? true);
   const [personal, setPersonal] = useState<PersonalData>(source?.personal_data ?? "show");
-  const [values, setValues] = useState<Record<string, string | boolean>>({});
+  const [values, setValues] = useState<Values>({});
   const [tuning, setTuning] = useState(() => Object.fromEntries(TUNED.map(({ name }) => [name, String(source?.tuning[name] ?? "")])) as Record<Tuned, string>);
 
-  function value(field: FieldSchema): string | boolean {
-    const given = values[field.name];
-    if (given !== undefined) return given;
-    const stored = source?.settings[field.name];
-    return stored === undefined ? field.initial : shown(field.kind, stored);
-  }
+  const value = (field: FieldSchema) => valueOf(field, values, source?.settings);
 
   async function save() {
     if (!name.trim()) throw new Invalid(say("fillIn", { field: say("sourceName") }));
-    const settings: Record<string, unknown> = {};
-    for (const field of fields) {
-      const given = taken(field, value(field));
-      if (given === "" && field.required) throw new Invalid(say("fillIn", { field: label(field) }));
-      if (given !== undefined) settings[field.name] = given;
-    }
+    const settings = settingsOf(fields, value, label, say);
     const own = Object.fromEntries(TUNED.map(({ name }) => [name, tuning[name].trim() ? Number(tuning[name]) : null]));
     const when = timingOf(timing);
     if (!when) throw new Invalid(say("timingBoth"));
@@ -133,6 +124,15 @@ function Filled({ source, connectors, onClose, onSaved }: Props & { connectors: 
           onChange={(next) => setValues((old) => ({ ...old, [field.name]: next }))}
         />
       ))}
+      {kind !== "uploads" && (
+        <TryConnection
+          key={kind}
+          attempt={async () => {
+            const settings = settingsOf(fields, value, label, say);
+            return unwrap(api.POST("/api/v1/admin/sources/check", { body: { kind, settings, ...(source ? { source_id: source.id } : {}) } }));
+          }}
+        />
+      )}
       <TimingFields form={timing} onChange={setTiming} />
       <SelectField
         label={say("personalData")}
@@ -164,36 +164,4 @@ function Filled({ source, connectors, onClose, onSaved }: Props & { connectors: 
       {source && source.kind !== "uploads" && <CheckField label={say("sourceEnabled")} checked={enabled} onChange={(e) => setEnabled(e.target.checked)} />}
     </FormDialog>
   );
-}
-
-interface OneFieldProps {
-  field: FieldSchema;
-  label: string;
-  hint: string | undefined;
-  value: string | boolean;
-  onChange: (value: string | boolean) => void;
-}
-
-function OneField({ field, label, hint, value, onChange }: OneFieldProps) {
-  switch (field.kind) {
-    case "flag":
-      return <CheckField label={label} hint={hint} checked={value === true} onChange={(e) => onChange(e.target.checked)} />;
-    case "lines":
-    case "text area":
-      return <LinesField label={label} hint={hint} value={String(value)} onChange={(e) => onChange(e.target.value)} />;
-    case "choice":
-      return (
-        <SelectField label={label} hint={hint} value={String(value)} onChange={(e) => onChange(e.target.value)}>
-          {field.choices.map((choice) => (
-            <option key={choice}>{choice}</option>
-          ))}
-        </SelectField>
-      );
-    case "secret":
-      return <PasswordField label={label} hint={hint} autoComplete="off" value={String(value)} onChange={(e) => onChange(e.target.value)} />;
-    case "number":
-      return <TextField label={label} hint={hint} type="number" value={String(value)} onChange={(e) => onChange(e.target.value)} />;
-    case "text":
-      return <TextField label={label} hint={hint} spellCheck={false} value={String(value)} onChange={(e) => onChange(e.target.value)} />;
-  }
 }

@@ -7,6 +7,8 @@ export interface FieldSchema {
   description: string;
   required: boolean;
   choices: string[];
+  /** What each choice is called, where its own name says too little. */
+  labels: Readonly<Record<string, string>>;
   initial: string | boolean;
 }
 
@@ -31,6 +33,7 @@ export function fieldsOf(schema: Json): FieldSchema[] {
         description: String(raw["description"] ?? one["description"] ?? ""),
         required: required.includes(name),
         choices,
+        labels: isObject(raw["labels"]) ? (raw["labels"] as Record<string, string>) : {},
         initial: shown(kind, raw["default"] ?? one["default"]),
       },
     ];

@@ -1,0 +1,81 @@
+import { useMemo, useState } from "react";
+import { api, unwrap } from "../api/client";
+import type { Directory } from "../api/types";
+import { FormDialog, Invalid } from "../shared/Dialog";
+import { TextField } from "../shared/Field";
+import { useSay } from "../shared/language";
+import { fieldsOf, type FieldSchema } from "../sources/schema";
+import { OneField, settingsOf, TryConnection, valueOf, type Values } from "../sources/SettingsFields";
+
+interface Props {
+  directory: Directory | null;
+  schema: Record<string, unknown>;
+  onClose: () => void;
+  onSaved: () => void;
+}
+
+/** What nobody needs on the first day. */
+const LATER = new Set(["people", "groups", "hold_percent", "page"]);
+
+export function DirectoryForm({ directory, schema, onClose, onSaved }: Props) {
+  const say = useSay();
+  const fields = useMemo(() => fieldsOf(schema), [schema]);
+  const [name, setName] = useState("");
+  const [values, setValues] = useState<Values>({});
+  const value = (field: FieldSchema) => valueOf(field, values, directory?.settings);
+  const settings = () => settingsOf(fields, value, (field) => field.title, say);
+
+  async function save() {
+    if (!directory && !name.trim()) throw new Invalid(say("fillIn", { field: say("directoryName") }));
+    const body = { settings: settings() };
+    if (directory) {
+      await unwrap(api.PATCH("/api/v1/admin/directories/{directory_id}", { params: { path: { directory_id: directory.id } }, body }));
+    } else {
+      await unwrap(api.POST("/api/v1/admin/directories", { body: { name: name.trim(), ...body } }));
+    }
+    onSaved();
+  }
+
+  const one = (field: FieldSchema) => (
+    <OneField
+      key={field.name}
+      field={field}
+      label={field.title}
+      hint={field.description || undefined}
+      value={value(field)}
+      onChange={(next) => setValues((old) => ({ ...old, [field.name]: next }))}
+    />
+  );
+
+  return (
+    <FormDialog title={say(directory ? "directoryEdit" : "directoryAdd")} act={say("save")} wide onClose={onClose} onSubmit={save}>
+      {directory ? (
+        <p className="rowTitle">{directory.name}</p>
+      ) : (
+        <TextField
+          label={say("directoryName")}
+          hint={say("directoryNameHint")}
+          value={name}
+          maxLength={60}
+          autoFocus
+          aria-required
+          onChange={(e) => setName(e.target.value)}
+        />
+      )}
+      {fields.filter((field) => !LATER.has(field.name)).map(one)}
+      <details className="moreFields">
+        <summary>{say("directoryMore")}</summary>
+        {fields.filter((field) => LATER.has(field.name)).map(one)}
+      </details>
+      <TryConnection
+        attempt={() =>
+          unwrap(
+            api.POST("/api/v1/admin/directories/check", {
+              body: { settings: settings(), ...(directory ? { directory_id: directory.id } : {}) },
+            }),
+          )
+        }
+      />
+    </FormDialog>
+  );
+}
