@@ -34,6 +34,7 @@ from appliance.errors import (
 )
 from appliance.types import ALONE, Access, Change, Cursor, Layer, Principal, RawFile, Site
 from connectors import admit
+from connectors.form import LATER, called
 from connectors.http import Http, judge, shown
 from connectors.listing import DEEPEST, Listing
 
@@ -59,6 +60,12 @@ class BacklogSettings(BaseModel):
         description="プロジェクトキー (SALES など)。空なら、その利用者が参加するすべて。",
     )
     rights: Literal["backlog", "allow"] = Field(
+        json_schema_extra=called(
+            {
+                "backlog": "Backlog の権限に従う (backlog)",
+                "allow": "「閲覧できる人」だけで決める (allow)",
+            }
+        ),
         default="backlog",
         title="アクセス権",
         description="backlog は、「閲覧できる人」のうち、プロジェクトの管理者と一般の参加者"
@@ -90,6 +97,7 @@ class BacklogSettings(BaseModel):
         default=5.0,
         ge=0,
         title="毎秒の要求数",
+        json_schema_extra=LATER,
         description="これより速くは問い合わせません。Backlog の残りの回数がなくなれば、1 分まで待ちます。0 は無制限。",
     )
 

@@ -44,6 +44,7 @@ from appliance.types import (
 from connectors import admit, box_api
 from connectors.box_api import FIELDS, ID, Account, Api, File, Gone, Shut, nfc, of
 from connectors.box_rights import Readers, Rights
+from connectors.form import LATER, called
 from connectors.listing import DEEPEST, FEW
 
 AGAIN_S = 240.0  # while a run takes long, permissions are looked after as often
@@ -61,6 +62,9 @@ class BoxSettings(BaseModel):
     )
     client_secret: str = Field(min_length=1, title="クライアントシークレット", repr=False)
     subject: Literal["enterprise", "user"] = Field(
+        json_schema_extra=called(
+            {"enterprise": "アプリのサービスアカウント (enterprise)", "user": "一人の利用者 (user)"}
+        ),
         default="enterprise",
         title="主体",
         description="enterprise はアプリのサービスアカウント (読むフォルダーに招いてください)、"
@@ -118,17 +122,22 @@ class BoxSettings(BaseModel):
         default_factory=list, title="除外", description="除く型 (*.bak、個人/* など)。"
     )
     url: str = Field(
-        default="https://api.box.com", title="API の URL", description="ふつうは変えません。"
+        default="https://api.box.com",
+        title="API の URL",
+        json_schema_extra=LATER,
+        description="ふつうは変えません。",
     )
     downloads: list[str] = Field(
         default_factory=lambda: ["https://dl.boxcloud.com"],
         title="ファイルの配信元",
+        json_schema_extra=LATER,
         description="ふつうは変えません。トークンはここへは送りません。",
     )
     per_second: float = Field(
         default=10.0,
         ge=0,
         title="毎秒の要求数",
+        json_schema_extra=LATER,
         description="これより速くは問い合わせません。Box は 1 分に 1,000 回ほどまでです。0 は無制限。",
     )
 

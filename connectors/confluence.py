@@ -50,6 +50,7 @@ from appliance.types import (
 from connectors import admit, confluence_page
 from connectors.confluence_rest import Item, Rest, entry, hung, judge, nfc, of, when, whole
 from connectors.confluence_rights import MANY, Rights, Rule
+from connectors.form import LATER, called
 from connectors.http import AtHome, Http, basic, shown
 from connectors.listing import FEW
 
@@ -68,7 +69,14 @@ class ConfluenceSettings(BaseModel):
         title="URL",
         description="https://wiki.example.co.jp/confluence や https://会社名.atlassian.net。",
     )
-    edition: Literal["datacenter", "cloud"] = Field(default="datacenter", title="エディション")
+    edition: Literal["datacenter", "cloud"] = Field(
+        json_schema_extra=called(
+            {"datacenter": "Data Center (社内のサーバー)", "cloud": "Cloud (atlassian.net)"}
+        ),
+        default="datacenter",
+        title="エディション",
+        description="サインインの仕方と、権限の読み方が変わります。",
+    )
     user: str = Field(
         default="",
         title="利用者名",
@@ -122,12 +130,14 @@ class ConfluenceSettings(BaseModel):
     media: str = Field(
         default="https://api.media.atlassian.com",
         title="Cloud の添付ファイルの配信元",
+        json_schema_extra=LATER,
         description="ふつうは変えません。",
     )
     per_second: float = Field(
         default=5.0,
         ge=0,
         title="毎秒の要求数",
+        json_schema_extra=LATER,
         description="これより速くは問い合わせません。0 は無制限。",
     )
 

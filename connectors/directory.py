@@ -23,6 +23,7 @@ from pydantic import BaseModel, Field, field_validator
 from appliance.errors import SourceMisconfigured, SourceUnreachable
 from appliance.types import ALONE, Listed, Site
 from connectors import ber
+from connectors.form import LATER, called
 from connectors.ldap import Entry, Ldap, Security, control, escaped, filtered
 
 Match = Literal["name", "upn", "mail"]
@@ -67,9 +68,9 @@ class DirectorySettings(BaseModel):
         default="tls",
         title="暗号化",
         description="暗号化なしでつなげるのは、設定 near_hosts にあるサーバーだけです。",
-        json_schema_extra={
-            "labels": {"tls": "LDAPS (tls)", "starttls": "StartTLS", "none": "なし (none)"}
-        },
+        json_schema_extra=called(
+            {"tls": "LDAPS (tls)", "starttls": "StartTLS", "none": "なし (none)"}
+        ),
     )
     port: int = Field(
         default=0, ge=0, le=65535, title="ポート", description="0 は 636 (tls) か 389。"
@@ -85,20 +86,28 @@ class DirectorySettings(BaseModel):
         description="DC=example,DC=co,DC=jp など。空ならサーバーの既定。",
     )
     people: str = Field(
-        default="", title="人の絞り込み", description="加えるフィルター (!(title=退職)) など。"
+        default="",
+        title="人の絞り込み",
+        json_schema_extra=LATER,
+        description="加えるフィルター (!(title=退職)) など。",
     )
-    groups: str = Field(default="", title="グループの絞り込み", description="加えるフィルター。")
+    groups: str = Field(
+        default="",
+        title="グループの絞り込み",
+        json_schema_extra=LATER,
+        description="加えるフィルター。",
+    )
     match: Match = Field(
         default="name",
         title="Kura の利用者と合わせる項目",
         description="この項目を小文字にしたものが、Kura の利用者 ID と同じ人です。",
-        json_schema_extra={
-            "labels": {
+        json_schema_extra=called(
+            {
                 "name": "ログオン名 (name: sAMAccountName、uid)",
                 "upn": "userPrincipalName (upn)",
                 "mail": "メールアドレス (mail)",
             }
-        },
+        ),
     )
     mails: bool = Field(
         default=True,
@@ -115,9 +124,10 @@ class DirectorySettings(BaseModel):
         ge=1,
         le=100,
         title="確認を待つ減り方 (%)",
+        json_schema_extra=LATER,
         description="人とグループ、または所属がこの割合より多く一度に消えるときは、確かめるまで反映しません。",
     )
-    page: int = Field(default=500, ge=1, le=1000, title="ページの件数")
+    page: int = Field(default=500, ge=1, le=1000, title="ページの件数", json_schema_extra=LATER)
 
     @field_validator("server")
     @classmethod

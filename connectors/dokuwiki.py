@@ -34,6 +34,7 @@ from appliance.errors import (
 )
 from appliance.types import ALONE, Access, Change, Cursor, Failed, RawFile, Site
 from connectors import admit
+from connectors.form import LATER
 from connectors.http import AtHome, Http, basic, shown
 from connectors.listing import Listing
 from connectors.markup import tree
@@ -79,6 +80,7 @@ class DokuWikiSettings(BaseModel):
         default=0.0,
         ge=0,
         title="毎秒の要求数",
+        json_schema_extra=LATER,
         description="これより速くは問い合わせません。0 は無制限。",
     )
 

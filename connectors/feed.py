@@ -33,6 +33,7 @@ from appliance.errors import (
 )
 from appliance.types import ALONE, Access, Change, Checkpoint, Cursor, Failed, RawFile, Site, Upsert
 from connectors import admit
+from connectors.form import LATER
 from connectors.http import AtHome, Http, Outside, basic, shown
 from connectors.markup import tree
 from connectors.urls import Fence, canonical
@@ -79,6 +80,7 @@ class FeedSettings(BaseModel):
         default=2.0,
         ge=0,
         title="毎秒の要求数",
+        json_schema_extra=LATER,
         description="これより速くは問い合わせません。0 は無制限。",
     )
 

@@ -35,6 +35,7 @@ from appliance.errors import (
 )
 from appliance.types import ALONE, NOBODY, Access, Change, Cursor, RawFile, Site
 from connectors import admit, garoon_page
+from connectors.form import LATER
 from connectors.garoon_api import Api, japanese, moment, name, text, true
 from connectors.listing import DEEPEST, Listing
 
@@ -96,6 +97,7 @@ class GaroonSettings(BaseModel):
         default=5.0,
         ge=0,
         title="毎秒の要求数",
+        json_schema_extra=LATER,
         description="これより速くは問い合わせません。0 は無制限。",
     )
 

@@ -45,6 +45,7 @@ from appliance.types import (
     Upsert,
 )
 from connectors import admit, gdrive_look
+from connectors.form import LATER, LINES
 from connectors.gdrive_api import EXPORT_BYTES, Api, Key, Params, judge, of, segment
 from connectors.gdrive_look import BOTH, EXPORTS, FIELDS, FOLDER, ID, Found, Node, Rights, Root, nfc
 from connectors.gdrive_rights import Grant, People, spelled
@@ -59,6 +60,7 @@ _IN_LINK = re.compile(r"/folders/([A-Za-z0-9_-]+)")
 
 class GDriveSettings(BaseModel):
     key: str = Field(
+        json_schema_extra=LINES,
         title="サービスアカウントの鍵 (JSON)",
         description="Google Cloud で作った鍵のファイルの中身をそのまま。プロジェクトで Google Drive API を有効にします。",
         repr=False,
@@ -108,14 +110,19 @@ class GDriveSettings(BaseModel):
         default=10.0,
         ge=0,
         title="毎秒の要求数",
+        json_schema_extra=LATER,
         description="これより速くは問い合わせません。0 は無制限。",
     )
     api: str = Field(
-        default="https://www.googleapis.com", title="API の場所", description="ふつうは変えません。"
+        default="https://www.googleapis.com",
+        title="API の場所",
+        json_schema_extra=LATER,
+        description="ふつうは変えません。",
     )
     sign_in: str = Field(
         default="https://oauth2.googleapis.com/token",
         title="サインインの窓口",
+        json_schema_extra=LATER,
         description="ふつうは変えません。",
     )
 

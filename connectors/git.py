@@ -28,6 +28,7 @@ from pydantic import BaseModel, Field, field_validator
 from appliance.errors import NotVisible
 from appliance.types import ALONE, Access, Change, Cursor, Failed, RawFile, Site
 from connectors import admit, ssh
+from connectors.form import LATER, LINES
 from connectors.listing import Listing, spelled, title
 from connectors.mirror import Blob, Keys, Mirror, remote
 
@@ -57,7 +58,11 @@ class GitSettings(BaseModel):
         repr=False,
     )
     private_key: str = Field(
-        default="", title="秘密鍵", description="ssh の鍵。PEM か OpenSSH の形。", repr=False
+        json_schema_extra=LINES,
+        default="",
+        title="秘密鍵",
+        description="ssh の鍵。PEM か OpenSSH の形。",
+        repr=False,
     )
     host_fingerprint: str = Field(
         default="",
@@ -80,6 +85,7 @@ class GitSettings(BaseModel):
         default=5_000,
         ge=1,
         title="写しの上限 (MB)",
+        json_schema_extra=LATER,
         description="履歴を含む大きさ。超えるリポジトリは取り込みません。",
     )
 

@@ -43,6 +43,7 @@ from appliance.types import (
     Site,
 )
 from connectors import admit, gitlab_page
+from connectors.form import LATER, called
 from connectors.gitlab_api import Api, Row, coded, earlier, moment
 from connectors.gitlab_known import MOVED, Entry, Known, load, save
 from connectors.gitlab_rights import People, Rights, people, rights, there
@@ -72,6 +73,12 @@ class GitLabSettings(BaseModel):
     )
     archived: bool = Field(default=False, title="アーカイブしたプロジェクトも読む")
     rights: Literal["gitlab", "allow"] = Field(
+        json_schema_extra=called(
+            {
+                "gitlab": "GitLab の権限に従う (gitlab)",
+                "allow": "「閲覧できる人」だけで決める (allow)",
+            }
+        ),
         default="gitlab",
         title="アクセス権",
         description="gitlab は、プロジェクトのメンバー (親グループからの参加を含む) のうち、ロールが許す人だけに見せます。"
@@ -114,6 +121,7 @@ class GitLabSettings(BaseModel):
         default=5.0,
         ge=0,
         title="毎秒の要求数",
+        json_schema_extra=LATER,
         description="これより速くは問い合わせません。GitLab の残りの回数がなくなれば、1 分まで待ちます。0 は無制限。",
     )
 

@@ -39,6 +39,7 @@ from appliance.types import (
     Upsert,
 )
 from connectors import admit
+from connectors.form import called
 from connectors.mailboxes import Box, Head, Mailboxes, Security, State
 from connectors.wire import Line
 
@@ -56,6 +57,9 @@ class ImapSettings(BaseModel):
     host: str = Field(title="ホスト", description="サーバーの名前。証明書の名前と同じもの。")
     port: int = Field(default=993, ge=1, le=65535, title="ポート")
     security: Security = Field(
+        json_schema_extra=called(
+            {"tls": "TLS (tls)", "starttls": "StartTLS (starttls)", "none": "なし (none)"}
+        ),
         default="tls",
         title="暗号化",
         description="tls は 993 番、starttls は 143 番が普通です。"

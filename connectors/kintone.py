@@ -43,6 +43,7 @@ from appliance.types import (
 )
 from connectors import admit, cybozu
 from connectors.cybozu import App, Budget, People, Place, Rights, Row, Spent
+from connectors.form import LATER, called
 from connectors.records import Attachment, Form, files, form, moment, page
 from connectors.revisions import Known, load, removals, save
 
@@ -71,6 +72,12 @@ class KintoneSettings(BaseModel):
         default=0, ge=0, title="ゲストスペースの番号", description="ゲストスペースのアプリのとき。"
     )
     rights: Literal["kintone", "allow"] = Field(
+        json_schema_extra=called(
+            {
+                "kintone": "kintone の権限に従う (kintone)",
+                "allow": "「閲覧できる人」だけで決める (allow)",
+            }
+        ),
         default="kintone",
         title="アクセス権",
         description="kintone は、「閲覧できる人」のうち、アプリのアクセス権と、レコードに当てはまるすべての"
@@ -132,6 +139,7 @@ class KintoneSettings(BaseModel):
         default=5.0,
         ge=0,
         title="毎秒の要求数",
+        json_schema_extra=LATER,
         description="これより速くは問い合わせません。0 は無制限。",
     )
 

@@ -43,6 +43,7 @@ from appliance.types import (
     Upsert,
 )
 from connectors import admit, notion_text
+from connectors.form import LATER
 from connectors.notion_api import Api, Object
 from connectors.notion_text import File
 
@@ -74,15 +75,22 @@ class NotionSettings(BaseModel):
         default=2.5,
         ge=0,
         title="毎秒の要求数",
+        json_schema_extra=LATER,
         description="これより速くは問い合わせません。Notion は平均で毎秒 3 回までです。0 は無制限。",
     )
-    url: str = Field(default="https://api.notion.com", title="API の URL")
+    url: str = Field(
+        default="https://api.notion.com",
+        title="API の URL",
+        description="ふつうは変えません。",
+        json_schema_extra=LATER,
+    )
     files: list[str] = Field(
         default_factory=lambda: [
             "https://prod-files-secure.s3.us-west-2.amazonaws.com",
             "https://s3.us-west-2.amazonaws.com",
         ],
         title="ファイルの URL",
+        json_schema_extra=LATER,
         description="Notion がファイルを置くところ。シークレットは送りません。",
     )
 

@@ -27,6 +27,7 @@ from appliance.errors import (
 )
 from appliance.types import ALONE, NOBODY, Access, Change, Cursor, RawFile, Site
 from connectors import admit, redmine_api
+from connectors.form import LATER
 from connectors.http import shown
 from connectors.redmine_api import Api, Row, moment
 from connectors.redmine_look import Entry, Look, load
@@ -94,6 +95,7 @@ class RedmineSettings(BaseModel):
         default=0.0,
         ge=0,
         title="毎秒の要求数",
+        json_schema_extra=LATER,
         description="これより速くは問い合わせません。0 は無制限。",
     )
 

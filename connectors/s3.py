@@ -31,6 +31,7 @@ from appliance.errors import (
 )
 from appliance.types import ALONE, Access, Change, Cursor, Failed, RawFile, Site
 from connectors import admit, http
+from connectors.form import LATER, called
 from connectors.http import Http, shown
 from connectors.listing import Listing, title
 from connectors.markup import tree
@@ -69,6 +70,9 @@ class S3Settings(BaseModel):
         default="us-east-1", title="リージョン", description="MinIO では、ふつう us-east-1 です。"
     )
     style: Literal["path", "virtual-host"] = Field(
+        json_schema_extra=called(
+            {"path": "パスの中 (path)", "virtual-host": "ホスト名の中 (virtual-host)"}
+        ),
         default="path",
         title="バケットの指し方",
         description="path は https://ホスト/バケット、virtual-host は https://バケット.ホスト。",
@@ -90,6 +94,7 @@ class S3Settings(BaseModel):
         default=0.0,
         ge=0,
         title="毎秒の要求数",
+        json_schema_extra=LATER,
         description="これより速くは問い合わせません。0 は無制限。",
     )
 

@@ -34,6 +34,7 @@ from appliance.errors import (
 )
 from appliance.types import ALONE, Access, Change, Cursor, RawFile, Site
 from connectors import admit, ssh, wire
+from connectors.form import LINES
 from connectors.listing import DEEPEST, Listing, spelled, title
 
 asyncssh.set_log_level("WARNING")
@@ -63,7 +64,11 @@ class SftpSettings(BaseModel):
     user: str = Field(title="利用者名")
     password: str = Field(default="", title="パスワード", repr=False)
     private_key: str = Field(
-        default="", title="秘密鍵", description="PEM か OpenSSH の形。", repr=False
+        json_schema_extra=LINES,
+        default="",
+        title="秘密鍵",
+        description="PEM か OpenSSH の形。",
+        repr=False,
     )
     key_password: str = Field(default="", title="秘密鍵のパスフレーズ", repr=False)
     allow: list[str] = Field(

@@ -7,6 +7,7 @@ import re
 from pydantic import BaseModel, Field, field_validator, model_validator
 
 from connectors import ssh
+from connectors.form import LATER, LINES
 
 _GUID = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 
@@ -26,10 +27,14 @@ class SharePointSettings(BaseModel):
         title="証明書",
         description="アプリに登録した公開証明書 (PEM)。シークレットより勧めます。"
         "サイトのグループの人を調べるには、証明書と、SharePoint の許可 Sites.FullControl.All が要ります。",
-        json_schema_extra={"format": "multiline"},
+        json_schema_extra=LINES,
     )
     private_key: str = Field(
-        default="", title="秘密鍵", description="証明書の秘密鍵 (RSA、PEM)。", repr=False
+        json_schema_extra=LINES,
+        default="",
+        title="秘密鍵",
+        description="証明書の秘密鍵 (RSA、PEM)。",
+        repr=False,
     )
     client_secret: str = Field(
         default="",
@@ -94,22 +99,26 @@ class SharePointSettings(BaseModel):
     login: str = Field(
         default="https://login.microsoftonline.com",
         title="サインインの窓口",
+        json_schema_extra=LATER,
         description="中国版などでだけ変えます (https://login.partner.microsoftonline.cn)。",
     )
     graph: str = Field(
         default="https://graph.microsoft.com",
         title="Microsoft Graph",
+        json_schema_extra=LATER,
         description="中国版などでだけ変えます (https://microsoftgraph.chinacloudapi.cn)。",
     )
     media: list[str] = Field(
         default_factory=list,
         title="ファイルの配信元",
+        json_schema_extra=LATER,
         description="空なら、SharePoint の URL と OneDrive (https://example-my.sharepoint.com)。",
     )
     per_second: float = Field(
         default=10.0,
         ge=0,
         title="毎秒の要求数",
+        json_schema_extra=LATER,
         description="これより速くは問い合わせません。0 は無制限。",
     )
 

@@ -51,6 +51,7 @@ from appliance.types import (
     narrower,
 )
 from connectors import admit, slack_talk
+from connectors.form import LATER
 from connectors.slack_api import Api
 from connectors.slack_memory import (
     DAY,
@@ -120,8 +121,18 @@ class SlackSettings(BaseModel):
         title="毎回読み直す日数",
         description="これより前の投稿の変更と削除、返信の追加には、1 日に 1 回気づきます。",
     )
-    url: str = Field(default="https://slack.com", title="Slack の URL")
-    files_url: str = Field(default="https://files.slack.com", title="ファイルの URL")
+    url: str = Field(
+        default="https://slack.com",
+        title="Slack の URL",
+        description="ふつうは変えません。",
+        json_schema_extra=LATER,
+    )
+    files_url: str = Field(
+        default="https://files.slack.com",
+        title="ファイルの URL",
+        description="ふつうは変えません。",
+        json_schema_extra=LATER,
+    )
 
     @field_validator("url", "files_url")
     @classmethod

@@ -39,6 +39,7 @@ from appliance.types import (
 )
 from connectors import admit, fileserver, ntfs
 from connectors.fileserver import Entry, FileServer, Protocol
+from connectors.form import LATER, called
 from connectors.round import Round, Walk, load, title
 
 DEEPEST = 100  # folders inside folders
@@ -90,6 +91,13 @@ class SmbSettings(BaseModel):
     hidden: bool = Field(default=False, title="隠しファイルとシステムファイルも読む")
     port: int = Field(default=445, ge=1, le=65535, title="ポート")
     protocol: Protocol = Field(
+        json_schema_extra=called(
+            {
+                "ntlm": "NTLMv2 (ntlm)",
+                "negotiate": "相手に合わせる (negotiate)",
+                "kerberos": "Kerberos (kerberos)",
+            }
+        ),
         default="ntlm",
         title="認証方式",
         description="ntlm は NTLMv2 だけを使います。kerberos は実際の環境では確かめていません。",
@@ -110,6 +118,7 @@ class SmbSettings(BaseModel):
         default=0.0,
         ge=0,
         title="毎秒の要求数",
+        json_schema_extra=LATER,
         description="これより速くは問い合わせません。0 は無制限。",
     )
 

@@ -40,6 +40,7 @@ from appliance.types import (
 )
 from connectors import admit, listing
 from connectors.databases import Database, Security, place
+from connectors.form import called
 from connectors.listing import Listing
 
 BLOCK_ROWS = 500
@@ -59,6 +60,7 @@ class SqlSettings(BaseModel):
     )
     password: str = Field(default="", title="パスワード", repr=False)
     security: Security = Field(
+        json_schema_extra=called({"tls": "TLS (tls)", "none": "なし (none)"}),
         default="tls",
         title="暗号化",
         description="none は、設定 near_hosts に書いた相手にだけ使えます。",

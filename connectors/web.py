@@ -28,6 +28,7 @@ from appliance.errors import (
 from appliance.types import ALONE, Access, Change, Cursor, Failed, RawFile, Site
 from connectors import admit, page, robots, sitemap
 from connectors.crawl import Crawl, Found, Seen, ShutOut, load
+from connectors.form import LATER, called
 from connectors.http import AtHome, Http, Outside, basic, shown
 from connectors.robots import Robots
 from connectors.urls import SESSIONS, Fence, below, canonical, folder, last, leads
@@ -67,6 +68,14 @@ class WebSettings(BaseModel):
         "先に合った行が「閲覧できる人」に代わります。",
     )
     sign_in: Literal["none", "basic", "header", "form"] = Field(
+        json_schema_extra=called(
+            {
+                "none": "なし (none)",
+                "basic": "利用者名とパスワード (basic)",
+                "header": "決まったヘッダー (header)",
+                "form": "ページの入力欄 (form)",
+            }
+        ),
         default="none",
         title="サインイン",
         description="basic は利用者名とパスワード、header は決まったヘッダー、form はページの入力欄。",
@@ -91,23 +100,30 @@ class WebSettings(BaseModel):
         description="自社のサイトで、管理者の了解があるときだけ入れてください。",
     )
     depth: int = Field(default=20, ge=0, le=1000, title="始点からたどるリンクの数")
-    pages: int = Field(default=10_000, ge=1, le=1_000_000, title="ページ数の上限")
+    pages: int = Field(
+        default=10_000, ge=1, le=1_000_000, title="ページ数の上限", json_schema_extra=LATER
+    )
     same_pattern: int = Field(
         default=1000,
         ge=1,
         title="同じ形の URL の上限",
+        json_schema_extra=LATER,
         description="数字や値だけが違う URL (カレンダーなど) は、これより多くは読みません。",
     )
     drop: list[str] = Field(
         default_factory=lambda: list(SESSIONS),
         title="無視するパラメーター",
+        json_schema_extra=LATER,
         description="URL から取り除くパラメーターの名前 (utm_*、PHPSESSID など)。",
     )
-    most_mb: int = Field(default=200, ge=1, le=2000, title="1 件の上限 (MB)")
+    most_mb: int = Field(
+        default=200, ge=1, le=2000, title="1 件の上限 (MB)", json_schema_extra=LATER
+    )
     per_second: float = Field(
         default=2.0,
         ge=0,
         title="毎秒の要求数",
+        json_schema_extra=LATER,
         description="これより速くは問い合わせません。0 は無制限。",
     )
 

@@ -36,6 +36,7 @@ from appliance.types import (
     Site,
 )
 from connectors import admit
+from connectors.form import LATER
 from connectors.http import Http, shown
 from connectors.listing import DEEPEST, Listing, title
 
@@ -71,6 +72,7 @@ class WebDavSettings(BaseModel):
         default=0.0,
         ge=0,
         title="毎秒の要求数",
+        json_schema_extra=LATER,
         description="これより速くは問い合わせません。0 は無制限。",
     )
 

@@ -33,6 +33,7 @@ from appliance.errors import (
 )
 from appliance.types import ALONE, NOBODY, Access, Change, Cursor, RawFile, Site
 from connectors import admit
+from connectors.form import LATER
 from connectors.http import AtHome, Http, basic, shown
 from connectors.listing import Listing, held
 
@@ -59,7 +60,7 @@ class WordPressSettings(BaseModel):
     types: list[str] = Field(
         default_factory=lambda: ["posts", "pages"],
         min_length=1,
-        title="種類",
+        title="投稿の種類",
         description="読む投稿の種類の、REST API での名前 (posts、pages、news など)。",
     )
     files: bool = Field(
@@ -84,6 +85,7 @@ class WordPressSettings(BaseModel):
         default=0.0,
         ge=0,
         title="毎秒の要求数",
+        json_schema_extra=LATER,
         description="これより速くは問い合わせません。0 は無制限。",
     )
 

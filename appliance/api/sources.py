@@ -14,6 +14,7 @@ from appliance.api.deps import AdminCaller, ApplianceDep
 from appliance.api.runs import Run
 from appliance.api.shapes import Done, Shape
 from appliance.errors import BadRequest, Conflict, SourceMisconfigured
+from appliance.ingest.wrong import sentence
 from appliance.ports import Unverified
 from appliance.store import about, audit, catalog, scans, sources, timing
 from appliance.store.secrets import SECRET
@@ -326,9 +327,7 @@ def _checked(machine: Appliance, kind: str, settings: dict[str, Any]) -> dict[st
     try:
         return made.Settings.model_validate(settings).model_dump(mode="json")
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"])) or "settings"
-        raise SourceMisconfigured(f"{place}: {first['msg']}") from None
+        raise SourceMisconfigured(sentence(error, made.Settings)) from None
 
 
 def _tuning(machine: Appliance, given: Tuning) -> sources.Tuning:

@@ -26,6 +26,7 @@ from appliance.errors import (
     SourceMisconfigured,
     Transient,
 )
+from appliance.ingest.wrong import sentence
 from appliance.settings import Settings
 from appliance.store import audit, directories, identities, people
 from appliance.store.directories import Directory
@@ -116,11 +117,8 @@ def checked(settings: Any) -> DirectorySettings:
     try:
         return DirectorySettings.model_validate(settings)
     except ValidationError as error:
-        first = error.errors(include_input=False)[0]
-        place = ".".join(map(str, first["loc"])) or "settings"
-        raise SourceMisconfigured(
-            f"ディレクトリの設定「{place}」が正しくありません: {first['msg']}"
-        ) from None
+        said = sentence(error, DirectorySettings)
+        raise SourceMisconfigured(f"ディレクトリの設定が正しくありません。{said}") from None
 
 
 def schema() -> dict[str, Any]:

@@ -24,6 +24,7 @@ from appliance.errors import ApplianceError, NotVisible, Permanent, SourceMiscon
 from appliance.ingest.grants import Grants
 from appliance.ingest.sync import Parse, Report, sync
 from appliance.ingest.tally import Tally
+from appliance.ingest.wrong import sentence
 from appliance.ports import Connector, Embedder, Networked
 from appliance.settings import Settings
 from appliance.store import maintenance, runs, sources
@@ -93,11 +94,8 @@ def made(
     try:
         settings = connects.Settings.model_validate(site.unseal(own))
     except ValidationError as error:
-        first = error.errors(include_input=False)[0]  # what was put in may be a secret
-        place = ".".join(map(str, first["loc"])) or "settings"
-        raise SourceMisconfigured(
-            f"取り込み元の設定「{place}」が正しくありません: {first['msg']}"
-        ) from None
+        said = sentence(error, connects.Settings)
+        raise SourceMisconfigured(f"取り込み元の設定が正しくありません。{said}") from None
     one = connects(settings)  # type: ignore[call-arg]  # a connector is made of its Settings
     if isinstance(one, Networked):
         one.site = site

@@ -5,7 +5,7 @@ import { FormDialog, Invalid } from "../shared/Dialog";
 import { TextField } from "../shared/Field";
 import { useSay } from "../shared/language";
 import { fieldsOf, type FieldSchema } from "../sources/schema";
-import { OneField, settingsOf, TryConnection, valueOf, type Values } from "../sources/SettingsFields";
+import { AllFields, settingsOf, TryConnection, valueOf, type Values } from "../sources/SettingsFields";
 
 interface Props {
   directory: Directory | null;
@@ -13,9 +13,6 @@ interface Props {
   onClose: () => void;
   onSaved: () => void;
 }
-
-/** What nobody needs on the first day. */
-const LATER = new Set(["people", "groups", "hold_percent", "page"]);
 
 export function DirectoryForm({ directory, schema, onClose, onSaved }: Props) {
   const say = useSay();
@@ -36,17 +33,6 @@ export function DirectoryForm({ directory, schema, onClose, onSaved }: Props) {
     onSaved();
   }
 
-  const one = (field: FieldSchema) => (
-    <OneField
-      key={field.name}
-      field={field}
-      label={field.title}
-      hint={field.description || undefined}
-      value={value(field)}
-      onChange={(next) => setValues((old) => ({ ...old, [field.name]: next }))}
-    />
-  );
-
   return (
     <FormDialog title={say(directory ? "directoryEdit" : "directoryAdd")} act={say("save")} wide onClose={onClose} onSubmit={save}>
       {directory ? (
@@ -62,11 +48,13 @@ export function DirectoryForm({ directory, schema, onClose, onSaved }: Props) {
           onChange={(e) => setName(e.target.value)}
         />
       )}
-      {fields.filter((field) => !LATER.has(field.name)).map(one)}
-      <details className="moreFields">
-        <summary>{say("directoryMore")}</summary>
-        {fields.filter((field) => LATER.has(field.name)).map(one)}
-      </details>
+      <AllFields
+        fields={fields}
+        label={(field) => field.title}
+        hint={(field) => field.description || undefined}
+        value={value}
+        onChange={(of, next) => setValues((old) => ({ ...old, [of]: next }))}
+      />
       <TryConnection
         attempt={() =>
           unwrap(

@@ -71,6 +71,38 @@ export function PasswordField({ label, hint, error, ...rest }: Around & InputHTM
   );
 }
 
+/** A secret of more than one line, as a key in PEM: a password field would lose its lines. */
+export function SecretLinesField({ label, hint, error, ...rest }: Around & TextareaHTMLAttributes<HTMLTextAreaElement>) {
+  const id = useId();
+  const say = useSay();
+  const [shown, setShown] = useState(false);
+  return (
+    <Field id={id} label={label} hint={hint} error={error}>
+      <div className="withButton">
+        <textarea
+          id={id}
+          className={shown ? "input" : "input masked"}
+          rows={4}
+          autoCapitalize="off"
+          autoComplete="off"
+          spellCheck={false}
+          {...described(id, { label, hint, error })}
+          {...rest}
+        />
+        <button
+          type="button"
+          className="iconButton"
+          aria-label={say(shown ? "passwordHide" : "passwordShow")}
+          aria-pressed={shown}
+          onClick={() => setShown(!shown)}
+        >
+          <Icon name="eye" />
+        </button>
+      </div>
+    </Field>
+  );
+}
+
 export function LinesField({ label, hint, error, ...rest }: Around & TextareaHTMLAttributes<HTMLTextAreaElement>) {
   const id = useId();
   return (

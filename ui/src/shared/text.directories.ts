@@ -18,7 +18,7 @@ export const DIRECTORIES = {
     "「本社AD」など。後から変えられません。同じ名前のグループがほかにあるとき「営業部@本社AD」のように使います。",
     "Such as “HQ”. It cannot be changed later: where two groups have one name, it tells them apart (“Sales@HQ”).",
   ],
-  directoryMore: ["細かな設定", "More settings"],
+  settingsLater: ["細かな設定", "More settings"],
   directoryPeople: ["人", "People"],
   directoryGroups: ["グループ", "Groups"],
   directoryJoined: ["Kura の利用者に当たる人", "People with an account here"],

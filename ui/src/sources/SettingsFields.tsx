@@ -1,9 +1,9 @@
 import { useState } from "react";
 import { explain } from "../api/client";
-import { CheckField, LinesField, PasswordField, SelectField, TextField } from "../shared/Field";
+import { CheckField, LinesField, PasswordField, SecretLinesField, SelectField, TextField } from "../shared/Field";
 import { Invalid } from "../shared/Dialog";
 import { Icon } from "../shared/Icon";
-import { useLanguage } from "../shared/language";
+import { useLanguage, useSay } from "../shared/language";
 import type { Say } from "../shared/text";
 import { shown, taken, type FieldSchema } from "./schema";
 
@@ -57,11 +57,48 @@ export function OneField({ field, label, hint, value, onChange }: OneFieldProps)
       );
     case "secret":
       return <PasswordField label={label} hint={hint} autoComplete="off" value={String(value)} {...must} onChange={(e) => onChange(e.target.value)} />;
+    case "secret area":
+      return <SecretLinesField label={label} hint={hint} value={String(value)} {...must} onChange={(e) => onChange(e.target.value)} />;
     case "number":
       return <TextField label={label} hint={hint} type="number" step="any" value={String(value)} {...must} onChange={(e) => onChange(e.target.value)} />;
     case "text":
       return <TextField label={label} hint={hint} spellCheck={false} autoCapitalize="off" autoComplete="off" value={String(value)} {...must} onChange={(e) => onChange(e.target.value)} />;
   }
+}
+
+interface AllProps {
+  fields: readonly FieldSchema[];
+  label: (field: FieldSchema) => string;
+  hint: (field: FieldSchema) => string | undefined;
+  value: (field: FieldSchema) => string | boolean;
+  onChange: (name: string, value: string | boolean) => void;
+}
+
+/** Every field; what is not needed on the first day stays folded. */
+export function AllFields({ fields, label, hint, value, onChange }: AllProps) {
+  const say = useSay();
+  const one = (field: FieldSchema) => (
+    <OneField
+      key={field.name}
+      field={field}
+      label={label(field)}
+      hint={hint(field)}
+      value={value(field)}
+      onChange={(next) => onChange(field.name, next)}
+    />
+  );
+  const later = fields.filter((field) => field.later);
+  return (
+    <>
+      {fields.filter((field) => !field.later).map(one)}
+      {later.length > 0 && (
+        <details className="moreFields">
+          <summary>{say("settingsLater")}</summary>
+          {later.map(one)}
+        </details>
+      )}
+    </>
+  );
 }
 
 /** Tries what the form holds, and says in a sentence what was found or what is wrong. */

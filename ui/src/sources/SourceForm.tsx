@@ -8,7 +8,7 @@ import { Await } from "../shared/Notice";
 import type { TextKey } from "../shared/text";
 import { useLoad } from "../shared/useLoad";
 import { fieldsOf, type FieldSchema } from "./schema";
-import { OneField, settingsOf, TryConnection, valueOf, type Values } from "./SettingsFields";
+import { AllFields, settingsOf, TryConnection, valueOf, type Values } from "./SettingsFields";
 import { formOf, timingOf } from "./timing";
 import { TimingFields } from "./TimingFields";
 
@@ -29,13 +29,14 @@ export function SourceForm(props: Props) {
   );
 }
 
-/** Settings known to every Kura, in words; the others are shown as their connector names them. */
+/** What a folder is asked, in words; other connectors say themselves what is meant, and `allow` means less to some. */
 const WORDS: Readonly<Record<string, { label: TextKey; hint: TextKey }>> = {
   root: { label: "settingRoot", hint: "settingRootHint" },
   allow: { label: "settingAllow", hint: "settingAllowHint" },
   include: { label: "settingInclude", hint: "settingGlobHint" },
   exclude: { label: "settingExclude", hint: "settingGlobHint" },
 };
+const OURS: ReadonlySet<string> = new Set(["folder", "uploads"]);
 
 type Tuned = keyof Source["tuning"];
 
@@ -93,12 +94,12 @@ function Filled({ source, connectors, onClose, onSaved }: Props & { connectors: 
   }
 
   const label = (field: FieldSchema) => {
-    const words = WORDS[field.name];
+    const words = OURS.has(kind) ? WORDS[field.name] : undefined;
     return words ? say(words.label) : field.title;
   };
   const hint = (field: FieldSchema) => {
-    const words = WORDS[field.name];
-    return (words ? say(words.hint) : [field.description, field.kind === "lines" ? say("linesHint") : ""].filter(Boolean).join(" ")) || undefined;
+    const words = OURS.has(kind) ? WORDS[field.name] : undefined;
+    return (words ? say(words.hint) : [field.description, field.kind === "lines" && !/1 ?行に/.test(field.description) ? say("linesHint") : ""].filter(Boolean).join(" ")) || undefined;
   };
 
   return (
@@ -114,16 +115,7 @@ function Filled({ source, connectors, onClose, onSaved }: Props & { connectors: 
         </SelectField>
       )}
       {chosen && !chosen.verified && <p className="hint" role="note">{say("kindUnverified")}</p>}
-      {fields.map((field) => (
-        <OneField
-          key={field.name}
-          field={field}
-          label={label(field)}
-          hint={hint(field)}
-          value={value(field)}
-          onChange={(next) => setValues((old) => ({ ...old, [field.name]: next }))}
-        />
-      ))}
+      <AllFields fields={fields} label={label} hint={hint} value={value} onChange={(of, next) => setValues((old) => ({ ...old, [of]: next }))} />
       {kind !== "uploads" && (
         <TryConnection
           key={kind}

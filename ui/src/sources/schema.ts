@@ -2,10 +2,12 @@
 
 export interface FieldSchema {
   name: string;
-  kind: "text" | "secret" | "number" | "flag" | "lines" | "text area" | "choice";
+  kind: "text" | "secret" | "secret area" | "number" | "flag" | "lines" | "text area" | "choice";
   title: string;
   description: string;
   required: boolean;
+  /** Nobody needs it on the first day. */
+  later: boolean;
   choices: string[];
   /** What each choice is called, where its own name says too little. */
   labels: Readonly<Record<string, string>>;
@@ -32,6 +34,7 @@ export function fieldsOf(schema: Json): FieldSchema[] {
         title: String(raw["title"] ?? one["title"] ?? name),
         description: String(raw["description"] ?? one["description"] ?? ""),
         required: required.includes(name),
+        later: raw["later"] === true,
         choices,
         labels: isObject(raw["labels"]) ? (raw["labels"] as Record<string, string>) : {},
         initial: shown(kind, raw["default"] ?? one["default"]),
@@ -61,8 +64,9 @@ function kindOf(name: string, one: Json, choices: string[]): FieldSchema["kind"]
   if (one["type"] === "boolean") return "flag";
   if (one["type"] === "integer" || one["type"] === "number") return "number";
   if (one["type"] === "array") return "lines";
-  if (one["format"] === "multiline") return "text area";
-  return one["format"] === "password" || one["writeOnly"] === true || SECRET.test(name) ? "secret" : "text";
+  const secret = one["format"] === "password" || one["writeOnly"] === true || SECRET.test(name);
+  if (one["format"] === "multiline") return secret ? "secret area" : "text area";
+  return secret ? "secret" : "text";
 }
 
 /** A stored value as the form shows it. */
@@ -82,5 +86,5 @@ export function taken(field: FieldSchema, value: string | boolean): unknown {
       .filter(Boolean);
   }
   if (value.trim() === "") return field.required ? "" : undefined;
-  return field.kind === "number" ? Number(value) : field.kind === "secret" ? value : value.trim();
+  return field.kind === "number" ? Number(value) : field.kind === "secret" || field.kind === "secret area" ? value : value.trim();
 }
