@@ -1,7 +1,8 @@
 """A site on which the commands of the manuals are carried out: the real processes and the real models.
 
 Paths that a manual names lie below a folder of the test's own, the port is a free
-one, and `sudo` is left out. What cannot be carried out in a test is in `ELSEWHERE`,
+one, and `sudo` is left out. `kura-installer install` puts a tiny bundle into a folder, without
+systemd; what is served is the checkout. What cannot be carried out in a test is in `ELSEWHERE`,
 each with another proof that it can be typed as it stands.
 """
 
@@ -15,7 +16,6 @@ import shutil
 import socket
 import subprocess
 import sys
-import tarfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -29,6 +29,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from appliance.settings import load
 from installer import docs
+from tests.installer.bundles import KEY
+from tests.installer.tiny import tiny
 
 ROOT = docs.ROOT
 MANUALS = ("導入手順書", "運用手順書", "障害対応手順書", "管理者ガイド", "利用者ガイド")
@@ -36,7 +38,7 @@ NAME = "kura.example.co.jp"
 READY_S, COMMAND_S = 600, 600
 _FENCE = re.compile(r"^( *)```(\w+)\n(.*?)^\1```$", re.DOTALL | re.MULTILINE)
 _PLACES = re.compile(
-    r"(?<![\w.:/])/(?=(?:var/lib/kura|opt/kura|etc/kura-tls|usr/local/bin|srv|mnt|media|tmp)\b)"
+    r"(?<![\w.:/])/(?=(?:var/lib/kura|opt/kura|etc/kura-tls|etc/kura|usr/local/bin|srv|mnt|media|tmp)\b)"
 )
 RULES = (
     "国内出張の宿泊費の上限は、1泊につき13,000円とする。\n精算は、帰着の日から5営業日以内に行う。\n"
@@ -69,8 +71,8 @@ def words(command: str) -> list[str]:
     said = shlex.split(command.split(" > ")[0], comments=True)
     while said and (said[0] == "sudo" or re.fullmatch(r"[A-Z_]+=.*", said[0])):
         del said[0]
-    if said[0].endswith("/.venv/bin/kura-installer"):
-        said[0] = "kura-installer"
+    if said[:2] == ["python3", "kura-installer.pyz"]:
+        said[:2] = ["kura-installer"]
     return [said[0].removeprefix(".venv/bin/"), *said[1:]]
 
 
@@ -102,7 +104,7 @@ def packages(said: list[str]) -> list[str]:
 
 def verbs(said: list[str]) -> list[str]:
     """Verbs and options of systemctl that it does not have, and units that are not ours."""
-    units = [w for w in said[2:] if not w.startswith("-") and w not in ("kura", "nginx")]
+    units = [w for w in said[2:] if not w.startswith("-") and w not in UNITS]
     verb = [] if re.search(rf"^  {said[1]}\b", helped("systemctl"), re.MULTILINE) else [said[1]]
     return verb + units + options([said[0], *said[2:]])
 
@@ -124,7 +126,8 @@ def taken(said: list[str]) -> list[str]:
 
 def installing(said: list[str]) -> list[str]:
     """A verb of kura-installer that changes the machine: what its own --help does not name."""
-    call = [sys.executable, "-P", "-m", "installer", said[1], "--help"]
+    verb = said[1:3] if said[1:2] == ["key"] else said[1:2]
+    call = [sys.executable, "-P", "-m", "installer", *verb, "--help"]
     kept = os.environ | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run(call, capture_output=True, text=True, env=kept, check=False)
     if done.returncode:
@@ -142,6 +145,7 @@ ELSEWHERE: dict[str, Callable[[list[str]], list[str]]] = {
     "make": target,
     "nginx": lambda said: [] if said == ["nginx", "-t"] else said,  # test_the_proxy
     "kura-installer": installing,
+    "kura setup-code": taken,  # tests/cli has a machine without an administrator
     "kura directory": taken,  # tests/cli/test_directory.py has a server
     "kura migrate-db": taken,  # tests/backup/test_move.py has both databases
     f"curl https://{NAME}": lambda said: [],  # test_the_proxy
@@ -162,11 +166,20 @@ RUN = frozenset(
         "openssl",
         "df",
         "du",
-        "python3.11",
     ]
 )
+# verbs of kura-installer that are carried out, in a folder that stands for the host
+DONE = {
+    ("preflight",), ("sbom",), ("install",), ("configure",), ("bundle", "verify"), ("key", "show"),
+}  # fmt: skip
+UNITS = ("kura.target", "kura-*", "nginx")
 # anything but 0: whether a line is there, what this machine lacks
-STATUS = {"grep": {0, 1}, "python3.11": {0, 1}, "kura walls": {0, 1}, "kura alerts": {0, 1}}
+STATUS = {
+    "grep": {0, 1},
+    "kura-installer preflight": {0, 1},
+    "kura walls": {0, 1},
+    "kura alerts": {0, 1},
+}
 
 
 def elsewhere(command: str) -> str | None:
@@ -174,7 +187,7 @@ def elsewhere(command: str) -> str | None:
     if said[0] == "curl" and f"https://{NAME}" in command:
         return f"curl https://{NAME}"
     if said[0] == "kura-installer":
-        return None if said[1] in ("preflight", "sbom") else said[0]
+        return None if tuple(said[1:2]) in DONE or tuple(said[1:3]) in DONE else said[0]
     return next((k for k in (said[0], " ".join(said[:2])) if k in ELSEWHERE), None)
 
 
@@ -200,6 +213,45 @@ def certificate(folder: Path) -> None:
             serialization.NoEncryption(),
         )
     )
+    (folder / "kura.key").chmod(0o600)
+
+
+# --- what is carried to the site, and put there ------------------------------------------
+
+
+def below(root: Path, text: str) -> str:
+    """With the paths that a manual names in a folder."""
+    return _PLACES.sub(f"{root}/", text)
+
+
+def carry(usb: Path, root: Path) -> None:
+    """What lies on the medium: a tiny bundle, signed, with the installer in it, and the manual's answers."""
+    program = f"import sys\nsys.path.insert(0, {str(ROOT)!r})\nfrom installer.__main__ import main\nmain()\n"
+    tiny(usb / "kura-0.1.0-amd64.kura.tar", "0.1.0", {"kura-installer.pyz": program.encode()})
+    (usb / "kura.pub").write_text(KEY.public.text)
+    (answers,) = (b for b in fences("導入手順書", "toml") if "clients" in b)
+    (usb / "answers.toml").write_text(below(root, answers), "utf-8")
+
+
+def install(command: str, here: Path, root: Path) -> str:
+    """`kura-installer install` or `configure`, of a folder that stands for the host. What it said."""
+    said = words(command)
+    program = (
+        [str(here / "kura-installer.pyz")] if said[1] == "install" else ["-P", "-m", "installer"]
+    )
+    more = ["--root", str(root), "--no-systemd", "--no-start"]
+    more += ["--skip-preflight"] if said[1] == "install" else []  # the machine of a test is small
+    done = subprocess.run(
+        [sys.executable, *program, *said[1:], *more],
+        cwd=here,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=COMMAND_S,
+        check=False,
+    )
+    assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+    return done.stdout
 
 
 # --- the site -----------------------------------------------------------------------
@@ -228,13 +280,13 @@ class Site:
             "KURA_WEB_PORT": str(self.port),
             "KURA_TIME_ZONE": "Asia/Tokyo",
         }
-        for folder in ("bin", "work", "tmp", "media/usb", "opt/kura/.venv/bin", "usr/local/bin"):
+        for folder in ("bin", "work", "tmp", "media/usb", "usr/local/bin"):
             (self.root / folder).mkdir(parents=True)
         for name, module in (("kura", "appliance.cli"), ("kura-installer", "installer")):
-            for folder in ("bin", "opt/kura/.venv/bin", "usr/local/bin"):
+            for folder in ("bin", "usr/local/bin"):
                 self._program(self.root / folder / name, f"{sys.executable} -P -m {module}")
-        self._program(self.root / "bin/python3.11", sys.executable)
-        self._media()
+        self._program(self.root / "bin/python3", sys.executable)
+        carry(self.root / "media/usb", self.root)
         self._shelves()
         self._certificate()
         self._backups()
@@ -247,21 +299,6 @@ class Site:
     def _program(self, path: Path, what: str) -> None:
         path.write_text(f'#!/bin/sh\nexec {what} "$@"\n')
         path.chmod(0o755)
-
-    def _media(self) -> None:
-        """What is carried to the machine: enough of a checkout for what is done before it is installed."""
-        usb = self.root / "media/usb"
-        with tarfile.open(usb / "kura-0.1.0.tar.gz", "w:gz") as tar:
-            tar.add(ROOT / "Makefile", "kura/Makefile")
-            tar.add(
-                ROOT / "installer",
-                "kura/installer",
-                filter=lambda f: None if "/sample" in f.name or "__pycache__" in f.name else f,
-            )
-        done = subprocess.run(
-            ["sha256sum", "kura-0.1.0.tar.gz"], cwd=usb, capture_output=True, text=True, check=True
-        )
-        (usb / "kura-0.1.0.tar.gz.sha256").write_text(done.stdout)
 
     def _shelves(self) -> None:
         for name in ("kitei", "soumu"):
@@ -335,7 +372,7 @@ class Site:
         said = words(command)
         if (
             said[:1] == ["systemctl"]
-            and said[-1] == "kura"
+            and said[-1] == "kura.target"
             and said[1] in ("start", "stop", "restart")
         ):
             if said[1] != "start":
@@ -344,6 +381,10 @@ class Site:
                 self.start()
         elif said == ["kura", "up"]:
             self.start()
+        elif said[:2] in (["kura-installer", "install"], ["kura-installer", "configure"]):
+            install(command, self.here, self.root)
+            if said[1] == "install" and "--dry-run" not in said:
+                self.start()
         elif (key := elsewhere(command)) is not None:
             assert ELSEWHERE[key](said) == [], command
         elif said[0] == "cd":
@@ -386,9 +427,7 @@ class Site:
             self.run(["kura-installer", "sbom", "--out", str(bill)])
 
     def placed(self, command: str) -> str:
-        return _PLACES.sub(f"{self.root}/", command).replace(
-            "127.0.0.1:8400", f"127.0.0.1:{self.port}"
-        )
+        return below(self.root, command).replace("127.0.0.1:8400", f"127.0.0.1:{self.port}")
 
     def start(self) -> None:
         if self.up is None:

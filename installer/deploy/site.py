@@ -57,7 +57,15 @@ class Site(Context):
     @property
     def units(self) -> units.Site:
         a = self.answers
-        return units.Site(self.places, a.port, a.clients, a.reach, a.gpu, a.sealed)
+        return units.Site(
+            self.places,
+            a.port,
+            a.clients,
+            a.reach,
+            a.gpu,
+            a.sealed,
+            a.settings.get("BACKUP_FOLDER", ""),
+        )
 
     def environment(self) -> dict[str, str]:
         """Of Kura's processes: their settings, and nothing of the shell that this was started from."""

@@ -61,6 +61,7 @@ class Site:
     reach: Mapping[str, tuple[str, ...]] | None = None  # process -> networks it may talk to
     gpu: bool = False
     sealed: bool = False
+    backups: str = ""  # folder that `work` puts them into
 
 
 def texts(site: Site) -> dict[str, str]:
@@ -152,6 +153,12 @@ def _service(site: Site, name: str) -> str:
                 ("TimeoutStartSec", "300"),
                 ("TimeoutStopSec", "30" if name == "work" else "15"),
                 ("ReadWritePaths", str(places.data)),
+                # a disk that is not there today keeps nobody from working
+                *(
+                    [("ReadWritePaths", f"-{site.backups}")]
+                    if name == "work" and site.backups
+                    else []
+                ),
                 *options.items(),
             ],
             "Install": [("WantedBy", TARGET)],
