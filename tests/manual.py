@@ -287,6 +287,7 @@ class Site:
                 self._program(self.root / folder / name, f"{sys.executable} -P -m {module}")
         self._program(self.root / "bin/python3", sys.executable)
         carry(self.root / "media/usb", self.root)
+        (self.here / "kura.pub").write_text(KEY.public.text)  # as `key create` leaves it
         self._shelves()
         self._certificate()
         self._backups()

@@ -35,6 +35,7 @@ from appliance.types import Document, Failed, Layer, Principal, RawFile
 from connectors.folder import FolderConnector, FolderSettings
 from installer import docs
 from installer.bundle.debs import NEEDED
+from installer.deploy import answers
 
 ROOT = docs.ROOT
 ADDRESS = "http://127.0.0.1:8400"
@@ -394,6 +395,8 @@ def test_toml_is_what_the_product_reads(name: str, code: str, tmp_path: Path) ->
         (tmp_path / ".kura-access.toml").write_text(code, "utf-8")
         found = FolderConnector(FolderSettings(root=tmp_path)).changes(None)
         assert not [c for c in found if isinstance(c, Failed)], name
+    elif {"name", "certificate"} & set(said):  # of /etc/kura/install.toml; others are refused
+        assert answers.of(said).settings.keys() == {k.upper() for k in said.get("settings", {})}
     else:
         from appliance import settings
 

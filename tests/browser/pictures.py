@@ -187,6 +187,16 @@ def sight(visit: Visit) -> Page:
     return page
 
 
+def directories(visit: Visit) -> Page:
+    page = room("directories", 900)(visit)
+    page.get_by_role("button", name="ディレクトリを追加").click()
+    form = page.get_by_role("dialog")
+    form.get_by_label("名前", exact=True).fill("本社AD")
+    form.get_by_label("サーバー", exact=True).fill("dc01.example.co.jp")
+    form.get_by_label("利用者名", exact=True).fill("kura@example.co.jp")
+    return page
+
+
 def retrieval(visit: Visit) -> Page:
     page = room("retrieval", 640)(visit)
     page.get_by_label("質問").fill(UNSURE)
@@ -222,6 +232,7 @@ SHOTS: dict[str, Shot] = {
     "people": room("people"),
     "sight": sight,
     "groups": room("groups"),
+    "directories": directories,
     "keys": room("keys"),
     "synonyms": synonyms,
     "retrieval": retrieval,

@@ -85,7 +85,7 @@ export function SourcesRoom() {
                   </div>
                   <p className="rowSub">
                     {[
-                      source.kind === "uploads" ? say("kindUploads") : String(source.settings["root"] ?? source.kind),
+                      source.kind === "uploads" ? say("kindUploads") : placeOf(source),
                       say("sourceDocuments", { count: source.documents }),
                       ...(source.inside ? [say("sourceInside", { count: source.inside })] : []),
                       ...(problemsOf(source) ? [say("sourceProblems", { count: problemsOf(source) })] : []),
@@ -194,4 +194,10 @@ function State({ source, say }: { source: Source; say: Say }) {
 
 function problemsOf(source: Source): number {
   return source.problems + source.inside_problems;
+}
+
+/** Where it is, as its settings say; else what kind it is. */
+function placeOf(source: Source): string {
+  const said = ["root", "url", "sharepoint", "endpoint", "server", "host"].map((name) => source.settings[name]);
+  return String(said.find((one) => typeof one === "string" && one !== "") ?? source.kind);
 }
