@@ -135,7 +135,7 @@ def test_an_upgrade_and_a_rollback_of_the_real_thing(host: Host) -> None:
 
 
 @pytest.mark.postgres
-def test_the_same_on_postgresql(cluster: Cluster) -> None:
+def test_an_upgrade_on_postgresql(cluster: Cluster) -> None:
     """By a role that owns its database, and may do nothing else on the server."""
     name = f"kura_{uuid.uuid4().hex[:12]}"
     cluster.execute(f"CREATE ROLE {name} LOGIN")
@@ -156,10 +156,10 @@ def test_the_same_on_postgresql(cluster: Cluster) -> None:
             assert watch.gap < max(30, 3 * host.booted_s)
             assert health(host) == (NEW, "ready") and people(host) == ["ito"]
             assert schemas() == ["public", f"public_before_{OLD}"]
-            assert host.kura("user", "add", "sato", "--name", "佐藤").returncode == 0
-            host.installer("rollback", "--yes")
-            assert "+1" in host.said and health(host) == (OLD, "ready")
-            assert people(host) == ["ito"] and not (host.data / "kura.db").exists()
+            assert not (host.data / "kura.db").exists()
+            # the table that the test's migration makes is in no release's code: it is not Kura's
+            host.installer("rollback", "--yes", status=1)
+            assert "later_0900" in host.said and health(host) == (NEW, "ready")
     finally:
         cluster.execute(f"DROP DATABASE {name} WITH (FORCE)")
         cluster.execute(f"DROP ROLE {name}")
