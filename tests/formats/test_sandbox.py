@@ -547,3 +547,22 @@ def test_a_parsers_process_whose_worker_was_killed_ends_without_a_word(tmp_path:
             check=False,
         )
     assert (ended.returncode, ended.stderr) == (0, b"")
+
+
+def test_where_the_idle_class_is_refused_a_parser_takes_the_lowest_priority(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The filter of podman and of Docker answers ENOSYS to whoever has no CAP_SYS_NICE."""
+    import errno
+
+    from appliance.formats import child
+
+    given: list[int] = []
+
+    def refused(*words: object) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(os, "sched_setscheduler", refused)
+    monkeypatch.setattr(os, "nice", given.append)
+    child._step_back()
+    assert given == [19]
