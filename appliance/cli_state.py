@@ -47,6 +47,9 @@ def doctor(
         bool, typer.Option("--repair", help="直せるものを示す。--yes を付けると直す。")
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="--repair で、示すだけでなく直す。")] = False,
+    full: Annotated[
+        bool, typer.Option("--full", help="文書の単位とベクトルを、抜き取りではなくすべて見る。")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """どこか悪いところはないか。悪ければ終了コード 1。"""
@@ -58,7 +61,7 @@ def doctor(
     if repair:
         _repair(settings, yes, as_json)
         return
-    checks = doctor.examine(settings)
+    checks = doctor.examine(settings, full=full)
     if as_json:
         show_json({"ok": all(c.ok for c in checks), "checks": [c.__dict__ for c in checks]})
     else:
@@ -143,7 +146,7 @@ def _state(settings: Settings, engine: Engine) -> dict[str, Any]:
     infer = "ready" if up.answers_on_socket(settings.infer_socket) else "stopped"
     late = kept.looked_at is None or (now - kept.looked_at).total_seconds() > LATE_S
     # the chain takes long to read: `kura work` and `kura doctor` do
-    quick = [rule for rule in rules.RULES if rule.name not in ("audit", "web", "model")]
+    quick = [rule for rule in rules.RULES if rule.name not in ("audit", "web")]
     wrong, _ = findings(rules.Look(engine, settings, kept), quick)
     concerns = [
         {"key": key, "severity": one.severity, "title": rule.title, "said": one.said}
@@ -158,9 +161,6 @@ def _state(settings: Settings, engine: Engine) -> dict[str, Any]:
         if state == "stopped":
             said = f"`kura {name}` が動いていません。`kura up` で起動してください。"
             concerns.append({"key": name, "severity": "critical", "title": what, "said": said})
-    if infer == "stopped" and not settings.generator_url:
-        said = "モデルが応答しません。検索はできますが、回答は作れません。"
-        concerns.append({"key": "model", "severity": "critical", "title": "モデル", "said": said})
     if work == "running" and late:
         said = "`kura work` が、異常がないかを見ていません。kura.log を見てください。"
         concerns.append({"key": "alerts", "severity": "warning", "title": "通知", "said": said})

@@ -15,6 +15,7 @@ from appliance.errors import ApplianceError
 from appliance.settings import Settings
 
 LEAST_FREE_BYTES = 2_000_000_000
+SAMPLE = 50_000  # chunks that are looked at one by one: a million would take minutes every morning
 # of `operate.repair.REPAIRS`
 FILES = ("ファイルの権限", "残ったファイル", "アップロード")
 ROWS = ("属さない行", "読める人", "本文と単位")
@@ -27,8 +28,8 @@ class Check:
     said: str
 
 
-def examine(settings: Settings) -> list[Check]:
-    """Every check, in order; one that breaks is a check that failed."""
+def examine(settings: Settings, *, full: bool = False) -> list[Check]:
+    """Every check, in order; one that breaks is a check that failed. `full`: of every chunk."""
     checks: tuple[tuple[str, Callable[[Settings], str]], ...] = (
         ("データフォルダ", folder),
         ("ディスク", disk),
@@ -41,7 +42,7 @@ def examine(settings: Settings) -> list[Check]:
         ("取り込み元", sources),
         ("ディレクトリ", directory),
         ("ファイル", partial(whole, names=FILES)),
-        ("整合", partial(whole, names=ROWS)),
+        ("整合", partial(whole, names=ROWS, most=None if full else SAMPLE)),
         ("索引", partial(whole, names=("索引",))),
         ("証明書", certificates),
         ("控え", backups),
@@ -104,12 +105,19 @@ def chain(settings: Settings) -> str:
 
 
 def models(settings: Settings) -> str:
-    from appliance.inference import models
+    from appliance.inference import models, registered
 
     found = [p for m in models.catalogue() for p in models.problems(m, settings.models)]
+    own = list(registered.names(settings))
+    for name in own:
+        try:
+            found += models.problems(registered.named(name, settings), settings.site_models)
+        except ApplianceError as error:
+            found.append(str(error))
     if found:
         raise Bad(" / ".join(found))
-    return f"{len(models.catalogue())} 個、ダイジェストが一致"
+    brought = f"（登録したもの {len(own)} 個を含む）" if own else ""
+    return f"{len(models.catalogue()) + len(own)} 個、ダイジェストが一致{brought}"
 
 
 def sandbox(settings: Settings) -> str:
@@ -191,8 +199,8 @@ def directory(settings: Settings) -> str:
     return " / ".join(said) or "ありません"
 
 
-def whole(settings: Settings, names: Collection[str]) -> str:
-    """What `kura doctor --repair` would find."""
+def whole(settings: Settings, names: Collection[str], most: int | None = None) -> str:
+    """What `kura doctor --repair` would find; of `most` chunks, where there are more."""
     from appliance import build
     from appliance.operate import repair
     from appliance.store import catalog
@@ -207,6 +215,7 @@ def whole(settings: Settings, names: Collection[str]) -> str:
             embedder.dim,
             lambda: build.local_indexes(settings, embedder),
             nullcontext,
+            most,
             embedder.name,
         )
         bad = [one.found for one in repair.find(bench, names)]
@@ -215,7 +224,11 @@ def whole(settings: Settings, names: Collection[str]) -> str:
         engine.dispose()
     if bad:
         raise Bad(f"{' '.join(bad)} `kura doctor --repair` で直せます。")
-    return f"文書 {counts.documents} 件、{counts.chunks} 単位" if names == ROWS else "正しいです"
+    if names != ROWS:
+        return "正しいです"
+    part = f"（うち {most} 単位を見ました。--full ですべて見ます）"
+    looked = part if most and counts.chunks > most else ""
+    return f"文書 {counts.documents} 件、{counts.chunks} 単位{looked}"
 
 
 def certificates(settings: Settings) -> str:

@@ -186,7 +186,7 @@ class Settings:
     )
     alert_certificates: str = setting(
         "",
-        "Certificates (PEM files) whose end is watched beside `ca_file`, such as that of the "
+        "Certificates (PEM files) whose end is watched beside `tls_certificate` and `ca_file`, such as that of the "
         "reverse proxy, separated by commas.",
     )
     sync_seconds: int = setting(

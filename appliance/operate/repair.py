@@ -41,13 +41,16 @@ _WHY = {
 
 @dataclass(frozen=True)
 class Bench:
-    """What repairs need. `indexes` opens the ones on disk, `web` keeps `kura web` off them."""
+    """What repairs need. `indexes` opens the ones on disk, `web` keeps `kura web` off them; `most`
+    chunks are looked at one by one, all of them where it is None.
+    """
 
     settings: Settings
     engine: Engine
     dim: int
     indexes: Callable[[], Sequence[Index]]
     web: Callable[[], AbstractContextManager[None]]
+    most: int | None = None
     space: str = ""  # the embedder that searches, of `dim`
 
 
@@ -209,7 +212,7 @@ def access(bench: Bench) -> Iterator[Finding]:
 
 
 def texts(bench: Bench) -> Iterator[Finding]:
-    if found := repair.broken_texts(bench.engine, bench.dim, bench.space):
+    if found := repair.broken_texts(bench.engine, bench.dim, bench.most, bench.space):
         whys = {why: sum(w == why for w in found.values()) for why in _WHY}
         told = "、".join(f"{_WHY[why]} {n} 件" for why, n in whys.items() if n)
         yield Finding(

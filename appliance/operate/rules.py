@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from cryptography import x509
 from sqlalchemy import Engine
@@ -163,15 +164,25 @@ def certificates(look: Look) -> Iterator[Finding]:
 def watched(settings: Settings) -> list[Path]:
     """Certificates whose end is looked at."""
     named = [Path(one.strip()) for one in settings.alert_certificates.split(",") if one.strip()]
-    return named + ([] if settings.ca_file == Path() else [settings.ca_file])
+    own = [p for p in (settings.tls_certificate, settings.ca_file) if p != Path()]
+    return list(dict.fromkeys(named + own))
 
 
 def model(look: Look) -> Iterator[Finding]:
-    if not model_answers(look.settings):
+    """`kura infer` embeds questions even where another server writes the answers."""
+    elsewhere = look.settings.generator_url
+    if not answers_on_socket(look.settings.infer_socket):
         yield Finding(
             "model",
-            "回答を作るモデルのプロセスが応答しません。検索はできますが、回答は作れません。"
+            "モデルのプロセス（kura infer）が応答しません。検索も回答もできません。"
             "`kura status` と kura.log の infer の行を見てください。",
+            "critical",
+        )
+    if elsewhere and not model_answers(look.settings):
+        yield Finding(
+            "model:generator",
+            f"回答を作るサーバー {urlsplit(elsewhere).netloc}（generator_url）が応答しません。"
+            "検索はできますが、回答は作れません。そのサーバーの担当に知らせてください。",
             "critical",
         )
 

@@ -6,6 +6,7 @@ source; where it is not known who may read a document, nobody may until its sour
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -157,11 +158,15 @@ def _apart(s: Session) -> list[str]:
 # --- text, chunks, vectors --------------------------------------------------------------
 
 
-def broken_texts(engine: Engine, dim: int, space: str = "") -> Mapping[str, str]:
+def broken_texts(
+    engine: Engine, dim: int, most: int | None = None, space: str = ""
+) -> Mapping[str, str]:
     """Documents whose text cannot be found as it should be, and why. One that is to be read again
-    already is none. With `space`, vectors of other embedders are not judged.
+    already is none. `most`: look at the place and vector of about so many chunks, others each time.
+    With `space`, vectors of other embedders are not judged.
     """
     found: dict[str, str] = {}
+    spans = _spans(engine, most)
     with reading(engine) as s:
         above = aliased(DocumentRow)
         waits = exists().where(
@@ -185,9 +190,31 @@ def broken_texts(engine: Engine, dim: int, space: str = "") -> Mapping[str, str]
                 )
             )
         )
-        found |= dict.fromkeys(s.exec(beyond).all(), "place")
-    found |= dict.fromkeys(_bad_vectors(engine, dim, space), "vector")
+        for first, last in spans:
+            here = beyond.where(col(ChunkRow.id) >= first, col(ChunkRow.id) <= last)
+            found |= dict.fromkeys(s.exec(here).all(), "place")
+    for span in spans:
+        found |= dict.fromkeys(_bad_vectors(engine, dim, space, *span), "vector")
     return found
+
+
+def _spans(engine: Engine, most: int | None) -> list[tuple[int, int]]:
+    """Which chunks are looked at, as first and last ids: all, or a block in each of equal parts."""
+    with reading(engine) as s:
+        least, greatest, many = s.exec(
+            select(func.min(ChunkRow.id), func.max(ChunkRow.id), func.count())
+        ).one()
+    if not many or least is None or greatest is None:
+        return []
+    if most is None or many <= most:
+        return [(least, greatest)]
+    parts = max(1, most // _BLOCK)
+    width = (greatest - least + 1) / parts
+    spans = []
+    for n in range(parts):
+        first = least + int(n * width) + random.randrange(max(1, int(width) - _BLOCK))  # noqa: S311
+        spans.append((first, min(first + _BLOCK - 1, greatest)))
+    return spans
 
 
 def read_again(engine: Engine, documents: Iterable[str]) -> None:
@@ -205,16 +232,16 @@ def read_again(engine: Engine, documents: Iterable[str]) -> None:
             rows.log(s, rows.drop_chunks(s, block))
 
 
-def _bad_vectors(engine: Engine, dim: int, space: str) -> set[str]:
+def _bad_vectors(engine: Engine, dim: int, space: str, first: int, last: int) -> set[str]:
     bad: set[str] = set()
     ours = [col(DocumentRow.embedder) == space] if space else []
-    after = 0
+    after = first - 1
     while True:
         with reading(engine) as s:
             block = s.exec(
                 select(ChunkRow.id, ChunkRow.document_id, ChunkRow.vector)
                 .join(DocumentRow, col(DocumentRow.id) == col(ChunkRow.document_id))
-                .where(col(ChunkRow.id) > after, *ours)
+                .where(col(ChunkRow.id) > after, col(ChunkRow.id) <= last, *ours)
                 .order_by(col(ChunkRow.id))
                 .limit(_BLOCK)
             ).all()

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import socket
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -111,6 +113,18 @@ def test_a_machine_that_is_down_is_found_and_maintenance_is_none(
     assert set(found(sqlite_engine, settings)) == set()
     maintenance.begin(sqlite_engine, "更新", datetime.now(UTC) - DAY, "console:root")
     assert set(found(sqlite_engine, settings)) == {"maintenance"}
+
+
+def test_a_model_server_of_the_company_is_watched_beside_our_own(
+    sqlite_engine: Engine, settings: Settings
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+    there = replace(settings, generator_url=f"http://127.0.0.1:{port}/v1")
+    wrong = found(sqlite_engine, there)
+    assert set(wrong) == {"model", "model:generator", "web"}
+    assert f"127.0.0.1:{port}" in wrong["model:generator"].said
+    assert "kura infer" in wrong["model"].said  # it embeds the questions all the same
 
 
 def test_what_is_wrong_with_sources_names_no_document(

@@ -20,6 +20,7 @@ from appliance.search.follow import Follower
 from appliance.search.scope import ScopeMap
 from appliance.settings import Settings
 from appliance.store import catalog, sources
+from appliance.store import repair as rows
 from appliance.system import Appliance
 from appliance.testing.fakes import HashEmbedder, MemoryConnector
 from appliance.types import Document, RawFile
@@ -132,6 +133,26 @@ def test_the_database_is_mended(
 ) -> None:
     damage(bench.engine, *DAMAGES[kind])
     assert mended(bench, machine, ito, sato)
+
+
+def test_a_sample_is_bounded_and_all_is_looked_at_when_asked(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A million chunks are not read every morning; the damage in one is found by `--full`."""
+    damage(
+        bench.engine,
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 400) "
+        'INSERT INTO chunk (document_id, start, "end", parent_start, parent_end, heading, label, vector)'
+        ' SELECT document_id, start, "end", parent_start, parent_end, heading, label, vector'
+        " FROM (SELECT * FROM chunk LIMIT 1), n",
+    )
+    monkeypatch.setattr(rows, "_BLOCK", 10)
+    spans = rows._spans(bench.engine, 50)
+    assert len(spans) == 5 and all(last - first < 10 for first, last in spans)
+    assert len({tuple(rows._spans(bench.engine, 50)) for _ in range(5)}) > 1  # others each time
+    damage(bench.engine, *DAMAGES["zero vector"])
+    assert rows.broken_texts(bench.engine, bench.dim, 50)  # what is everywhere is seen in a sample
+    assert set(rows.broken_texts(bench.engine, bench.dim).values()) == {"vector"}
 
 
 def test_nobody_reads_what_nobody_is_known_for_until_the_source_was_asked(
