@@ -125,7 +125,7 @@ def make_bench(settings: Settings, engine: Engine) -> Bench:
     def indexes() -> Sequence[Index]:
         return build.local_indexes(settings, embedder)
 
-    return Bench(settings, engine, embedder.dim, indexes, web, embedder.name)
+    return Bench(settings, engine, embedder.dim, indexes, web, space=embedder.name)
 
 
 # --- the page -------------------------------------------------------------------------
