@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import email.utils
 import gzip
+import io
 import socket
 import ssl
 import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
-from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -315,7 +315,9 @@ def test_a_disk_without_room_for_the_copy_is_told_as_ours(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server.answers = {"/a": says(b"12345" * 10_000)}
-    monkeypatch.setattr("tempfile.TemporaryFile", partial(Path("/dev/full").open, "r+b"))
+    monkeypatch.setattr(
+        "tempfile.TemporaryFile", lambda: io.BufferedRandom(io.FileIO("/dev/full", "r+"))
+    )
     with client(server) as web, pytest.raises(NotReady, match=r"空きがなく.*ディスクを足して"):
         web.file(f"{server.url}/a", 1_000_000)
 

@@ -51,7 +51,7 @@ from tests.faults.between import Fault
 from tests.faults.places import PLACES, Place
 
 DOCUMENTS = 26  # more than may vanish at once without a doubt
-PATIENCE_S = 1.0
+PATIENCE_S = 2.0
 OF_KURA = ("kill -9", "disk full: database", "disk full: copies")
 JAPANESE = re.compile(r"[ぁ-んァ-ヶ一-龠]")
 WHAT_TO_DO = re.compile("ください|次の確認|また確認|やり直|続きは")
@@ -65,7 +65,7 @@ that could not be read, say so in the administrator's API, in Japanese; *by docu
 could not. *Interrupted*: killed, which the history of runs shows. *Wrong* counts documents lost, there
 twice or of no longer true text, removals in number, faults of which nobody was told, and catalogues that
 did not say what their source says once the fault was over. Waiting is shorter than on a site (patience
-of 1 s, two attempts); all else is as `kura work` does it.
+of 2 to 5 s, two attempts); all else is as `kura work` does it.
 """
 
 
@@ -376,9 +376,9 @@ def impatient() -> Iterator[None]:
             (http, "ATTEMPTS", 2),
             (http, "_backoff", lambda attempt: 0.0),
             (S3Connector._page, "__defaults__", ("", 10)),
-            (sftp, "CONNECT_S", 2.0),
-            (sftp, "ANSWER_S", 2.0),
-            (databases, "CONNECT_S", 2.0),
+            (sftp, "CONNECT_S", 5.0),
+            (sftp, "ANSWER_S", 5.0),
+            (databases, "CONNECT_S", 5.0),
             (worker, "AWAY_S", 0.0),
             (schedule, "LEASE_S", 20.0),
         ):
