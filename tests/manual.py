@@ -263,6 +263,7 @@ class Site:
     users: tuple[str, ...]  # that are there before the manual begins
     source: str = ""
     up: subprocess.Popen[bytes] | None = None
+    restarted: bytes | None = None  # with these settings, once
 
     def __post_init__(self) -> None:
         with socket.socket() as free:
@@ -376,8 +377,12 @@ class Site:
             and said[-1] == "kura.target"
             and said[1] in ("start", "stop", "restart")
         ):
-            if said[1] != "start":
+            own = self.data / "kura.toml"
+            settings = own.read_bytes() if own.exists() else b""
+            if said[1] == "stop" or (said[1] == "restart" and self.restarted != settings):
                 self.stop()
+            if said[1] == "restart":  # again with the same: minutes, and nothing new
+                self.restarted = settings
             if said[1] != "stop":
                 self.start()
         elif said == ["kura", "up"]:
