@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import fcntl
 import importlib
 import json
 import os
@@ -148,7 +149,7 @@ def _reap(running: dict[int, socket.socket]) -> None:
 
 
 def _step_back() -> None:
-    """Others first. Where an engine of containers refuses the class (ENOSYS), the lowest priority."""
+    """Others first. Where a filter refuses the class, the lowest priority."""
     try:
         os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
     except OSError:
@@ -184,7 +185,8 @@ def _child(job: dict[str, Any], source: int, output: int, given: int, work: Work
 
 def _only(source: int, output: int, given: int) -> tuple[int, int, int]:
     """Close everything else; what stays becomes 3, 4 and 5, the standard three go nowhere."""
-    high = os.dup2(source, 1000), os.dup2(output, 1001), os.dup2(given, 1002)
+    # above those three, but no number of our own: a container's limit may be low
+    high = [fcntl.fcntl(fd, fcntl.F_DUPFD, 6) for fd in (source, output, given)]
     null = os.open(os.devnull, os.O_RDWR)
     for n in (0, 1, 2):
         os.dup2(null, n)

@@ -552,7 +552,7 @@ def test_a_parsers_process_whose_worker_was_killed_ends_without_a_word(tmp_path:
 def test_where_the_idle_class_is_refused_a_parser_takes_the_lowest_priority(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The filter of podman and of Docker answers ENOSYS to whoever has no CAP_SYS_NICE."""
+    """As a filter of system calls may, of a container or a unit."""
     import errno
 
     from appliance.formats import child
@@ -566,3 +566,16 @@ def test_where_the_idle_class_is_refused_a_parser_takes_the_lowest_priority(
     monkeypatch.setattr(os, "nice", given.append)
     child._step_back()
     assert given == [19]
+
+
+def test_descriptors_are_kept_where_only_few_may_be_open() -> None:
+    """A container's limit of 1000 refused number 1000, and every file with it."""
+    code = """
+import os, resource
+from appliance.formats import child
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+source, output, given = os.open("/etc/passwd", os.O_RDONLY), *os.pipe()
+assert child._only(source, output, given) == (3, 4, 5)
+assert os.path.samestat(os.fstat(3), os.stat("/etc/passwd"))
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
