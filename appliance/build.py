@@ -161,7 +161,7 @@ def site(settings: Settings, engine: Engine | None = None) -> Site:
 
 def connectors() -> Mapping[str, type[Connector]]:
     """Every kind of source, by its name."""
-    from connectors import CONNECTORS
+    from connectors.kinds import CONNECTORS
 
     return {kind.kind: kind for kind in CONNECTORS}
 

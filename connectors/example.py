@@ -4,7 +4,7 @@
      "modified_at": "2026-04-01T09:00:00+09:00"}
 
 To write your own: copy this file, change the five parts below, add the class to
-`CONNECTORS` in `connectors/__init__.py`, and let its test inherit `ConnectorContract`.
+`CONNECTORS` in `connectors/kinds.py`, and let its test inherit `ConnectorContract`.
 """
 
 from __future__ import annotations

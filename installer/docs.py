@@ -130,7 +130,7 @@ def formats() -> str:
 
 def connectors() -> str:
     from appliance.ports import Unverified
-    from connectors import CONNECTORS
+    from connectors.kinds import CONNECTORS
 
     rows = []
     for kind in CONNECTORS:

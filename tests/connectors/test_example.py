@@ -9,8 +9,8 @@ import pytest
 
 from appliance.testing.contracts import ConnectorContract
 from appliance.types import Failed, Layer, Principal, Upsert
-from connectors import CONNECTORS
 from connectors.example import ExampleConnector, ExampleSettings
+from connectors.kinds import CONNECTORS
 
 ROW = {
     "id": "faq-1",

@@ -43,7 +43,8 @@ from appliance.store.timing import Timing
 from appliance.system import Workshop
 from appliance.testing.fakes import HashEmbedder, MemoryIndex, ScriptedGenerator
 from appliance.types import Document, RawFile, Site
-from connectors import CONNECTORS, databases, http, sftp
+from connectors import databases, http, sftp
+from connectors.kinds import CONNECTORS
 from connectors.s3 import S3Connector
 from tests import pages, whole
 from tests.api.conftest import ORIGIN, PASSWORD, Person
