@@ -192,7 +192,7 @@ def test_a_restore_into_a_volume_that_is_killed_at_every_move(
         assert site.facts(target.settings.database_url) == held
         assert (target.data / "uploads" / "後から.txt").exists() is False
         left = {p.name.partition("-")[0] for p in target.data.iterdir() if p.suffix != ".lock"}
-        assert left == {"kura.db", "kura.toml", "secrets.key", "uploads"} | (
+        assert left == {"attest", "kura.db", "kura.toml", "secrets.key", "uploads"} | (
             {"before"} if replace else set()
         )
         if end == 0:
