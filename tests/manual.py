@@ -254,6 +254,12 @@ def install(command: str, here: Path, root: Path) -> str:
     return done.stdout
 
 
+def _of_the_first() -> str:
+    """The command by which 導入手順書 installs."""
+    told = (c for c in commands("導入手順書") if words(c)[:2] == ["kura-installer", "install"])
+    return next(c for c in told if "--dry-run" not in c)
+
+
 # --- the site -----------------------------------------------------------------------
 
 
@@ -388,6 +394,8 @@ class Site:
         elif said == ["kura", "up"]:
             self.start()
         elif said[:2] in (["kura-installer", "install"], ["kura-installer", "configure"]):
+            if said[1] == "configure" and not (self.root / "opt/kura/current").exists():
+                install(_of_the_first(), self.root / "media/usb", self.root)
             install(command, self.here, self.root)
             if said[1] == "install" and "--dry-run" not in said:
                 self.start()

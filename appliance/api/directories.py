@@ -11,7 +11,7 @@ from pydantic import Field
 
 from appliance.api.deps import AdminCaller, ApplianceDep
 from appliance.api.shapes import Done, Shape
-from appliance.api.sources import HIDDEN, Found, masked, meant
+from appliance.api.sources import HIDDEN, Tried, masked, meant
 from appliance.errors import BadRequest
 from appliance.ingest import directory as following
 from appliance.ingest.trial import DIRECTORY
@@ -167,11 +167,11 @@ def create(body: NewDirectory, machine: ApplianceDep, caller: AdminCaller) -> Di
 
 
 @router.post("/directories/check")
-def check(body: TriedDirectory, machine: ApplianceDep, caller: AdminCaller) -> Found:
+def check(body: TriedDirectory, machine: ApplianceDep, caller: AdminCaller) -> Tried:
     """Connect with these settings and say what is seen. Nothing is kept or changed."""
     kept = directories.get(machine.engine, body.directory_id).settings if body.directory_id else {}
     settings = following.checked(_meant(machine, body.settings, kept)).model_dump(mode="json")
-    return Found(found=machine.originals.tried(DIRECTORY, machine.keyring.seal(settings)))
+    return Tried(found=machine.originals.tried(DIRECTORY, machine.keyring.seal(settings)))
 
 
 @router.patch("/directories/{directory_id}")

@@ -151,7 +151,7 @@ class TriedSource(Shape):
     source_id: int | None = None
 
 
-class Found(Shape):
+class Tried(Shape):
     found: str = Field(examples=["Active Directory、DC=example,DC=co,DC=jp: 人 1,204、グループ 96"])
 
 
@@ -221,7 +221,7 @@ def create(body: NewSource, machine: ApplianceDep, caller: AdminCaller) -> Sourc
 
 
 @router.post("/sources/check")
-def check(body: TriedSource, machine: ApplianceDep, caller: AdminCaller) -> Found:
+def check(body: TriedSource, machine: ApplianceDep, caller: AdminCaller) -> Tried:
     """Connect with these settings, or say in a sentence what is wrong. Nothing is kept or changed."""
     kept: Mapping[str, Any] = {}
     if body.source_id:
@@ -230,7 +230,7 @@ def check(body: TriedSource, machine: ApplianceDep, caller: AdminCaller) -> Foun
             raise Conflict("種類は変えられません。")
         kept = before.settings
     settings = _checked(machine, body.kind, meant(machine, body.settings, kept))
-    return Found(found=machine.originals.tried(body.kind, machine.keyring.seal(settings)))
+    return Tried(found=machine.originals.tried(body.kind, machine.keyring.seal(settings)))
 
 
 @router.get("/sources/{source_id}")

@@ -2287,6 +2287,11 @@ export interface components {
             /** Types */
             types: ("pdf" | "word" | "excel" | "powerpoint" | "web" | "book" | "markdown" | "csv" | "data" | "archive" | "image" | "text" | "mail")[];
         };
+        /** Found */
+        Found: {
+            /** Passages */
+            passages: components["schemas"]["Passage"][];
+        };
         /** Group */
         Group: {
             /**
@@ -3738,6 +3743,14 @@ export interface components {
             /** Title */
             title: string;
         };
+        /** Tried */
+        Tried: {
+            /**
+             * Found
+             * @example Active Directory、DC=example,DC=co,DC=jp: 人 1,204、グループ 96
+             */
+            found: string;
+        };
         /**
          * TriedDirectory
          * @description `directory_id`: whose password is meant where it is sent back as it was shown.
@@ -3954,19 +3967,6 @@ export interface components {
             withdrawn: "true";
             /** N */
             n: number;
-        };
-        /** Found */
-        appliance__api__query__Found: {
-            /** Passages */
-            passages: components["schemas"]["Passage"][];
-        };
-        /** Found */
-        appliance__api__sources__Found: {
-            /**
-             * Found
-             * @example Active Directory、DC=example,DC=co,DC=jp: 人 1,204、グループ 96
-             */
-            found: string;
         };
         /**
          * Events
@@ -4422,7 +4422,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["appliance__api__query__Found"];
+                    "application/json": components["schemas"]["Found"];
                 };
             };
             /** @description Client Error */
@@ -5647,7 +5647,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["appliance__api__sources__Found"];
+                    "application/json": components["schemas"]["Tried"];
                 };
             };
             /** @description Client Error */
@@ -6473,7 +6473,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["appliance__api__sources__Found"];
+                    "application/json": components["schemas"]["Tried"];
                 };
             };
             /** @description Client Error */
