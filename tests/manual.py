@@ -235,10 +235,9 @@ def carry(usb: Path, root: Path) -> None:
 
 def install(command: str, here: Path, root: Path) -> str:
     """`kura-installer install` or `configure`, of a folder that stands for the host. What it said."""
-    said = words(command)
-    program = (
-        [str(here / "kura-installer.pyz")] if said[1] == "install" else ["-P", "-m", "installer"]
-    )
+    said, packed = words(command), here / "kura-installer.pyz"
+    unpacked = said[1] == "install" and packed.exists()
+    program = [str(packed)] if unpacked else ["-P", "-m", "installer"]
     more = ["--root", str(root), "--no-systemd", "--no-start"]
     more += ["--skip-preflight"] if said[1] == "install" else []  # the machine of a test is small
     done = subprocess.run(

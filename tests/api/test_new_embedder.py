@@ -151,7 +151,9 @@ def test_what_comes_in_meanwhile_is_found_by_the_old_one_and_stays(site: Site) -
     late = {"規程/賃貸.txt": ("社宅の家賃は月三万円とする。", PUBLIC)}
     stays = FILES | dict([*MORE.items()][2:])
     take_in(machine, stays | late)
-    assert repair.broken_texts(site.engine, 64, "old") == {}, "the other's are no broken vectors"
+    assert repair.broken_texts(site.engine, 64, space="old") == {}, (
+        "the other's are no broken vectors"
+    )
     assert site.spaces() == {"old", "new"} and len(machine.indexes[0].ids()) == len(stays)
     until_done(site.anew().turn)
     machine.follower.catch_up()

@@ -155,6 +155,7 @@ def test_made_twice_in_two_places_it_is_the_same_and_a_delta_has_the_change_alon
     assert set(names) == {
         "kura-installer.pyz", "docs/LICENSE", "docs/NOTICE", "docs/README.ja.md", "docs/README.md",
         "docs/SECURITY.md", "docs/ja/管理者ガイド.md", "locks/product.lock", "models.lock",
+        "image/Containerfile", "image/compose.yaml", "image/compose.postgres.yaml",
         "models/small/small.gguf", "sbom.json", "vulnerabilities.json",
         "wheels/kakashi-1.0-py3-none-any.whl", "wheels/kura-0.1.0-py3-none-any.whl", llama,
         "wheels/torch-2.0-py3-none-any.whl",
