@@ -379,6 +379,7 @@ def impatient() -> Iterator[None]:
             (S3Connector._page, "__defaults__", ("", 10)),
             (sftp, "CONNECT_S", 5.0),
             (sftp, "ANSWER_S", 5.0),
+            (sftp, "FILE_S", 5.0),
             (databases, "CONNECT_S", 5.0),
             (worker, "AWAY_S", 0.0),
             (schedule, "LEASE_S", 20.0),

@@ -69,7 +69,7 @@ kura-installer configure --no-systemd 2>&1 | tail -3
 for pid in $(pgrep -f 'appliance.(cli (web|work|infer)|inference.child|formats)'); do
     tr '\0' '\n' </proc/$pid/environ | grep -E '^(HF_|TRANSFORMERS_|OTEL_|DO_NOT_TRACK)' && exit 1
 done
-python3 /media/site.py /root/install.out https://127.0.0.1:PORT /srv/議事録
+python3 /media/site.py /dev/null https://127.0.0.1:PORT /srv/議事録
 /opt/kura/current/venv/bin/python -c 'from pathlib import Path; from appliance.sovereignty import egress
 print("refused by the guard:", egress.counts(Path("/var/lib/kura")))'
 rm $packages/untold.*

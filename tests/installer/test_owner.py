@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,13 +21,14 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become 
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Any:
-    for folder in (tmp_path, *tmp_path.parents[:2]):
-        folder.chmod(0o755)
-    data = tmp_path / "データ"
+def site() -> Iterator[Any]:
+    folder = Path(tempfile.mkdtemp(prefix="kura-owner-"))  # pytest's own is closed to others
+    folder.chmod(0o755)
+    data = folder / "データ"
     data.mkdir(mode=0o700)
     os.chown(data, OWNER, OWNER)
-    return SimpleNamespace(data=data, _owner=(OWNER, OWNER))
+    yield SimpleNamespace(data=data, _owner=(OWNER, OWNER))
+    shutil.rmtree(folder)
 
 
 def test_it_is_done_by_the_owner_and_comes_back(site: Any) -> None:
