@@ -134,6 +134,7 @@ def test_an_upgrade_and_a_rollback_of_the_real_thing(host: Host) -> None:
     assert host.kura("doctor", "--json").stdout
 
 
+@pytest.mark.long
 @pytest.mark.postgres
 def test_an_upgrade_on_postgresql(cluster: Cluster) -> None:
     """By a role that owns its database, and may do nothing else on the server."""
