@@ -57,6 +57,10 @@ class Package:
         """The part's name in the zip: as it is given here, or with other capitals."""
         return part if part in self._zip.NameToInfo else self._names[part.lower()]
 
+    def size(self, part: str) -> int:
+        """Bytes that it says it unpacks to."""
+        return self._zip.getinfo(self.spelled(part)).file_size
+
     def xml(self, part: str) -> Any:
         """The root element of a part."""
         try:

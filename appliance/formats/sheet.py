@@ -7,6 +7,7 @@ Each sheet is a section, each row a place to open. Values are given as their cel
 from __future__ import annotations
 
 import io
+import re
 from datetime import date, datetime, time, timedelta
 from typing import Any, BinaryIO
 
@@ -19,6 +20,8 @@ from appliance.formats.package import Package
 from appliance.formats.rows import write_rows
 from appliance.types import UNSAID, Document
 
+_STRINGS = "xl/sharedStrings.xml"
+_UNIQUE = re.compile(rb"\buniqueCount\s*=\s*[\"'](\d{1,20})")
 _MERGED = 20_000  # merged cells of a sheet that are looked at
 
 
@@ -32,6 +35,7 @@ def parse(stream: BinaryIO) -> Document:
         draft.problems += package.problems()
         own = package.properties()
         found = looks.read(package)
+        _plausible(package)
     try:
         book = python_calamine.CalamineWorkbook.from_filelike(io.BytesIO(data))
         for name in book.sheet_names:
@@ -45,6 +49,15 @@ def parse(stream: BinaryIO) -> Document:
             raise
         raise Unreadable("表計算ファイルとして読めません (壊れています)") from None
     return draft.document(properties=own)
+
+
+def _plausible(package: Package) -> None:
+    """The reader makes room for as many texts as the file says it has, before it sees one."""
+    if package.has(_STRINGS):
+        first = next(iter(package.blocks(_STRINGS)), b"")
+        said = [int(n) for n in _UNIQUE.findall(first)]
+        if max(said, default=0) > package.size(_STRINGS):
+            raise Unreadable("表計算ファイルとして読めません (文字列の数が中身と合いません)")
 
 
 def _sheet(draft: Draft, name: str, book: Any, look: looks.Look) -> None:

@@ -185,6 +185,15 @@ def test_a_declared_dimension_costs_nothing(parse) -> None:
     assert "42" in parse(excel(sheet), "a.xlsx").text
 
 
+def test_an_excel_that_says_it_has_more_texts_than_bytes_is_refused(parse) -> None:
+    """The reader would ask for 48 GB (found by the fuzz of seed 6)."""
+    many = '<sst xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main" {}><si><t>品名</t></si></sst>'
+    sheet = '<row r="1"><c r="A1" t="s"><v>0</v></c></row>'
+    told = many.format('count="9" uniqueCount="2147483647"')
+    with pytest.raises(Unreadable, match="合いません"):
+        parse(excel(sheet, **{"xl/sharedStrings.xml": told}), "a.xlsx")
+
+
 def excel(sheet: str, styles: str = "<styleSheet/>", **more: str) -> bytes:
     main = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
     kinds = "http://schemas.openxmlformats.org/package/2006/relationships"
