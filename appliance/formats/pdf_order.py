@@ -25,8 +25,9 @@ _NUMBER = re.compile(r"[-+△▲¥$,.\d/:%％\s()（）円人件個台名回日�
 
 
 def lines(pieces: Sequence[Piece]) -> list[Line]:
-    """All pieces, in order."""
-    return list(_region(sorted(pieces, key=lambda p: (p.top, p.left)), 0))
+    """All pieces, in order; what a broken file puts beyond all numbers stands on no page."""
+    placed = (p for p in pieces if abs(p.left) < _NEVER and abs(p.top) < _NEVER)
+    return list(_region(sorted(placed, key=lambda p: (p.top, p.left)), 0))
 
 
 def _region(pieces: list[Piece], deep: int) -> Iterator[Line]:

@@ -11,7 +11,9 @@ from reportlab.pdfbase.cidfonts import UnicodeCIDFont
 from reportlab.pdfgen.canvas import Canvas
 
 from appliance.errors import PasswordNeeded, TooLarge, Unreadable
+from appliance.formats import pdf_order
 from appliance.formats.draft import UNSEEN
+from appliance.formats.pdf_pieces import Piece
 from tests.corpus.attack import SHOWN
 from tests.corpus.hostile_pdf import simple, stream
 
@@ -330,3 +332,10 @@ def letters(stands_for: bytes, broken: bool = False, times: int = 20) -> bytes:
     return data.replace(b"/Contents 4 0 R", b"", 1).replace(
         b"/F " + font, b"/F " + font + b"/G " + second
     )
+
+
+def test_letters_beyond_all_numbers_stand_on_no_page() -> None:
+    """A broken matrix puts them there (found by the fuzz of seed 6)."""
+    near = Piece("規程", 60.0, 80.0, 84.0, 92.0, 12.0)
+    far = Piece("遠く", float("inf"), float("nan"), float("inf"), 92.0, 12.0)
+    assert [line.text for line in pdf_order.lines([far, near])] == ["規程"]
