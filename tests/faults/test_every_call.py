@@ -54,17 +54,25 @@ def failing(url: str, nth: int, error: Callable[[str], BaseException]) -> tuple[
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("error", [PowerCut, full], ids=["power", "disk"])
+@pytest.mark.parametrize(
+    ("error", "step"),
+    [
+        pytest.param(PowerCut, 4, id="power, some"),
+        pytest.param(PowerCut, 1, id="power", marks=pytest.mark.long),
+        pytest.param(full, 1, id="disk", marks=pytest.mark.long),
+    ],
+)
 def test_any_failed_statement_is_repaired_by_running_again(
     new_site,
     sqlite_template: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     error: Callable[[str], BaseException],
+    step: int,
 ) -> None:
     monkeypatch.setattr(worker, "AWAY_S", 0.0)
     monkeypatch.setattr("appliance.ingest.schedule.LEASE_S", 0.05)
-    for nth in count(1):
+    for nth in count(1, step):
         folder = tmp_path / str(nth)
         folder.mkdir()
         shutil.copy(sqlite_template, folder / "kura.db")
