@@ -12,16 +12,16 @@ KEPT = 3  # releases beside the one that serves
 
 
 def left(of: Places, version: str) -> None:
+    """The file is in the order of leaving: a clock may stand still, or be set back."""
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    told = _read(of) | {version: now}
+    told = {v: at for v, at in _read(of).items() if v != version} | {version: now}
     places.write(of.state / "left.json", json.dumps(told, indent=1), 0o600)
 
 
 def latest(of: Places) -> list[str]:
     """The last that were left and lie here, the latest first; without the one that serves."""
-    told = _read(of)
-    here = [v for v in of.versions() if v in told and v != of.installed()]
-    return sorted(here, key=lambda v: told[v], reverse=True)[:KEPT]
+    here = {*of.versions()} - {of.installed()}
+    return [v for v in reversed(_read(of)) if v in here][:KEPT]
 
 
 def when(of: Places, version: str) -> str:

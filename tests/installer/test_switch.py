@@ -8,8 +8,10 @@ import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -151,7 +153,12 @@ def test_a_dry_run_changes_nothing(host: Host) -> None:
     assert sorted(map(str, host.data.rglob("*"))) == before
 
 
-def test_three_releases_stay_beside_the_one_that_serves(host: Host) -> None:
+def test_three_releases_stay_beside_the_one_that_serves(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those that were left last, whatever the clock says: this one is set back before each upgrade."""
+    hours = (datetime(2026, 1, 1, 9 - n, tzinfo=UTC) for n in count())
+    monkeypatch.setattr(history, "datetime", SimpleNamespace(now=lambda _zone: next(hours)))
     for n in range(2, 6):
         tiny.make(host.places.release(f"{n}.0.0"), f"{n}.0.0", 11 + n)
         host.installer("upgrade", f"{n}.0.0")
