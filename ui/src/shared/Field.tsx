@@ -41,22 +41,14 @@ export function TextField({ label, hint, error, ...rest }: Around & InputHTMLAtt
   );
 }
 
-export function PasswordField({ label, hint, error, ...rest }: Around & InputHTMLAttributes<HTMLInputElement>) {
-  const id = useId();
+/** What is typed into it is shown only while somebody wants to see it. */
+function SecretField({ id, input, ...around }: Around & { id: string; input: (shown: boolean) => ReactNode }) {
   const say = useSay();
   const [shown, setShown] = useState(false);
   return (
-    <Field id={id} label={label} hint={hint} error={error}>
+    <Field id={id} {...around}>
       <div className="withButton">
-        <input
-          id={id}
-          className="input"
-          type={shown ? "text" : "password"}
-          autoCapitalize="off"
-          spellCheck={false}
-          {...described(id, { label, hint, error })}
-          {...rest}
-        />
+        {input(shown)}
         <button
           type="button"
           className="iconButton"
@@ -71,35 +63,35 @@ export function PasswordField({ label, hint, error, ...rest }: Around & InputHTM
   );
 }
 
+const asTyped = { autoCapitalize: "off", spellCheck: false } as const;
+
+export function PasswordField({ label, hint, error, ...rest }: Around & InputHTMLAttributes<HTMLInputElement>) {
+  const id = useId();
+  const around = { label, hint, error };
+  return (
+    <SecretField
+      id={id}
+      {...around}
+      input={(shown) => (
+        <input id={id} className="input" type={shown ? "text" : "password"} {...asTyped} {...described(id, around)} {...rest} />
+      )}
+    />
+  );
+}
+
 /** A secret of more than one line, as a key in PEM: a password field would lose its lines. */
 export function SecretLinesField({ label, hint, error, ...rest }: Around & TextareaHTMLAttributes<HTMLTextAreaElement>) {
   const id = useId();
-  const say = useSay();
-  const [shown, setShown] = useState(false);
+  const around = { label, hint, error };
+  const quiet = { ...asTyped, autoComplete: "off" };
   return (
-    <Field id={id} label={label} hint={hint} error={error}>
-      <div className="withButton">
-        <textarea
-          id={id}
-          className={shown ? "input" : "input masked"}
-          rows={4}
-          autoCapitalize="off"
-          autoComplete="off"
-          spellCheck={false}
-          {...described(id, { label, hint, error })}
-          {...rest}
-        />
-        <button
-          type="button"
-          className="iconButton"
-          aria-label={say(shown ? "passwordHide" : "passwordShow")}
-          aria-pressed={shown}
-          onClick={() => setShown(!shown)}
-        >
-          <Icon name="eye" />
-        </button>
-      </div>
-    </Field>
+    <SecretField
+      id={id}
+      {...around}
+      input={(shown) => (
+        <textarea id={id} className={shown ? "input" : "input masked"} rows={4} {...quiet} {...described(id, around)} {...rest} />
+      )}
+    />
   );
 }
 
