@@ -99,9 +99,10 @@ class Http:
         for _, host, _ in self._allowed:
             self.site.reach(host)
         self._pace = Pace(self.per_second, self.sleep)
-        transport = httpx2.HTTPTransport(verify=trust(self.site), trust_env=False)
+        trusted = trust(self.site)
+        transport = httpx2.HTTPTransport(verify=trusted, trust_env=False)
         pinned = self.pool(
-            ssl_context=trust(self.site),
+            ssl_context=trusted,
             max_connections=8,
             keepalive_expiry=30.0,
             network_backend=_Pinned(self.site.near),

@@ -104,6 +104,10 @@ def test_a_backup_that_is_killed_at_random_moments(home: Home, live: Live) -> No
 
 
 MOMENTS = [(point, after) for point in victim.RESTORE for after in (False, True)]
+# Onto a bare host at all of them, elsewhere before each step.
+SOME = [
+    pytest.param(point, after, marks=pytest.mark.long if after else ()) for point, after in MOMENTS
+]
 
 
 @pytest.mark.parametrize(("point", "after"), MOMENTS)
@@ -122,7 +126,7 @@ def test_a_restore_onto_a_bare_host_that_is_killed(
     tidy(bare)
 
 
-@pytest.mark.parametrize(("point", "after"), MOMENTS)
+@pytest.mark.parametrize(("point", "after"), SOME)
 def test_a_restore_over_another_that_is_killed(
     home: Home, live: Live, point: str, after: bool
 ) -> None:
@@ -146,7 +150,7 @@ def test_a_restore_over_another_that_is_killed(
 
 
 @pytest.mark.postgres
-@pytest.mark.parametrize(("point", "after"), MOMENTS)
+@pytest.mark.parametrize(("point", "after"), SOME)
 def test_a_restore_into_postgresql_that_is_killed(
     home: Home, live: Live, point: str, after: bool, postgres: Callable[[], str]
 ) -> None:
