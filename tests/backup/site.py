@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from subprocess import CompletedProcess
 from typing import Any
 
 from fastapi.testclient import TestClient
@@ -21,6 +20,7 @@ from appliance.settings import Settings, load
 from appliance.store import database, sources, transfer
 from appliance.testing.fakes import HashEmbedder, MemoryConnector, ScriptedGenerator
 from appliance.types import Access, Document, Layer, Principal, RawFile
+from tests import forked
 
 ROOT = Path(__file__).parents[2]
 PASSWORD = "正しいパスワード99"
@@ -66,17 +66,8 @@ class Home:
         done = self._run(*words, status=status, given=given)
         return done.stdout if status == 0 else done.stderr or done.stdout
 
-    def _run(
-        self, *words: str | Path, status: int, given: str = ""
-    ) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
-            [sys.executable, "-m", "appliance.cli", *map(str, words)],
-            capture_output=True,
-            text=True,
-            env=self.environment,
-            input=given,
-            timeout=300,
-        )
+    def _run(self, *words: str | Path, status: int, given: str = "") -> CompletedProcess[str]:
+        done = forked.kura(*words, env=self.environment, given=given)
         assert done.returncode == status, done.stdout + done.stderr
         assert "Traceback" not in done.stderr
         return done

@@ -20,6 +20,7 @@ from appliance.settings import Settings
 from appliance.store import database, sources
 from appliance.testing.fakes import HashEmbedder, MemoryConnector
 from appliance.types import Document, Layer, Principal, RawFile
+from tests import forked
 
 ROOT = Path(__file__).parents[2]
 
@@ -41,14 +42,7 @@ def home(tmp_path: Path) -> dict[str, str]:
 def kura(
     home: dict[str, str], *words: str, status: int = 0, given: str = ""
 ) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [sys.executable, "-m", "appliance.cli", *words],
-        capture_output=True,
-        text=True,
-        env=home,
-        input=given,
-        timeout=120,
-    )
+    done = forked.kura(*words, env=home, given=given)
     assert done.returncode == status, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     return done

@@ -1,8 +1,8 @@
 """`make install-test`: a fresh Debian, no network, the bundle, and a cited answer; written to docs/en/install-test.md.
 
-    python -m tests.install --bundle kura-….kura.tar --key release.pub [--work FOLDER] [--systemd]
+    python -m tests.install --bundle kura-….kura.tar --key release.pub [--next NEWER] [--work FOLDER] [--systemd]
 
-Root and 8 GB of disk are needed. debootstrap fetches from the mirror of this machine's own apt; from
+With the bundle of a newer version it is upgraded, rolled back, backed up and restored, too. Root and 8 GB of disk are needed. debootstrap fetches from the mirror of this machine's own apt; from
 then on everything runs in a network namespace that has loopback alone, under strace.
 """
 
@@ -49,6 +49,48 @@ python3 kura-installer.pyz install kura.tar --key release.pub MODE 2>&1 | grep -
 [ "$(grep -c '済 / done' /root/again.out)" = "$(wc -l </root/again.out)" ]
 echo "nothing was changed"
 """
+# A year of the host: a newer release and back, a backup and all of it from the backup.
+LIFE = r"""
+stopped() {
+    kill -TERM "$(cat /var/lib/kura/up.lock)"
+    while ! flock -n -s /var/lib/kura/up.lock true; do sleep 0.5; done
+}
+asked() { python3 /media/site.py /dev/null https://127.0.0.1:PORT /srv/FOLDER; }
+old=$(readlink /opt/kura/current)
+echo "--- upgrade"
+kura-installer upgrade /media/next.tar --no-systemd
+[ "$(readlink /opt/kura/current)" != "$old" ]
+asked
+echo "--- rollback"
+kura-installer rollback --yes --no-systemd
+[ "$(readlink /opt/kura/current)" = "$old" ]
+asked
+echo "--- backup"
+install -d -o kura -g kura -m 700 /srv/控え
+kura backup key --json >/root/key.json
+python3 - <<'END'
+import json
+from pathlib import Path
+pair = json.loads(Path("/root/key.json").read_text())
+Path("/root/key.txt").write_text(pair["secret"] + "\n")
+answers = Path("/etc/kura/install.toml")
+own = f'backup_folder = "/srv/控え"\nbackup_recipient = "{pair["recipient"]}"\n'
+head, found, tail = answers.read_text("utf-8").partition("[settings]\n")
+answers.write_text(f"{head}{found or '[settings]' + chr(10)}{own}{tail}", "utf-8")
+END
+stopped
+kura-installer configure --no-systemd | tail -3
+kura backup create
+kura backup verify
+echo "--- restore"
+stopped
+kura restore /srv/控え --key /root/key.txt --replace
+kura-installer configure --no-systemd | tail -3
+asked
+kura doctor | grep -v ✓ || true
+echo "LIVED"
+"""
+LIVED = "upgraded, rolled back, backed up and restored"
 # Libraries are told to stay at home (egress.SWITCHES). Here they are told nothing, from the first
 # line of each process on, and the same is done again.
 UNTOLD = r"""
@@ -81,6 +123,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--bundle", type=Path, required=True)
     parser.add_argument("--key", type=Path, required=True)
+    parser.add_argument("--next", type=Path, help="the bundle of a newer version")
     parser.add_argument("--work", type=Path, default=ROOT / ".kura" / "install-test")
     parser.add_argument("--systemd", action="store_true", help="boot it, too; say what is found")
     parser.add_argument("--keep", action="store_true", help="leave the root when it is over")
@@ -91,8 +134,10 @@ def main() -> None:
     root = fresh(given.work)
     try:
         prepared(root, given.bundle, given.key)
+        if given.next:
+            shutil.copyfile(given.next, root / "media" / "next.tar")
         began = time.monotonic()
-        said = traced(root, given.work / "trace")
+        said = traced(root, given.work / "trace", INSIDE + (LIFE if given.next else "") + UNTOLD)
         took_s = time.monotonic() - began
         print(said)
         units = booted(root) if given.systemd else ""
@@ -101,6 +146,7 @@ def main() -> None:
         write(said, units, calls, given.bundle, took_s)
         wanted = ("cited answer", "nothing was changed", "switches off: answered")
         missing = [one for one in wanted if one not in said]
+        missing += [LIVED] if given.next and LIVED not in said else []
         missing += [one for one in wanted[:2] if given.systemd and one not in units]
         answered = re.search(r"^answered after (\d+) s$", said, re.MULTILINE)
         if missing or not answered or int(answered[1]) > WANTED_S or calls.outside or calls.dns:
@@ -152,9 +198,9 @@ def prepared(root: Path, bundle: Path, key: Path) -> None:
         (share / ".kura-access.toml").write_text('allow = ["everyone"]\n', "utf-8")
 
 
-def traced(root: Path, trace: Path) -> str:
+def traced(root: Path, trace: Path, script: str) -> str:
     """All of it in one go, in namespaces of its own: no network, and no process is left behind."""
-    script = _inside("--no-systemd", "総務部", INSIDE + UNTOLD)
+    script = _inside("--no-systemd", "総務部", script)
     (root / "root" / "test.sh").write_text(script, "utf-8")
     # not a chroot: the kernel gives no user namespace in one, and parsers want theirs
     inside = (
@@ -227,7 +273,10 @@ journalctl --no-pager -o cat -u 'kura-*' | grep -v '"event": "request"' | tail -
 
 
 def _inside(mode: str, folder: str, script: str = INSIDE) -> str:
-    return script.replace("MODE", mode).replace("PORT", str(PORT)).replace("FOLDER", folder)
+    told = {"MODE": mode, "PORT": str(PORT), "FOLDER": folder, "LIVED": LIVED}
+    for name, value in told.items():
+        script = script.replace(name, value)
+    return script
 
 
 def booted(root: Path) -> str:
@@ -315,7 +364,7 @@ Without strace, in a network namespace of its own. Then what the kernel says of 
 """
     page = f"""# The install test
 
-`make install-test BUNDLE=… KEY=…`, as root, makes a fresh Debian 12 (debootstrap, minbase, {BASE}), takes it into a network namespace that has loopback alone, and under strace: unpacks the bundle's installer, installs unattended without systemd, signs in by the code, ingests a folder, asks, wants a cited answer with the right words, installs again, which has to change nothing, and does all of it again with the switches off by which libraries are told to stay at home. `--systemd` boots the host afterwards. It writes this page anew when it is run; [the same as containers](compose-test.md).
+`make install-test BUNDLE=… KEY=…`, as root, makes a fresh Debian 12 (debootstrap, minbase, {BASE}), takes it into a network namespace that has loopback alone, and under strace: unpacks the bundle's installer, installs unattended without systemd, signs in by the code, ingests a folder, asks, wants a cited answer with the right words, installs again, which has to change nothing{", upgrades to the bundle of a newer version, rolls back, backs up, restores and asks after each" if LIVED in said else ""}, and does all of it again with the switches off by which libraries are told to stay at home. `--systemd` boots the host afterwards. It writes this page anew when it is run; [the same as containers](compose-test.md).
 
 Written on {datetime.now(UTC):%Y-%m-%d}, on a machine with {os.cpu_count()} cores that had other work to do (load {load:.0f}), with a bundle of {bundle.stat().st_size / 1e6:.0f} MB. It took {took_s / 60:.1f} minutes under strace.
 

@@ -19,6 +19,7 @@ from appliance.attest import report, shelf, sign
 from appliance.backup import files
 from appliance.settings import Settings
 from appliance.store import audit, database, signing
+from tests import forked
 
 pytestmark = pytest.mark.slow  # two whole reports: every model and every installed file is read
 ROOT = Path(__file__).resolve().parents[2]
@@ -33,14 +34,7 @@ NFT = {
 
 
 def kura(data: Path, *words: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "appliance.cli", *map(str, words)],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-        env=os.environ | {"PYTHONPATH": str(ROOT), "KURA_DATA": str(data)},
-    )
+    return forked.kura(*words, env=os.environ | {"PYTHONPATH": str(ROOT), "KURA_DATA": str(data)})
 
 
 @pytest.fixture(scope="module")
