@@ -60,15 +60,16 @@ def test_a_paper_whose_answer_is_not_in_it_is_refused(tmp_path: Path) -> None:
 
 
 def test_groups_hold_the_answer_where_they_say_and_the_measured_companies_are_left_out() -> None:
-    made = [*itertools.islice(written.made(PAPERS, random.Random(4), 2), 400)]
-    assert made == [*itertools.islice(written.made(PAPERS, random.Random(4), 2), 400)]
+    papers = PAPERS[:500]
+    made = [*itertools.islice(written.made(papers, random.Random(4), 2), 400)]
+    assert made == [*itertools.islice(written.made(papers, random.Random(4), 2), 400)]
     answers, learned, aside = defaultdict[str, set[str]](set), set[str](), set[str]()
-    for p in PAPERS:
+    for p in papers:
         (aside if written.kept(p.company) else learned).update(one.text for one in p.asked)
         for one in p.asked:  # 「有休は何日?」 is asked in more than one company
             answers[one.text].add(one.answer)
     aside -= learned
-    silent = {q for p in PAPERS for q in p.silent}
+    silent = {q for p in papers for q in p.silent}
     assert aside and aside.isdisjoint(g.question for g in made)
     for group in made:
         assert len(set(group.texts)) == len(group.texts) <= 2
