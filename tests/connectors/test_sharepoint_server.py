@@ -66,7 +66,7 @@ def filled(edition: int = 2019) -> SharePoint:
     return one
 
 
-@pytest.fixture(params=[2019, 2016])
+@pytest.fixture(params=[2019, pytest.param(2016, marks=pytest.mark.long)])
 def server(request: pytest.FixtureRequest) -> Iterator[SharePoint]:
     one = filled(request.param)
     yield one

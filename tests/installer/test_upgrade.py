@@ -166,6 +166,7 @@ def test_an_upgrade_on_postgresql(cluster: Cluster) -> None:
         cluster.execute(f"DROP ROLE {name}")
 
 
+@pytest.mark.long
 def test_what_a_release_fails_at_leaves_the_old_one_serving(host: Host) -> None:
     """One after another on one host, whose start takes longest: a migration; an answer on the copy; an
     answer in its place, as one fails that its walls are too tight for."""

@@ -22,6 +22,7 @@ def loaded(company_data: Path) -> Path:
         return company_data
 
 
+@pytest.mark.long
 def test_the_second_demo_needs_no_network(loaded: Path) -> None:
     environment = os.environ | {
         "KURA_DATA": str(loaded),

@@ -54,6 +54,7 @@ def test_a_pair_keeps_the_places_of_the_passage(folder: Path) -> None:
     assert long.first == crossreader.QUESTION_TOKENS + 1
 
 
+@pytest.mark.long
 def test_it_learns_which_passage_answers_and_where_and_goes_on_where_it_was(
     folder: Path, taught: list[groups.Group], tmp_path: Path
 ) -> None:
