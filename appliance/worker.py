@@ -21,7 +21,7 @@ from appliance.ingest import again, directory, kept, pages, schedule
 from appliance.ingest.anew import AGAIN_S, Anew
 from appliance.ingest.desk import Desk
 from appliance.ingest.pages import Room
-from appliance.ingest.sync import Parse
+from appliance.ingest.running import Parse
 from appliance.ingest.trial import Trial
 from appliance.ingest.vectors import Stopped
 from appliance.ocr.reader import ConfinedReader

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from sqlalchemy import Engine
 
 from appliance.errors import ApplianceError, ModelBusy, ModelUnreachable, NotReady, NotVisible
-from appliance.ingest.sync import Parse, take_again
+from appliance.ingest.running import Parse
+from appliance.ingest.sync import take_again
 from appliance.ingest.vectors import Stopped, embed
 from appliance.ports import Connector, Embedder
 from appliance.settings import Settings

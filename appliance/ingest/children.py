@@ -21,8 +21,7 @@ from appliance.ingest import inside, kept
 from appliance.ingest.handling import handled
 from appliance.ingest.handling import quiet as as_shown
 from appliance.ingest.pages import lost, waits
-from appliance.ingest.vectors import STOP_PATIENCE_S, Stopped, of_chunks
-from appliance.ports import Embedder
+from appliance.ingest.vectors import STOP_PATIENCE_S, Part, Stopped
 from appliance.settings import Settings
 from appliance.store import catalog
 from appliance.store.inside import Held, Inner, quiet, title_of
@@ -38,7 +37,6 @@ class Taker:
 
     engine: Engine
     settings: Settings
-    embedder: Embedder
     over: threading.Event
     handling: Handling
     sizes: tuple[int, int]  # of chunks and parents
@@ -48,14 +46,13 @@ class Taker:
 
     def take(
         self, children: Sequence[Child], document_id: str | None, had: Mapping[str, str]
-    ) -> list[Inner]:
-        """As they are kept in the document of the file, which `had` pages inside, of such bytes.
-
-        Raises what `of_chunks` does.
+    ) -> list[tuple[Inner, Part | None]]:
+        """As they are kept in the document of the file, which `had` pages inside, of such bytes;
+        with what of them is to be embedded first. Raises Stopped.
         """
         known = catalog.held(self.engine, document_id) if document_id and children else []
         began = time.monotonic()
-        found = []
+        found: list[tuple[Inner, Part | None]] = []
         for there, (child, digest, old) in zip(
             children, inside.matched(self._shown(children), known), strict=True
         ):
@@ -63,7 +60,7 @@ class Taker:
                 raise Stopped
             if child.document is None:
                 before = old and old.document_id
-                found.append(Inner(child, None, before, problem=child.problem))
+                found.append((Inner(child, None, before, problem=child.problem), None))
             else:
                 paged = had.get(old.document_id) if old else None
                 found.append(self._one(there, child, child.document, digest, old, paged))
@@ -77,7 +74,7 @@ class Taker:
         digest: str | None,
         old: Held | None,
         paged: str | None,
-    ) -> Inner:
+    ) -> tuple[Inner, Part | None]:
         place, before = f"{self.uri}{SEPARATOR}", old and old.document_id
         document, counts, withheld = handled(
             document, place + there.path, self.handling, place + child.path
@@ -85,7 +82,7 @@ class Taker:
         if withheld:
             child = replace(child, document=None)
             why = catalog.quarantined(counts)
-            return Inner(child, digest, before, problem=why, withheld=True, counts=counts)
+            return Inner(child, digest, before, problem=why, withheld=True, counts=counts), None
         child = replace(child, document=document)
         waiting, problem, bytes_digest = self._pages(there, document, paged)
         one = Inner(
@@ -99,11 +96,11 @@ class Taker:
         )
         sizes = "/".join(map(str, self.sizes))
         if old and not self.anew and old.is_of(digest, sizes, self.handling):
-            return replace(one, same=True)
+            return replace(one, same=True), None
         chunks = split(document, *self.sizes)
         title = (old and old.corrected) or title_of(child.path)
-        vectors = of_chunks(title, document, chunks, self.embedder, self.over, self.holder)
-        return replace(one, embedded_as=title, chunks=chunks, vectors=vectors)
+        part = Part(title, document, chunks, self.holder)
+        return replace(one, embedded_as=title, chunks=chunks), part
 
     def _pages(
         self, child: Child, document: Document, paged: str | None

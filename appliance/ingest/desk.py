@@ -36,8 +36,8 @@ from appliance.errors import (
     Transient,
     Unreadable,
 )
+from appliance.ingest.fetching import fetch, reopen
 from appliance.ingest.originals import INSIDE
-from appliance.ingest.sync import fetch, reopen
 from appliance.ports import Connector
 from appliance.store import access, catalog, dossier, sources
 from appliance.store.dossier import Place

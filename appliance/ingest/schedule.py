@@ -22,7 +22,8 @@ from sqlalchemy import Engine
 
 from appliance.errors import ApplianceError, NotVisible, Permanent, SourceMisconfigured, Transient
 from appliance.ingest.grants import Grants
-from appliance.ingest.sync import Parse, Report, sync
+from appliance.ingest.running import Parse
+from appliance.ingest.sync import Report, sync
 from appliance.ingest.tally import Tally
 from appliance.ingest.wrong import sentence
 from appliance.ports import Connector, Embedder, Networked

@@ -1,10 +1,12 @@
-"""The chunks of a document as vectors, waiting for the model where questions go first."""
+"""The chunks of documents as vectors, waiting for the model where questions go first."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain, islice
 
 import numpy as np
 
@@ -15,11 +17,35 @@ from appliance.types import Chunk, Document, Vectors
 
 EMBED_AT_ONCE = 32  # texts
 MODEL_PATIENCE_S = 120.0  # how long to wait for the embedder before giving up for now
-STOP_PATIENCE_S = 10.0  # how long a stop waits for the document at hand
+STOP_PATIENCE_S = 10.0  # how long a stop waits for the documents at hand
 
 
 class Stopped(Exception):
     """The worker is asked to stop, or the lease is lost."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Chunks of one document, as they are embedded under its title."""
+
+    title: str
+    document: Document
+    chunks: Sequence[Chunk]
+    holder: str | None = None
+
+    def texts(self) -> Iterator[str]:
+        whole = self.document
+        for c in self.chunks:
+            text = whole.text[c.start : c.end]
+            yield catalog.entry_text(self.title, whole.title, c.heading, text, self.holder)
+
+
+def of_parts(parts: Sequence[Part], embedder: Embedder, over: threading.Event) -> list[Vectors]:
+    """The vectors of each. What is embedded at once may be of several. Raises what `embed` does."""
+    counts = [len(part.chunks) for part in parts]
+    texts = chain.from_iterable(part.texts() for part in parts)
+    rows = _embed(texts, sum(counts), embedder, over)
+    return np.split(rows, np.cumsum(counts)[:-1]) if parts else []
 
 
 def of_chunks(
@@ -31,21 +57,21 @@ def of_chunks(
     holder: str | None = None,
 ) -> Vectors:
     """Raises what `embed` does."""
-    texts = [
-        catalog.entry_text(title, document.title, c.heading, document.text[c.start : c.end], holder)
-        for c in chunks
-    ]
-    return embed(texts, embedder, over)
+    return of_parts([Part(title, document, chunks, holder)], embedder, over)[0]
 
 
-def embed(texts: list[str], embedder: Embedder, over: threading.Event) -> Vectors:
+def embed(texts: Sequence[str], embedder: Embedder, over: threading.Event) -> Vectors:
     """Raises ModelBusy, ModelUnreachable; Stopped once `over` is set and it takes too long."""
-    began = time.monotonic()
-    vectors = np.empty((len(texts), embedder.dim), np.float32)
-    for start in range(0, len(texts), EMBED_AT_ONCE):
+    return _embed(texts, len(texts), embedder, over)
+
+
+def _embed(texts: Iterable[str], count: int, embedder: Embedder, over: threading.Event) -> Vectors:
+    began, rest = time.monotonic(), iter(texts)
+    vectors = np.empty((count, embedder.dim), np.float32)
+    for start in range(0, count, EMBED_AT_ONCE):
         if over.is_set() and time.monotonic() - began > STOP_PATIENCE_S:
             raise Stopped  # nothing of the document is stored yet: the next run begins it again
-        block = texts[start : start + EMBED_AT_ONCE]
+        block = list(islice(rest, EMBED_AT_ONCE))
         vectors[start : start + len(block)] = _patiently(block, embedder, over)
     return vectors
 

@@ -21,6 +21,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -33,11 +34,13 @@ from sqlalchemy import Engine, text
 
 from appliance import build
 from appliance.formats.sandbox import Sandbox
-from appliance.inference.cores import Cores
-from appliance.inference.embed import LocalEmbedder
-from appliance.ingest.sync import Parse, sync
+from appliance.inference import models
+from appliance.inference.client import InferClient, RemoteEmbedder
+from appliance.ingest import flow
+from appliance.ingest.running import Parse
+from appliance.ingest.sync import sync
 from appliance.ports import Connector, Embedder
-from appliance.settings import Settings, load
+from appliance.settings import Settings
 from appliance.store import access, catalog, sources
 from appliance.store.timing import Timing
 from appliance.testing.fakes import HashEmbedder
@@ -45,7 +48,7 @@ from appliance.types import Checkpoint, Cursor, Document, RawFile, Role, Site, U
 from connectors.folder import FolderConnector, FolderSettings
 from connectors.webdav import WebDavConnector, WebDavSettings
 from tests import pages
-from tests.bench import backup, kills
+from tests.bench import backup, kills, serve
 from tests.connectors.shells import free_port
 
 A_FOLDER = 100  # files
@@ -58,6 +61,10 @@ A tree of tiny text files with Japanese names, a hundred in a folder, listed by 
 which both ask. A *resync* is what `kura work` does when the source is due, with catalogue and cursor.
 Each row is a process of its own; *memory* is the most that it held. Of the files in the catalogue only
 as many as the row *first* says were read; the others' rows were copied from one of those.
+
+Of the time of a document: *embed* is the share of the whole in which `kura infer` had something to
+embed, *parse* and *store* likewise. They overlap. *One after another* is the same code with one file
+on its way at a time.
 """
 
 
@@ -256,20 +263,28 @@ def copy(engine: Engine, source_id: int, files: Sequence[RawFile]) -> None:
 
 
 class Timed:
-    """Seconds within a call, and how often."""
+    """Seconds in which at least one was within a call."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
+        self._within, self._since, self._lock = 0, 0.0, threading.Lock()
 
     def __call__(self, call: Callable[..., Any]) -> Callable[..., Any]:
         def timed(*args: Any, **more: Any) -> Any:
-            began = time.perf_counter()
+            self._step(1)
             try:
                 return call(*args, **more)
             finally:
-                self.seconds += time.perf_counter() - began
+                self._step(-1)
 
         return timed
+
+    def _step(self, by: int) -> None:
+        with self._lock:
+            now = time.perf_counter()
+            if self._within:
+                self.seconds += now - self._since
+            self._within, self._since = self._within + by, now
 
 
 class TimedEmbedder:
@@ -297,36 +312,44 @@ def papers(root: Path, many: int) -> dict[str, Path]:
 
 
 def shares(folder: Path, many: int, say: Callable[[str], None]) -> list[str]:
-    embedder = LocalEmbedder.default(load().models, Cores())
-    embedder.embed(["温める。"], "passage")
+    """With `kura infer` and the parsers' sandbox as they run at a customer."""
     lines = [
-        "| documents | per second | parse | embed | store | the rest | the embedder is busy |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
+        "| documents | taken in | per second | parse | embed | store |",
+        "| --- | --- | --- | --- | --- | --- |",
     ]
-    for number, (name, place) in enumerate(papers(folder, many).items()):
-        settings = Settings(data=folder / f"data{number}", ocr=False)
-        engine = build.store(settings)
-        source = sources.create(engine, "棚", "folder", {}, Timing(3600))
-        parsing, embedding, storing = Timed(), Timed(), Timed()
-        with (
-            Sandbox(settings) as sandbox,
-            mock.patch.object(catalog, "replace", storing(catalog.replace)),
-        ):
-            parse: Parse = parsing(sandbox.parse)
-            began = time.perf_counter()
-            report = sync(
-                engine, source, _folder(place), TimedEmbedder(embedder, embedding), parse, settings
-            )
-            whole = time.perf_counter() - began
-        engine.dispose()
-        parts = [parsing.seconds, embedding.seconds, storing.seconds]
-        told = [f"{100 * one / whole:.0f} %" for one in (*parts, whole - sum(parts))]
-        lines.append(
-            f"| {sum(report.counts.values())} {name} | {sum(report.counts.values()) / whole:.1f} | "
-            f"{' | '.join(told)} | {told[1]} |"
-        )
-        say(lines[-1])
+    model = models.named(models.DEFAULT_EMBEDDER)
+    with serve.kura(slots=1, context=2048) as server:
+        embedder = RemoteEmbedder(InferClient(server.target.at), model.name, model.dim)
+        embedder.embed(["温める。"] * 32, "passage")
+        for number, (name, place) in enumerate(papers(folder, many).items()):
+            for how, at_once in (("one after another", 1), ("beside each other", flow.FILES)):
+                settings = Settings(data=folder / f"data{number}-{at_once}", ocr=False)
+                with mock.patch.object(flow, "FILES", at_once):
+                    whole, count, parts = taken_in(settings, place, embedder)
+                told = " | ".join(f"{100 * one / whole:.0f} %" for one in parts)
+                lines.append(f"| {count} {name} | {how} | {count / whole:.1f} | {told} |")
+                say(lines[-1])
     return lines
+
+
+def taken_in(
+    settings: Settings, place: Path, embedder: Embedder
+) -> tuple[float, int, tuple[float, float, float]]:
+    """Seconds, documents, and in how many of them something was parsed, embedded, stored."""
+    engine = build.store(settings)
+    source = sources.create(engine, "棚", "folder", {}, Timing(3600))
+    parsing, embedding, storing = Timed(), Timed(), Timed()
+    with (
+        Sandbox(settings) as sandbox,
+        mock.patch.object(catalog, "replace", storing(catalog.replace)),
+    ):
+        parse: Parse = parsing(sandbox.parse)
+        timed = TimedEmbedder(embedder, embedding)
+        began = time.perf_counter()
+        report = sync(engine, source, _folder(place), timed, parse, settings)
+        whole = time.perf_counter() - began
+    engine.dispose()
+    return whole, sum(report.counts.values()), (parsing.seconds, embedding.seconds, storing.seconds)
 
 
 def _folder(root: Path) -> FolderConnector:

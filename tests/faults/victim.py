@@ -20,7 +20,7 @@ from typing import Any
 
 from appliance import worker
 from appliance.formats import archive
-from appliance.ingest import schedule
+from appliance.ingest import prepare, schedule
 from appliance.ingest import sync as ingest
 from appliance.settings import Settings
 from appliance.store import catalog, database, rows, runs, sources
@@ -49,7 +49,7 @@ POINTS: dict[str, tuple[Any, str]] = {
     "catalogue compared": (ingest, "_due"),
     "fetched": (ingest, "fetch"),
     "parsed": (Reader, "parse"),
-    "split": (ingest, "split"),
+    "split": (prepare, "split"),
     "embedded": (HashEmbedder, "embed"),
     "old chunks dropped, not committed": (rows, "drop_chunks"),
     "new chunks added, not committed": (rows, "add_chunks"),

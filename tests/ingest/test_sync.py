@@ -18,9 +18,9 @@ from appliance.errors import (
     SourceBusy,
     SourceUnreachable,
 )
-from appliance.ingest import sync as module
 from appliance.ingest import vectors
 from appliance.ingest.anew import Anew
+from appliance.ingest.prepare import NO_TEXT
 from appliance.store import catalog, sources
 from appliance.store.tables import now
 from appliance.testing.fakes import PUBLIC, HashEmbedder, MemoryConnector
@@ -136,7 +136,7 @@ def test_one_bad_file_is_a_row_and_stops_no_other(machine) -> None:
     assert set(problems) == {"b.pdf", "c.bin", "d.txt"}
     assert problems["b.pdf"] == "壊れています"
     assert "内部エラー" in str(problems["c.bin"])
-    assert problems["d.txt"] == module.NO_TEXT
+    assert problems["d.txt"] == NO_TEXT
     assert machine.texts() == {"a.txt": "良い"}
 
 
