@@ -23,9 +23,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import cached_property, partial
-from pathlib import Path, PurePosixPath
-from typing import BinaryIO, ClassVar, cast
+from functools import cached_property, lru_cache, partial
+from pathlib import Path
+from typing import BinaryIO, ClassVar, NamedTuple, cast
 
 from pydantic import BaseModel, Field
 
@@ -77,6 +77,20 @@ class FolderSettings(BaseModel):
 _Sameness = tuple[int, int, int]  # inode, time, size: what a rename keeps
 
 
+class _Facts(NamedTuple):
+    """What is kept of a file's `stat`: a tree may have a million files."""
+
+    inode: int
+    mtime_ns: int
+    size: int
+    ctime_ns: int
+
+    @property
+    def mtime_s(self) -> float:
+        seconds, rest = divmod(self.mtime_ns, 10**9)
+        return seconds + 1e-9 * rest  # as `st_mtime` is made: a date must stay the same date
+
+
 @dataclass(frozen=True, slots=True)
 class _Found:
     """A file met on the walk. `parts` are its names below the root as the disk spells them."""
@@ -84,11 +98,11 @@ class _Found:
     uri: str
     parts: tuple[str, ...]
     access: Access
-    facts: os.stat_result
+    facts: _Facts
 
     @property
     def same(self) -> _Sameness:
-        return self.facts.st_ino, self.facts.st_mtime_ns, self.facts.st_size
+        return self.facts[:3]
 
 
 @dataclass(slots=True)
@@ -193,12 +207,12 @@ class FolderConnector:
         return RawFile(
             uri=found.uri,
             # ctime too: a copy may bring its old mtime along
-            version=f"{facts.st_mtime_ns}:{facts.st_size}:{facts.st_ctime_ns}",
+            version=f"{facts.mtime_ns}:{facts.size}:{facts.ctime_ns}",
             open=partial(_open, root, found),
             access=found.access,
             title=_title(found.uri),
-            modified_at=_when(facts.st_mtime),
-            size_bytes=facts.st_size,
+            modified_at=_when(facts.mtime_s),
+            size_bytes=facts.size,
         )
 
     def _root(self) -> Path:
@@ -285,7 +299,7 @@ class FolderConnector:
         if not self._wanted(uri):
             return
         try:
-            facts = entry.stat(follow_symlinks=False)
+            facts = _facts(entry.stat(follow_symlinks=False))
         except FileNotFoundError:
             return
         except OSError as error:
@@ -365,9 +379,9 @@ def _descend(root: Path, parts: Sequence[str]) -> Iterator[int]:
 class _Steady(io.FileIO):
     """A file that says so, at its end, when it is no longer the one that was listed."""
 
-    def __init__(self, fd: int, uri: str, listed: os.stat_result) -> None:
+    def __init__(self, fd: int, uri: str, listed: _Facts) -> None:
         super().__init__(fd, "rb")
-        self._uri, self._listed = uri, _facts(listed)
+        self._uri, self._listed = uri, listed
 
     def read(self, size: int | None = -1, /) -> bytes:
         data = super().read(-1 if size is None else size) or b""
@@ -376,13 +390,14 @@ class _Steady(io.FileIO):
         return data
 
     def verify(self) -> None:
-        if _facts(os.fstat(self.fileno())) != self._listed:
+        now = os.fstat(self.fileno())
+        if not stat.S_ISREG(now.st_mode) or _facts(now)[:3] != self._listed[:3]:
             raise SourceBusy(f"{self._uri} is being written; it is read again later")
 
 
 def _open(root: Path, found: _Found) -> BinaryIO:
     """Raises SourceBusy where the file is not what was listed, OSError where it does not open."""
-    if 0 <= time.time() - found.facts.st_mtime < _TICK_S:
+    if 0 <= time.time() - found.facts.mtime_s < _TICK_S:
         time.sleep(_TICK_S)  # the next write will show in its time
     with _descend(root, found.parts[:-1]) as folder:
         fd = os.open(found.parts[-1], os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
@@ -395,10 +410,11 @@ def _open(root: Path, found: _Found) -> BinaryIO:
     return cast(BinaryIO, stream)
 
 
-def _facts(facts: os.stat_result) -> tuple[int, int, int, int]:
-    return facts.st_ino, facts.st_mtime_ns, facts.st_size, stat.S_IFMT(facts.st_mode)
+def _facts(found: os.stat_result) -> _Facts:
+    return _Facts(found.st_ino, found.st_mtime_ns, found.st_size, found.st_ctime_ns)
 
 
+@lru_cache(1024)  # a folder's name is spelled for every file in it
 def _spell(name: str) -> str:
     return spelled(os.fsencode(name))
 
@@ -412,7 +428,9 @@ def _below(uri: str, folders: tuple[str, ...]) -> bool:
 
 
 def _title(uri: str) -> str:
-    return PurePosixPath(uri).stem
+    name = uri.rpartition("/")[2]
+    dot = name.rfind(".")
+    return name[:dot] if 0 < dot < len(name) - 1 else name
 
 
 def _when(seconds: float) -> datetime:

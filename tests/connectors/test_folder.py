@@ -491,3 +491,18 @@ def test_kuras_own_data_is_no_source(tmp_path: Path) -> None:
     for inside in (own, own / "uploads"):
         with pytest.raises(SourceMisconfigured, match="Kura 自身のデータ"):
             FolderConnector(FolderSettings(root=inside), site).check()
+
+
+def test_what_is_kept_of_a_file_says_its_title_and_date_as_the_system_does(tmp_path: Path) -> None:
+    """A date that differed in its last digit would have every document renewed."""
+    names = ("旅費.規程.txt", "版.", "第1条..md", "綴り")
+    moments = (1_700_000_000_123_456_789, 999_999_999, 1, 1_799_999_999_999_999_500)
+    for name, moment in zip(names, moments, strict=True):
+        os.utime(put(tmp_path, f"第1.2章/{name}"), ns=(moment, moment))
+    changes, _ = run(folder(tmp_path))
+    found = {c.file.uri: c.file for c in changes if isinstance(c, Upsert)}
+    assert len(found) == len(names)
+    for uri, file in found.items():
+        path = tmp_path / uri
+        assert file.title == path.stem
+        assert file.modified_at == datetime.fromtimestamp(path.stat().st_mtime, UTC)
