@@ -42,9 +42,8 @@ asyncssh.set_log_level("WARNING")
 T = TypeVar("T")
 
 CONNECT_S = 30.0
-ANSWER_S = 60.0
-FILE_S = 600.0  # for one file, however slowly it comes
-BLOCK_BYTES = 1 << 20
+SILENT_S = 60.0  # without a byte of an answer, however long all of it takes
+FAREWELL_S = 5.0
 _TICK_S = 2.0  # times are whole seconds: two writes closer than this may leave the same behind
 _KEYS = ("ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521",
          "rsa-sha2-512", "rsa-sha2-256")  # fmt: skip
@@ -299,7 +298,7 @@ class _Session:
 
         try:
             with suppress(OSError, asyncssh.Error):
-                self._runner.run(asyncio.wait_for(end(), 5.0))
+                self._runner.run(self._unless_silent(end(), FAREWELL_S))
         finally:
             self._guard.hang_up()
             self._runner.close()
@@ -309,19 +308,20 @@ class _Session:
             real = await self._sftp.realpath(path or b".")
             return real if stat.S_ISDIR((await self._sftp.stat(real)).permissions or 0) else None
 
-        return self._run(found(), ANSWER_S, path)
+        return self._run(found(), SILENT_S, path)
 
     def listed(self, path: bytes) -> list[_Entry]:
         """What a folder holds, but links; the NFC spelling first: it is the one that keeps the name."""
 
         async def found() -> list[_Entry]:
-            return [
-                _entry(path, entry)
-                async for entry in self._sftp.scandir(path)
-                if entry.filename not in (b".", b"..")
-            ]
+            entries = []
+            async for entry in self._sftp.scandir(path):
+                self._heard = time.monotonic()
+                if entry.filename not in (b".", b".."):
+                    entries.append(_entry(path, entry))
+            return entries
 
-        entries = self._run(found(), ANSWER_S, path)
+        entries = self._run(found(), SILENT_S, path)
         return sorted(entries, key=lambda e: (e.name, not e.path.endswith(e.name.encode())))
 
     def copied(self, one: _File, copy: BinaryIO) -> bool:
@@ -336,20 +336,36 @@ class _Session:
                 if _known(one.path, await file.stat()) != one:
                     return False
                 size = 0
-                while block := await file.read(BLOCK_BYTES, size):
+                async for at, block in await file.read_parallel(one.size, 0):  # in any order
+                    self._heard = time.monotonic()
                     size += len(block)
                     if size > one.size:
                         return False
-                    copy.write(cast(bytes, block))
+                    copy.seek(at)
+                    copy.write(block)
                 return size == one.size and _known(one.path, await file.stat()) == one
 
-        return self._run(done(), FILE_S, one.path)
+        return self._run(done(), SILENT_S, one.path)
 
-    def _run(self, what: Coroutine[Any, Any, T], most_s: float, path: bytes = b"") -> T:
+    async def _unless_silent(self, what: Coroutine[Any, Any, T], silent_s: float) -> T:
+        """Hangs up on a server that falls silent: who is only told to stop waits for its farewell."""
+        task = asyncio.create_task(what)
+        self._heard = time.monotonic()
+        while not task.done() and (left_s := self._heard + silent_s - time.monotonic()) > 0:
+            await asyncio.wait([task], timeout=left_s)
+        if not task.done():
+            self._guard.hang_up()
+            await asyncio.wait([task], timeout=FAREWELL_S)  # what it waits for fails now
+            if not task.cancel():
+                task.exception()
+            raise TimeoutError
+        return task.result()
+
+    def _run(self, what: Coroutine[Any, Any, T], silent_s: float, path: bytes = b"") -> T:
         """In our words: theirs may hold what was sent."""
         where = f"{self.name} の {spelled(path)}" if path else self.name
         try:
-            return self._runner.run(asyncio.wait_for(what, most_s))
+            return self._runner.run(self._unless_silent(what, silent_s))
         except (asyncssh.SFTPNoSuchFile, asyncssh.SFTPNoSuchPath, asyncssh.SFTPNotADirectory):
             raise _Gone(where) from None
         except asyncssh.SFTPPermissionDenied:

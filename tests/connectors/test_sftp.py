@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -33,6 +34,7 @@ from appliance.types import (
 from connectors import sftp
 from connectors.sftp import SftpConnector, SftpSettings
 from tests.connectors.shells import OLD_S, Shell
+from tests.faults.between import Fault, Pipe
 
 CANARY = "himitsu-0451"
 
@@ -149,14 +151,14 @@ def test_a_file_that_is_written_meanwhile_is_busy_not_mixed(
     shell.put("大きい.bin", b"1" * 3_000_000)
     with pytest.raises(SourceBusy, match="書き込み中"):
         one.open()
-    again, read = shell.connector().file("大きい.bin"), asyncssh.SFTPClientFile.read
+    again, read = shell.connector().file("大きい.bin"), asyncssh.SFTPClientFile.read_parallel
 
     async def writes_meanwhile(self: Any, *args: Any) -> Any:
-        block = await read(self, *args)
+        blocks = await read(self, *args)
         shell.put("大きい.bin", b"2" * 3_000_000)
-        return block
+        return blocks
 
-    monkeypatch.setattr(asyncssh.SFTPClientFile, "read", writes_meanwhile)
+    monkeypatch.setattr(asyncssh.SFTPClientFile, "read_parallel", writes_meanwhile)
     with pytest.raises(SourceBusy, match="書き込み中"):
         again.open()
 
@@ -220,6 +222,51 @@ def test_a_server_that_goes_away_meanwhile_is_told_and_then_found_again(tmp_path
     with third.file.open() as stream:
         assert stream.read() == b"2"
     one.close()
+
+
+@pytest.mark.parametrize("at", [1, 3_000, 500_000, 2_000_000])
+def test_a_server_that_falls_silent_is_left_in_the_middle_of_anything(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch, at: int
+) -> None:
+    """At the sign-in, in a listing and in a file: the line stays open, and nothing comes any more."""
+    monkeypatch.setattr(sftp, "CONNECT_S", 0.5 if at == 1 else 20.0)
+    monkeypatch.setattr(sftp, "SILENT_S", 1.0)
+    shell.put("大きい.bin", b"0" * 3_000_000)
+    pipe, began = Pipe(shell.port), time.monotonic()
+    try:
+        site = Site(near=frozenset({f"127.0.0.1:{pipe.port}"}))
+        own = shell.settings | {"port": pipe.port}
+        one = SftpConnector(SftpSettings.model_validate(own), site)
+        pipe.begin(Fault("timeout", at=at))
+        with pytest.raises(SourceUnreachable, match="時間内に応えません"):
+            files(one.changes(None))
+        assert pipe.fault and pipe.fault.met and not pipe.over.is_set(), "the line is still open"
+        assert time.monotonic() - began < 40, "the pipe hangs up after 60 s"
+    finally:
+        pipe.close()
+
+
+def test_a_file_on_a_slow_line_takes_its_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sftp, "SILENT_S", 0.6)
+    (tmp_path / "大きい.bin").write_bytes(b"0" * 400_000)
+    os.utime(tmp_path / "大きい.bin", (OLD_S, OLD_S))
+
+    class Slow(asyncssh.SFTPServer):
+        def __init__(self, channel: Any) -> None:
+            super().__init__(channel, chroot=str(tmp_path))
+            self.line = asyncio.Lock()
+
+        async def read(self, file_obj: Any, offset: int, size: int) -> bytes:
+            async with self.line:
+                await asyncio.sleep(0.2)
+                return bytes(super().read(file_obj, offset, min(size, 50_000)))  # type: ignore[call-overload]
+
+    with answers(Passwords, sftp_factory=Slow) as port:
+        began = time.monotonic()
+        assert files(over(port).changes(None)) == {"大きい.bin": "0" * 400_000}
+        assert time.monotonic() - began > 1.2, "twice as long as it may be silent"
 
 
 @pytest.mark.parametrize(
