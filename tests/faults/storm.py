@@ -1,6 +1,6 @@
 """Faults, one after the other, each of a kind and at a place that a seed decides.
 
-    python -m tests.faults.storm [--faults 1000] [--seed 1] [--page docs/en/faults.md]
+    python -m tests.faults.storm [--faults 1000] [--seed 1] [--seconds 3600] [--page docs/en/faults.md]
 
 Six kinds of sources on their real servers, behind a proxy that breaks what passes. Before each fault a
 document or two change at the source; then `kura work`'s own turn looks at it while the fault lasts, and
@@ -25,7 +25,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -46,8 +45,9 @@ from appliance.types import Document, RawFile, Site
 from connectors import databases, http, sftp
 from connectors.kinds import CONNECTORS
 from connectors.s3 import S3Connector
-from tests import pages, whole
+from tests import whole
 from tests.api.conftest import ORIGIN, PASSWORD, Person
+from tests.faults import record
 from tests.faults.between import Fault
 from tests.faults.places import PLACES, Place
 
@@ -57,17 +57,6 @@ OF_KURA = ("kill -9", "disk full: database", "disk full: copies")
 JAPANESE = re.compile(r"[ぁ-んァ-ヶ一-龠]")
 WHAT_TO_DO = re.compile("ください|次の確認|また確認|やり直|続きは")
 NUMBER = re.compile(r"KB-\d+-\d+")
-HEAD = """# Faults
-
-Kinds of sources on their real servers, behind a proxy that breaks what passes; the place of each fault
-(the request, the byte, the moment) is drawn by a seed. Before each, one or two documents change at the
-source. *Got by*: a retry helped, and everything is there already. *Told*: the source, or the documents
-that could not be read, say so in the administrator's API, in Japanese; *by document* where only some
-could not. *Interrupted*: killed, which the history of runs shows. *Wrong* counts documents lost, there
-twice or of no longer true text, removals in number, faults of which nobody was told, and catalogues that
-did not say what their source says once the fault was over. Waiting is shorter than on a site (patience
-of 2 to 5 s, two attempts); all else is as `kura work` does it.
-"""
 
 
 @dataclass
@@ -75,6 +64,11 @@ class Outcome:
     counts: Counter[tuple[str, str]] = field(default_factory=Counter)  # (fault, what came of it)
     wrong: list[str] = field(default_factory=list)
     told: Counter[str] = field(default_factory=Counter)  # sentences, without their numbers
+
+    def add(self, other: Outcome) -> None:
+        self.counts.update(other.counts)
+        self.wrong += other.wrong
+        self.told.update(other.told)
 
 
 class Storm:
@@ -388,17 +382,25 @@ def impatient() -> Iterator[None]:
 
 
 def run(
-    kind: str, faults: int, seed: int, folder: Path, say: Callable[[str], None] = print
+    kind: str,
+    numbers: range,
+    seed: int,
+    folder: Path,
+    each: Callable[[str, Outcome, float], bool] = lambda said, one, took_s: True,
 ) -> Outcome:
-    """So many faults of one kind of source, in an empty folder."""
+    """Faults of one kind of source, in an empty folder. `each` is told of them, and may end it."""
     outcome = Outcome()
     place = PLACES[kind](folder)
     try:
         with impatient():
             storm = Storm(place, folder)
             storm.fill()
-            for number in range(faults):
-                say(befall(storm, number, seed, outcome))
+            for number in numbers:
+                one, began = Outcome(), time.monotonic()
+                said = befall(storm, number, seed, one)
+                outcome.add(one)
+                if not each(said, one, time.monotonic() - began):
+                    break
             storm.engine.dispose()
     finally:
         place.close()
@@ -410,50 +412,37 @@ def main() -> None:
     parser.add_argument("--faults", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--kinds", default=",".join(PLACES))
-    parser.add_argument("--page", type=Path)
+    parser.add_argument("--seconds", type=float, default=0, help="stop after, 0: never")
+    parser.add_argument("--page", type=Path, help="goes on where this page's last run ended")
     chosen = parser.parse_args()
     kinds = chosen.kinds.split(",")
     logging.getLogger("appliance").setLevel(logging.WARNING)
     logging.getLogger("appliance").propagate = False
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    began, load = time.monotonic(), os.getloadavg()[0]
-    found, wrong, told = Counter[tuple[str, str]](), list[str](), Counter[str]()
-    for number, kind in enumerate(kinds):
-        with tempfile.TemporaryDirectory() as folder:
-            many = chosen.faults // len(kinds) + (number < chosen.faults % len(kinds))
-            one = run(kind, many, chosen.seed, Path(folder), partial(print, flush=True))
-        print(*one.wrong, sep="\n", flush=True)
-        found.update(one.counts)
-        wrong += one.wrong
-        told.update(one.told)
-    lines = page(found, wrong, told)
-    seconds = time.monotonic() - began
-    lines.append(
-        f"\n{seconds:,.0f} s; load average of the machine {load:.1f} before, {os.getloadavg()[0]:.1f} after."
-    )
-    print("\n".join(lines))
-    if chosen.page:
-        command = f"python -m tests.faults.storm --faults {chosen.faults} --seed {chosen.seed}"
-        name = f"{chosen.faults:,} faults, seed {chosen.seed}"
-        if len(kinds) < len(PLACES):
-            command, name = f"{command} --kinds {chosen.kinds}", f"{name}: {', '.join(kinds)}"
-        pages.section(chosen.page, HEAD, name, command, "\n".join(lines) + "\n")
-    sys.exit(bool(wrong))
+    began, total, seed, page = time.monotonic(), Outcome(), chosen.seed, chosen.page
+    for place, kind in enumerate(kinds):
+        until = began + chosen.seconds * (place + 1) / len(kinds)  # each kind has its part
 
+        def each(
+            said: str, one: Outcome, took_s: float, kind: str = kind, until: float = until
+        ) -> bool:
+            print(f"{took_s:6.1f} s  {said}", *one.wrong, sep="\n", flush=True)
+            if page:
+                record.add(page, kind, seed, took_s, one.counts, one.wrong, one.told)
+            return not chosen.seconds or time.monotonic() < until
 
-def page(found: Counter[tuple[str, str]], wrong: list[str], told: Counter[str]) -> list[str]:
-    columns = ["got by", "told", "told by document", "interrupted", "told by the log"]
-    lines = [
-        f"| fault | count | {' | '.join(columns)} | wrong |",
-        "| --- " * (len(columns) + 3) + "|",
-    ]
-    for kind in sorted({kind for kind, _ in found}):
-        of_it = [found[kind, what] for what in columns]
-        count = sum(n for (name, _), n in found.items() if name == kind)
-        bad = sum(f": {kind}" in one for one in wrong)
-        lines.append(f"| {kind} | {count} | {' | '.join(map(str, of_it))} | {bad} |")
-    lines += ["", f"Wrong: {len(wrong)}. What administrators were told, most often first:", ""]
-    return lines + [f"- {n} × {sentence}" for sentence, n in told.most_common(25)]
+        first = 0
+        if page:
+            with record.adding(page) as so_far:
+                first = so_far.done(seed, kind)
+        many = chosen.faults // len(kinds) + (place < chosen.faults % len(kinds))
+        if first < many:
+            with tempfile.TemporaryDirectory() as folder:
+                total.add(run(kind, range(first, many), seed, Path(folder), each))
+    print(*total.wrong, sep="\n")
+    done = sum(total.counts.values())
+    print(f"{done:,} faults in {time.monotonic() - began:,.0f} s, {len(total.wrong)} wrong")
+    sys.exit(bool(total.wrong))
 
 
 if __name__ == "__main__":
