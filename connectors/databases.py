@@ -38,6 +38,7 @@ Security = Literal["tls", "none"]
 
 CONNECT_S = 30.0
 STATEMENT_S = 600.0
+ANSWER_S = 660.0  # longer than a question may take: a server, or what stands before it, fell silent
 _SERVER = re.compile(
     r"(?P<kind>postgresql|mariadb|mysql)://(?P<host>[A-Za-z0-9][A-Za-z0-9._-]*|\[[0-9A-Fa-f:.]+\])"
     r"(?::(?P<port>[0-9]{1,5}))?/(?P<name>[^/?#@]+)"
@@ -145,7 +146,7 @@ class Database:
             if self.security == "tls":
                 trusted.write_text(wire.authorities(self.site))
             try:
-                return psycopg.connect(
+                return _Patient.connect(
                     host=at.host,
                     hostaddr=address,
                     port=at.port,
@@ -161,6 +162,8 @@ class Database:
                     gssencmode="disable",
                     connect_timeout=int(CONNECT_S),
                     keepalives_idle=30,
+                    keepalives_interval=10,
+                    keepalives_count=3,
                     tcp_user_timeout=60_000,
                     client_encoding="utf8",
                     application_name="kura",
@@ -199,6 +202,7 @@ class Database:
         if _LATER.search(said) or "closed the connection" in said or "timeout" in said:
             return SourceUnreachable(
                 f"{self.at} はいまつながりません。しばらくして、また試します。"
+                "続くときは、相手の稼働と、途中の回線を確かめてください。"
             )
         return SourceDenied(
             f"{self.at} にサインインできません。利用者名、パスワード、データベース名を確かめてください。"
@@ -230,6 +234,26 @@ class Database:
             said = said.replace(self.password, "…")
         first = (said.strip().splitlines() or [""])[0]
         return "".join(c for c in first if c.isprintable())[:200]
+
+
+class _Patient(psycopg.Connection[Any]):
+    """Waits for no answer for ever; libpq has a limit for what is sent alone."""
+
+    def wait(self, gen: Any, *more: Any, **named: Any) -> Any:
+        return super().wait(self._heard(gen), *more, **named)
+
+    def _heard(self, gen: Any) -> Any:
+        until, wanted = time.monotonic() + ANSWER_S, next(gen)
+        try:
+            while True:
+                if ready := (yield wanted):
+                    until = time.monotonic() + ANSWER_S
+                elif time.monotonic() > until:
+                    self.pgconn.finish()
+                    raise psycopg.OperationalError("silent")
+                wanted = gen.send(ready)
+        except StopIteration as end:
+            return end.value
 
 
 _POSTGRESQL = (

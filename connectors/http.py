@@ -40,13 +40,12 @@ from appliance.errors import (
     no_room,
 )
 from appliance.types import Site
-from connectors.wire import addresses, trust, untrusted
+from connectors.wire import Pulse, addresses, trust, untrusted
 
 ATTEMPTS = 5
 LONGEST_WAIT_S = 30.0  # between two attempts; a source that wants more is left for the next run
 REDIRECTS = 3
 ANSWER_BYTES = 50_000_000  # of a listing; a file has the limit of its caller
-ANSWER_S = 600.0  # for one answer, however slowly it comes
 _PORTS = {"http": 80, "https": 443}
 _AGAIN = frozenset({429, 500, 502, 503, 504})
 _URL = re.compile(r"(https?)://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?([/?][!-~]*)?")
@@ -356,17 +355,18 @@ def judge(answer: httpx2.Response, url: str) -> None:
 
 
 def bounded(answer: httpx2.Response, url: str, most_bytes: int) -> Iterator[bytes]:
-    """The body, not more of it than is wanted, however it was packed, nor for longer."""
-    size, until = 0, time.monotonic() + ANSWER_S
+    """The body, not more of it than is wanted, however it was packed, as long as it goes on."""
+    size, pulse = 0, Pulse()
     for block in answer.iter_bytes():  # as it comes: gathering blocks would wait for a slow one
         size += len(block)
         if size > most_bytes:
             raise TooLarge(f"{shown(url)} が大きすぎます (上限 {most_bytes // 1_000_000:,} MB)。")
-        if time.monotonic() > until:
+        if not pulse.came(len(block)):
             raise SourceUnreachable(
                 f"{shown(url)} の応答が終わりません。相手と、途中の回線を確かめてください。"
             )
         yield block
+        pulse.wait()
 
 
 def _lower(headers: httpx2.Headers) -> dict[str, str]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 import ssl
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Literal, NamedTuple
@@ -29,7 +28,6 @@ Security = Literal["tls", "starttls", "none"]
 Scope = Literal["base", "one", "sub"]
 
 TIMEOUT_S = 60.0  # of silence
-SEARCH_S = 1800.0  # of one search, whatever trickles in
 MESSAGE_BYTES = 64_000_000  # a group of hundreds of thousands is one message
 EMPTY_PAGES = 1000  # in a row; a server that gives only those has no end
 PAGED, START_TLS = "1.2.840.113556.1.4.319", "1.3.6.1.4.1.1466.20037"
@@ -62,7 +60,7 @@ class Ldap:
 
     def __init__(self, host: str, port: int, security: Security, site: Site) -> None:
         self.name = f"{host}:{port}"
-        self._id, self._held, self._at = 0, bytearray(), 0
+        self._id, self._held, self._at, self._pulse = 0, bytearray(), 0, wire.Pulse()
         if security == "none" and not wire.is_near(host, port, site.near):
             raise SourceMisconfigured(
                 f"{self.name} へは暗号化せずにつなぎません。ldaps (tls) か starttls にしてください。"
@@ -123,7 +121,7 @@ class Ldap:
         controls: Sequence[bytes] = (),
     ) -> Iterator[Entry]:
         """Entries as they come. `page`: so many at a time; 0 asks for all in one."""
-        cookie, empty, over = b"", 0, time.monotonic() + SEARCH_S
+        cookie, empty, self._pulse = b"", 0, wire.Pulse()
         head = (
             ber.octets(base), ber.integer(_SCOPES[scope], ber.ENUMERATED),
             ber.integer(0, ber.ENUMERATED),  # aliases are not followed
@@ -136,10 +134,6 @@ class Ldap:
             some = list[Entry]()  # a page: who takes it may ask other questions meanwhile
             while True:
                 data, operation, told = self._receive(number)
-                if time.monotonic() > over:
-                    raise SourceUnreachable(
-                        f"{self.name} の答えが {SEARCH_S:.0f} 秒で終わりません。"
-                    )
                 if operation.tag == _ENTRY:
                     with self._sound():
                         some.append(_entry(data, operation))
@@ -219,12 +213,17 @@ class Ldap:
             if self._at:
                 del self._held[: self._at]
                 self._at = 0
+            self._pulse.wait()
             try:
                 more = self._socket.recv(262_144)
             except OSError:
                 raise self._lost() from None
             if not more:
                 raise self._lost()
+            if not self._pulse.came(len(more)):
+                raise SourceUnreachable(
+                    f"{self.name} の答えが終わりません。相手と、途中の回線を確かめてください。"
+                )
             self._held += more
         if self._held[self._at] != ber.SEQUENCE:
             raise ValueError("no message of LDAP")

@@ -14,7 +14,6 @@ import io
 import re
 import socket
 import ssl
-import time
 import unicodedata
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -35,7 +34,6 @@ from connectors import wire
 Security = Literal["tls", "starttls", "none"]
 
 TIMEOUT_S = 60.0  # of silence
-ANSWER_S = 600.0
 ANSWER_BYTES = 500_000_000
 UIDS = 50_000  # asked for at once: a line of an answer has a limit
 HEADS = 200
@@ -310,16 +308,17 @@ class _Bounded(io.RawIOBase):
         self.renew()
 
     def renew(self) -> None:
-        self._left, self._until = ANSWER_BYTES, time.monotonic() + ANSWER_S
+        self._left, self._pulse = ANSWER_BYTES, wire.Pulse()
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
-        if self._left < 0 or time.monotonic() > self._until:
-            raise imaplib.IMAP4.abort("too much")
+        self._pulse.wait()
         size = self._sock.recv_into(buffer)
         self._left -= size
+        if self._left < 0 or not self._pulse.came(size):
+            raise imaplib.IMAP4.abort("too much")
         return size
 
 

@@ -40,8 +40,9 @@ from appliance.types import Site
 from connectors import ssh, wire
 
 CONNECT_S = 30.0
-FETCH_S = 3600.0
+FETCH_S = 3600.0  # in which it ends, or 1 kB/s came
 ASK_S = 120.0
+SLOWEST_BYTES_S = 1000.0
 PACKS = 50  # one for each fetch; more make one slow
 _URL = re.compile(
     r"(?P<scheme>https?|ssh)://(?:(?P<user>[A-Za-z0-9][A-Za-z0-9._-]*)@)?"
@@ -334,7 +335,7 @@ class Mirror:
                 stderr=wrong, start_new_session=True,
             )  # fmt: skip
             try:
-                self._watch(process, time.monotonic() + most_s, grows=more is not None)
+                self._watch(process, most_s, grows=more is not None)
             finally:
                 if process.poll() is None:
                     with suppress(ProcessLookupError):
@@ -346,16 +347,20 @@ class Mirror:
                 raise self._told(wrong.read(100_000).decode("utf-8", "replace"))
             return said.read()
 
-    def _watch(self, process: subprocess.Popen[bytes], until: float, *, grows: bool) -> None:
-        """Waits, within a time and a size."""
+    def _watch(self, process: subprocess.Popen[bytes], most_s: float, *, grows: bool) -> None:
+        """Waits, within a size, and a time that begins anew while enough comes."""
+        began = time.monotonic()
+        before = now = _size_bytes(self._folder) if grows else 0
         while True:
             with suppress(subprocess.TimeoutExpired):
                 process.wait(1.0)
                 return
-            if time.monotonic() > until:
-                raise SourceUnreachable(f"{self._at} の応答が終わりません。")
             if grows:
-                self._fits(_size_bytes(self._folder))
+                self._fits(now := _size_bytes(self._folder))
+            if time.monotonic() > began + most_s:
+                if now - before < SLOWEST_BYTES_S * most_s:
+                    raise SourceUnreachable(f"{self._at} の応答が終わりません。")
+                before, began = now, time.monotonic()  # it is large, or the line slow
 
     def _told(self, said: str) -> ApplianceError:
         """In our words: those of the other side may be anything."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 import socket
 import ssl
+import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +23,13 @@ T = TypeVar("T")
 IP = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 _SYSTEM = "/etc/ssl/certs/ca-certificates.crt"
+# a machine that went away says nothing: it is asked, and given up after a minute
+_ASKED = (
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 30),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 10),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
+)
 _TLS = {
     9: "証明書がまだ有効ではありません。時計を確かめてください",
     10: "証明書の期限が切れています。更新してください",
@@ -65,9 +73,12 @@ def dial(host: str, port: int, site: Site, timeout_s: float) -> socket.socket:
         raise SourceUnreachable(f"名前 {host} が見つかりません。綴りを確かめてください。") from None
     for address in numbers:
         try:
-            return socket.create_connection((address, port), timeout_s)
+            made = socket.create_connection((address, port), timeout_s)
         except OSError:
             continue
+        for level, option, value in _ASKED:
+            made.setsockopt(level, option, value)
+        return made
     raise SourceUnreachable(
         f"{host}:{port} につながりません。名前、ポート、相手の稼働を確かめてください。"
     )
@@ -166,3 +177,31 @@ def untrusted(error: ssl.SSLError) -> str:
         getattr(error, "verify_code", 0),
         "安全な接続を作れません。証明書と TLS の版 (1.2 以上) を確かめてください",
     )
+
+
+class Pulse:
+    """How a transfer goes on. However long it takes, it is none where only a trickle comes.
+
+    Silence is the business of the socket's timeout, which ends it much sooner.
+    """
+
+    LEAST_BYTES, WINDOW_S = 600_000, 600.0  # 1 kB/s: slower lines than that are not laid any more
+
+    def __init__(self) -> None:
+        self._bytes, self._waited_s = 0, 0.0
+        self.wait()
+
+    def wait(self) -> None:
+        """From here on it is the other side's turn."""
+        self._since = time.monotonic()
+
+    def came(self, size: int) -> bool:
+        """False where too little came in all the time that was waited for it."""
+        now = time.monotonic()
+        self._bytes, self._waited_s = self._bytes + size, self._waited_s + now - self._since
+        self._since = now
+        if self._waited_s < self.WINDOW_S:
+            return True
+        enough = self._bytes * self.WINDOW_S >= self.LEAST_BYTES * self._waited_s
+        self._bytes, self._waited_s = 0, 0.0
+        return enough

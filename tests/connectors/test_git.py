@@ -401,3 +401,22 @@ def test_over_ssh_from_a_server_that_is_known(repository: Repository, tmp_path: 
             over().check()
     finally:
         shell.close()
+
+
+def test_a_fetch_goes_on_while_enough_comes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mirror, "SLOWEST_BYTES_S", 100.0)
+    one = mirror.Mirror(
+        mirror.Remote("file", "", 0, "/x"), "", mirror.Keys(), Site(), tmp_path, 1_000_000
+    )
+    for per_write, ends in ((2000, False), (1, True)):
+        writes = f"for n in $(seq 8); do head -c {per_write} /dev/zero >> pack; sleep 0.5; done"
+        with subprocess.Popen(["sh", "-c", writes], cwd=tmp_path) as process:
+            if ends:
+                with pytest.raises(SourceUnreachable, match="終わりません"):
+                    one._watch(process, 2.0, grows=True)
+                process.kill()
+            else:
+                one._watch(process, 2.0, grows=True)
+                assert process.returncode == 0

@@ -289,10 +289,28 @@ def test_a_drip_ends(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
         except OSError:
             handler.close_connection = True
 
-    monkeypatch.setattr(http, "ANSWER_S", 0.1)
+    monkeypatch.setattr(wire.Pulse, "WINDOW_S", 0.3)
     server.answers = {"/": drip}
     with client(server) as web, pytest.raises(SourceUnreachable, match="終わりません"):
         web.ask("GET", server.url + "/")
+
+
+def test_a_file_on_a_slow_line_takes_its_time(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slow(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(200)
+        handler.send_header("Content-Length", "80000")
+        handler.end_headers()
+        for _ in range(8):
+            handler.wfile.write(b"x" * 10_000)
+            time.sleep(0.1)
+
+    monkeypatch.setattr(wire.Pulse, "WINDOW_S", 0.2)
+    monkeypatch.setattr(wire.Pulse, "LEAST_BYTES", 200)
+    server.answers = {"/": slow}
+    with client(server) as web, web.file(server.url + "/", 100_000) as copy:
+        assert len(copy.read()) == 80_000
 
 
 def test_headers_without_end_and_broken_lengths_are_told(server: Server) -> None:

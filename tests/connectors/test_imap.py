@@ -26,7 +26,7 @@ from appliance.types import (
     Site,
     Upsert,
 )
-from connectors import imap, mailboxes
+from connectors import imap, mailboxes, wire
 from connectors.imap import ImapConnector, ImapSettings
 from connectors.mailboxes import Mailboxes
 from tests.connectors.posts import PASSWORD, Post, coded, letter
@@ -343,7 +343,7 @@ def test_what_is_no_mail_server_is_told_in_a_sentence(
 
 
 def test_an_answer_that_does_not_end_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mailboxes, "ANSWER_S", 0.3)
+    monkeypatch.setattr(wire.Pulse, "WINDOW_S", 0.3)
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]
         listening.settimeout(5)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 import tracemalloc
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -30,6 +31,7 @@ from appliance.types import (
 from connectors import databases
 from connectors.sql import SqlConnector, SqlSettings
 from tests.connectors.rows import PASSWORD, Rows
+from tests.faults.between import Fault, Pipe
 
 CANARY = "himitsu-0451"
 pytestmark = pytest.mark.postgres
@@ -374,6 +376,25 @@ def test_a_file_that_is_no_database_is_told(tmp_path: Path) -> None:
     (tmp_path / "x.db").write_text("これはデータベースではない。" * 100)
     with pytest.raises(SourceMisconfigured, match="断りました"):
         ledger(tmp_path, url=f"sqlite:///{tmp_path}/x.db").check()
+
+
+def test_a_server_that_falls_silent_is_left(rows: Rows, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(databases, "ANSWER_S", 1.0)
+    pipe, began = Pipe(rows.port), time.monotonic()
+    site = Site(near=frozenset({f"localhost:{pipe.port}"}))
+    url = f"postgresql://localhost:{pipe.port}/台帳"
+    own = SqlSettings.model_validate(rows.settings | {"url": url})
+    for number in range(40):
+        rows.put(f"長い/{number}", "宿泊費。" * 5_000)
+    try:
+        one = SqlConnector(own, site)
+        pipe.begin(Fault("timeout", at=300_000))
+        with pytest.raises(SourceUnreachable, match="切れました"):
+            read(one.changes(None))
+        assert pipe.fault and pipe.fault.met and not pipe.over.is_set()
+        assert time.monotonic() - began < 40, "the pipe hangs up after 60 s"
+    finally:
+        pipe.close()
 
 
 def test_a_server_that_is_away_is_unreachable(rows: Rows) -> None:

@@ -98,3 +98,30 @@ def test_a_line_that_broke_is_made_anew_once() -> None:
     with pytest.raises(SourceUnreachable):
         line.ask(always)
     assert len(made) == 4, "a fresh one is not tried twice"
+
+
+def test_a_transfer_is_long_as_it_must_and_a_trickle_is_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 0.0
+    monkeypatch.setattr(wire.time, "monotonic", lambda: now)
+    for per_second, ends in ((1_100, False), (900, True)):
+        pulse = wire.Pulse()
+        seen = []
+        for _ in range(3000):  # an hour and more, in blocks every 1.5 s
+            now += 1.5
+            seen.append(pulse.came(int(per_second * 1.5)))
+        assert (False in seen) is ends
+    pulse = wire.Pulse()
+    for _ in range(100):  # it is we who take our time
+        now += 900
+        pulse.wait()
+        assert pulse.came(10)
+
+
+def test_a_machine_that_went_away_is_noticed() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+        with wire.dial("127.0.0.1", port, Site(near=frozenset({f"127.0.0.1:{port}"})), 1.0) as one:
+            assert one.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+            assert one.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) <= 60
