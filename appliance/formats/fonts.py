@@ -1,6 +1,7 @@
-"""Japanese fonts of this machine, for pages whose file brings none.
+"""Fonts for pages whose file brings none: Japanese ones of this machine to see, boxes to read.
 
-They are looked up and mapped when this is imported: once the walls stand, no file can be opened.
+Those of the machine are looked up and mapped when this is imported: once the walls stand, no file
+can be opened.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import pypdfium2.raw as pdfium
+
+from appliance.formats import boxes
 
 _FOLDERS = ("/usr/share/fonts", "/usr/local/share/fonts")
 _MINCHO = (
@@ -41,16 +44,28 @@ _LONGEST_NAME = 200
 @dataclass(frozen=True, slots=True)
 class _Font:
     name: bytes
-    data: mmap.mmap
-    first: int  # where its first face begins; 0 where it is not a collection
+    data: mmap.mmap | bytes
+    first: int = 0  # where its first face begins; 0 where it is not a collection
 
     @property
     def size(self) -> int:
         return len(self.data) - self.first
 
 
-def install() -> None:
+def to_see() -> None:
     """Give them to PDFium, for this process. Without any, such letters stay away."""
+    _install(_MACHINE)
+
+
+def to_read() -> None:
+    """Letters take the room they have in print, whatever the machine has: where they stand is all
+    that a reader needs."""
+    _install(_BOXES)
+
+
+def _install(fonts: _Pair) -> None:
+    global _fonts
+    _fonts = fonts
     pdfium.FPDF_SetSystemFontInfo(ctypes.byref(_info))
 
 
@@ -100,7 +115,10 @@ def _name(this: Any, font: int, buffer: Any, size: int) -> int:
     return len(name)
 
 
-_fonts = (_found(_MINCHO), _found(_GOTHIC))
+_Pair = tuple[_Font | None, _Font | None]  # Mincho and Gothic
+_MACHINE: _Pair = (_found(_MINCHO), _found(_GOTHIC))
+_BOXES: _Pair = (_Font(b"Boxes", boxes.font()),) * 2
+_fonts = _BOXES
 _kinds = dict(pdfium.FPDF_SYSFONTINFO._fields_)
 _info = pdfium.FPDF_SYSFONTINFO(
     version=1,

@@ -19,6 +19,7 @@ import pypdfium2
 from appliance.errors import PasswordNeeded, Unreadable
 from appliance.formats import (
     attached,
+    fonts,
     pdf_growth,
     pdf_layout,
     pdf_lines,
@@ -56,6 +57,7 @@ class _Sheet:
 def parse(stream: BinaryIO, read: Readings | None = None) -> Document:
     # without readings none will come: what is a picture is lost, and said so
     data = stream.read()
+    fonts.to_read()
     try:
         pdf = pypdfium2.PdfDocument(data)
     except pypdfium2.PdfiumError as error:

@@ -40,7 +40,7 @@ class Pixels:
 
 def of_pdf(stream: BinaryIO, page: int) -> Pixels:
     """Page `page`, from 1, upright, with what is written upon it."""
-    fonts.install()
+    fonts.to_see()
     try:
         pdf = pypdfium2.PdfDocument(stream.read())
     except pypdfium2.PdfiumError as error:

@@ -84,6 +84,20 @@ def test_pages_without_a_map_of_their_letters_are_left_out(parse, corpus: Path) 
         parse((corpus / "文字化け.pdf").read_bytes(), "文字化け.pdf")
 
 
+def test_a_letter_by_itself_is_read_though_its_font_is_not_in_the_file(parse) -> None:
+    out = io.BytesIO()
+    canvas = Canvas(out)
+    canvas.setFont("HeiseiMin-W3", 12)
+    for n, sign in enumerate("月火水木金"):
+        canvas.rect(50, 700 - 30 * n, 40, 30)
+        canvas.rect(90, 700 - 30 * n, 80, 30)
+        canvas.drawString(60, 710 - 30 * n, sign)
+        canvas.drawString(100, 710 - 30 * n, "第三会議室")
+    canvas.save()
+    rows = [f"{sign} | 第三会議室" for sign in "月火水木金"]
+    assert parse(out.getvalue(), "当番.pdf").text.split("\n") == rows
+
+
 def test_two_columns_are_read_one_after_the_other(parse, corpus: Path) -> None:
     text = parse((corpus / "段組み.pdf").read_bytes(), "段組み.pdf").text
     assert text.startswith(
