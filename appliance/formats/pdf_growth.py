@@ -1,4 +1,5 @@
-"""PDFs that grow: forms that draw forms that draw forms, letters that each stand for a book.
+"""PDFs that grow: forms that draw forms that draw forms, letters that each stand for a book, pages
+packed again and again.
 
 PDFium follows both to the end, and nobody can stop it on the way: what a file would come to is
 reckoned before, from the streams as they lie in it. What lies in streams of objects, or is encrypted,
@@ -23,8 +24,13 @@ _DEEP = 40  # PDFium goes no deeper
 _DICTIONARY = 4_000  # bytes, in which a stream says what it is
 _HEAD = 4_000
 _STREAM_BYTES, _ALL_BYTES = 16_000_000, 100_000_000  # unpacked: of a larger one the beginning
+_CONTENT_BYTES = 100_000_000  # PDFium takes two for each
+_MEASURED_BYTES = 1_000_000_000  # unpacked only to see how large it is
+_BLOCK = 1 << 20
+_RATIO = 1_032  # Flate packs no tighter
 _OBJECT = re.compile(rb"(\d{1,10})\s{1,9}\d{1,5}\s{1,9}obj\b")
-_FLATE = re.compile(rb"/Filter\s{0,9}(?:/FlateDecode|\[\s{0,9}/FlateDecode\s{0,9}\])")
+_FLATE = re.compile(rb"/Filter\s{0,9}(?:/FlateDecode|\[((?:\s{0,9}/FlateDecode){1,20})\s{0,9}\])")
+_IMAGE = re.compile(rb"/Subtype\s{0,9}/Image\b")
 _FORM = re.compile(rb"/Subtype\s{0,9}/Form\b")
 _DRAWS = re.compile(rb"/([^\s/<>()\[\]{}%]{1,100})\s{1,9}Do\b")
 _TABLE = re.compile(rb"/XObject\s{0,9}(?:<<([^<>]{0,100000})>>|(\d{1,10})\s{1,9}\d{1,20}\s{1,9}R)")
@@ -45,7 +51,7 @@ class _Form:
 
 def refuse(data: bytes) -> None:
     """Raises TooLarge."""
-    budget = _ALL_BYTES
+    budget, measured = _ALL_BYTES, _MEASURED_BYTES
     forms: dict[int, _Form] = {}
     objects: dict[int, bytes] = {}
     seen = set[int]()
@@ -53,18 +59,25 @@ def refuse(data: bytes) -> None:
         if budget < 0:
             return
         seen.add(number)
-        packed = bool(_FLATE.search(said))
-        if not packed and b"/Filter" in said:
+        layers = _layers(said)
+        if not layers and b"/Filter" in said:
             continue
+        if len(body) * _RATIO**layers > _CONTENT_BYTES and not _IMAGE.search(said):
+            size = _size(body, layers, min(_CONTENT_BYTES + 1, measured))
+            measured -= size
+            if size > _CONTENT_BYTES:
+                raise TooLarge(
+                    f"ページの内容などが展開後 {_CONTENT_BYTES // 1_000_000:,} MB を超えます。PDF を分けるか、作り直してください"
+                )
         is_form = bool(_FORM.search(said))
-        content = _unpacked(body, packed, _STREAM_BYTES if is_form else _HEAD)
+        content = _unpacked(body, layers, _STREAM_BYTES if is_form else _HEAD)
         budget -= len(content)
         if is_form:
             calls = Counter(_DRAWS.findall(content)) if b"Do" in content else Counter[bytes]()
             objects = objects or (_objects(data) if calls else {})
             forms[number] = _Form(len(content), calls, _names(said, objects))
         elif b"begincmap" in content or b"beginbf" in content:
-            content = _unpacked(body, packed, _STREAM_BYTES)
+            content = _unpacked(body, layers, _STREAM_BYTES)
             budget -= len(content)
             if _STANDS_FOR.search(content):
                 raise TooLarge(
@@ -95,13 +108,54 @@ def _streams(data: bytes) -> Iterator[tuple[int, bytes, bytes]]:
         at = end + 6
 
 
-def _unpacked(body: bytes, packed: bool, most: int) -> bytes:
-    if not packed:
+def _layers(said: bytes) -> int:
+    """How many times Flate is around a stream; 0 for one that is not packed, or otherwise."""
+    found = _FLATE.search(said)
+    return (found[1] or b"/FlateDecode").count(b"/FlateDecode") if found else 0
+
+
+def _unpacked(body: bytes, layers: int, most: int) -> bytes:
+    if not layers:
         return body[:most]
+    if layers > 1:
+        out = bytearray()
+        for block in _blocks(body, layers):
+            out += block
+            if len(out) > most:
+                break
+        return bytes(out[:most])
     try:
         return zlib.decompressobj().decompress(body, most)
     except zlib.error:
         return _before_harm(body, most)
+
+
+def _size(body: bytes, layers: int, most: int) -> int:
+    """Of what comes out; nobody counts further than `most`."""
+    size = 0
+    for block in _blocks(body, layers):
+        size += len(block)
+        if size >= most:
+            break
+    return min(size, most)
+
+
+def _blocks(body: bytes, layers: int) -> Iterator[bytes]:
+    blocks = iter((body,))
+    for _ in range(layers):
+        blocks = _inflated(blocks)
+    return blocks
+
+
+def _inflated(blocks: Iterator[bytes]) -> Iterator[bytes]:
+    unpacking = zlib.decompressobj()
+    for block in blocks:
+        while block and not unpacking.eof:
+            try:
+                yield unpacking.decompress(block, _BLOCK)
+            except zlib.error:  # what came before is all that PDFium makes of it, too
+                return
+            block = unpacking.unconsumed_tail
 
 
 def _before_harm(body: bytes, most: int) -> bytes:

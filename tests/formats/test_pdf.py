@@ -14,8 +14,10 @@ from appliance.errors import PasswordNeeded, TooLarge, Unreadable
 from appliance.formats import pdf_order
 from appliance.formats.draft import UNSEEN
 from appliance.formats.pdf_pieces import Piece
+from appliance.formats.sandbox import Sandbox
 from tests.corpus.attack import SHOWN
 from tests.corpus.hostile_pdf import simple, stream
+from tests.quality.footprint import Footprint
 
 pdfmetrics.registerFont(UnicodeCIDFont("HeiseiMin-W3"))
 
@@ -318,6 +320,23 @@ def test_forms_in_forms_are_read(parse) -> None:
 def test_a_letter_that_stands_for_a_book_is_refused(parse, broken: bool) -> None:
     with pytest.raises(TooLarge, match="1 文字が 100 文字を超えて"):
         parse(letters(b"7206" * 400, broken), "a.pdf")
+
+
+def test_a_page_packed_again_and_again_is_refused_before_it_is_unpacked(
+    sandbox: Sandbox, raw, corpus: Path
+) -> None:
+    bomb = (corpus / "hostile" / "pdf" / "圧縮爆弾.pdf").read_bytes()
+    with Footprint(sandbox.pid) as foot, pytest.raises(TooLarge, match="展開後 100 MB を超え"):
+        sandbox.parse(raw(bomb, "圧縮爆弾.pdf"))
+    assert foot.peak_bytes < 150_000_000
+
+
+def test_a_form_packed_twice_is_reckoned_too(parse) -> None:
+    form = b"/Type/XObject/Subtype/Form/BBox[0 0 9 9]/Resources<</XObject<</X %d 0 R>>>>"
+    nested = [stream(b"/X Do /X Do " * 5, form % (n + 6), times=2) for n in range(12)]
+    data = simple(b"/X Do\n", *nested, stream(b"BT ET"), resources=b"/XObject<</X 5 0 R>>")
+    with pytest.raises(TooLarge, match="図形の入れ子"):
+        parse(data, "入れ子.pdf")
 
 
 def test_a_letter_that_stands_for_a_word_is_read(parse) -> None:
