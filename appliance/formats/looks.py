@@ -7,7 +7,7 @@ the places of cells, too, and unfolds all between them: how far they reach is lo
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -96,10 +96,14 @@ def _codes(package: Package, styles: str) -> Iterator[tuple[int, str]]:
     }
     cells = child(root, "cellXfs")
     for n, cell in enumerate(children(cells, "xf") if cells is not None else ()):
-        number = int(value(cell, "numFmtId") or 0)
-        code = own.get(number, BUILT_IN.get(number, ""))
-        if code and number not in _PLAIN_DATES and code.lower() not in ("general", "@"):
+        if code := own_code(int(value(cell, "numFmtId") or 0), own):
             yield n, code
+
+
+def own_code(number: int, own: Mapping[int, str]) -> str:
+    """A number format that is none of the plain ones; `own` are those the book brings."""
+    code = own.get(number, BUILT_IN.get(number, ""))
+    return "" if number in _PLAIN_DATES or code.lower() in ("general", "@") else code
 
 
 def _faint(root: Any) -> Iterator[int]:

@@ -1,7 +1,7 @@
 """Excel (.xlsx, .xlsm, .xlsb, .xls): the values last saved, row by row; nothing is calculated.
 
 Each sheet is a section, each row a place to open. Values are given as their cells show them (5%,
-¥12,000, 令和6年4月1日), but in .xls and .xlsb; comments and text boxes too.
+¥12,000, 令和6年4月1日), but in .xlsb; comments and text boxes too.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 import python_calamine
 
 from appliance.errors import PasswordNeeded, Unreadable
-from appliance.formats import cells, looks
+from appliance.formats import cells, looks, old_sheet
 from appliance.formats.draft import UNSEEN, UNSEEN_CHARS, Draft, one_line
 from appliance.formats.package import Package
 from appliance.formats.rows import write_rows
@@ -36,6 +36,11 @@ def parse(stream: BinaryIO) -> Document:
         own = package.properties()
         found = looks.read(package)
         _plausible(package)
+    else:
+        try:
+            found = old_sheet.read(data)
+        except Unreadable as error:  # the reader of the values may be able to
+            draft.problems.append(f"書式を読めないため、数値は表示どおりではありません ({error})")
     try:
         book = python_calamine.CalamineWorkbook.from_filelike(io.BytesIO(data))
         for name in book.sheet_names:
