@@ -23,6 +23,7 @@ from appliance.formats import (
     pdf_growth,
     pdf_layout,
     pdf_lines,
+    pdf_maps,
     pdf_notes,
     pdf_page,
     pdf_state,
@@ -66,7 +67,8 @@ def parse(stream: BinaryIO, read: Readings | None = None) -> Document:
         raise Unreadable(f"PDF が壊れています ({error})") from None
     try:
         pdf_growth.refuse(data)
-        sheets = [_sheet(pdf, n) for n in range(len(pdf))]
+        lost = pdf_maps.lost(data)
+        sheets = [_sheet(pdf, n, lost) for n in range(len(pdf))]
         children: list[Child] = []
         notes: list[str] = []
         attachments = _attach(pdf, children, notes)
@@ -115,11 +117,12 @@ def parse(stream: BinaryIO, read: Readings | None = None) -> Document:
     return Document(text, tuple(marks), title, tuple(problems), tuple(states), own, tuple(children))
 
 
-def _sheet(pdf: pypdfium2.PdfDocument, n: int) -> _Sheet:
+def _sheet(pdf: pypdfium2.PdfDocument, n: int, lost: Mapping[int, int]) -> _Sheet:
     try:
         page = pdf[n]
         text_page = page.get_textpage()
         sight = pdf_page.look(page)
+        sight.lost = lost
         layout = pdf_layout.read(text_page, sight)
         said = pdf_notes.lines(page)
         text_page.close()

@@ -55,7 +55,7 @@ def refuse(data: bytes) -> None:
     forms: dict[int, _Form] = {}
     objects: dict[int, bytes] = {}
     seen = set[int]()
-    for number, said, body in _streams(data):
+    for number, said, body in streams(data):
         if budget < 0:
             return
         seen.add(number)
@@ -89,7 +89,7 @@ def refuse(data: bytes) -> None:
         )
 
 
-def _streams(data: bytes) -> Iterator[tuple[int, bytes, bytes]]:
+def streams(data: bytes) -> Iterator[tuple[int, bytes, bytes]]:
     """Of each stream its object's number, its dictionary and what it holds, still packed."""
     at = 0
     while (word := data.find(b"stream", at)) >= 0:
@@ -106,6 +106,12 @@ def _streams(data: bytes) -> Iterator[tuple[int, bytes, bytes]]:
             end = object_end
         yield int(found[-1][1]), data[begin + 3 : word], data[start:end]
         at = end + 6
+
+
+def unpacked(said: bytes, body: bytes, most: int) -> bytes:
+    """The beginning of a stream; nothing of one that is packed otherwise than by Flate."""
+    layers = _layers(said)
+    return b"" if not layers and b"/Filter" in said else _unpacked(body, layers, most)
 
 
 def _layers(said: bytes) -> int:

@@ -105,7 +105,7 @@ def _block(lines: Sequence[Line], turned: Sequence[Piece]) -> Piece:
 
 def _is_plain(text_page: pypdfium2.PdfTextPage, sight: Sight) -> bool:
     """One column of lines that follow each other downwards, and nothing else that needs a look."""
-    if sight.hidden or sight.turned or set(sight.turns) - {0}:
+    if sight.hidden or sight.turned or sight.lost or set(sight.turns) - {0}:
         return False
     if len(sight.rules) >= _RULES:
         left, top, right, bottom = sight.bounds

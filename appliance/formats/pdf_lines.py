@@ -17,6 +17,9 @@ _RADICALS = {c: unicodedata.normalize("NFKC", chr(c)) for c in range(0x2F00, 0x2
 _RADICALS |= {
     c: n for c in range(0x2E80, 0x2EF4) if len(n := unicodedata.normalize("NFKC", chr(c))) == 1
 }
+# as fonts name them for the whole sign; Unicode's own normal form knows two of them only
+_WHOLE = "⺟母⺠民⺨犬⺩王⺪疋⺫目⺬示⺭示⺮竹⺯糸⺴网⺶羊⺷羊⺼肉⺽臼⻁虎⻂衣⻄西⻆角⻊足⻌辶⻏邑⻑長⻒長⻖阜⻗雨⻘青⻝食⻞食⻟食⻣骨⻤鬼⻨麦⻩黄⻫斉⻭歯⻯竜⻱亀⻲亀⺍小⺎兀⺒巳⺓幺⺔彑⺗心⺛旡⺜日⺝月⺞歹⺤爪⺧牛"
+_RADICALS |= {ord(r): s for r, s in zip(_WHOLE[::2], _WHOLE[1::2], strict=True)}
 # the forms that punctuation has in lines that run down
 _FORMS = (*range(0xFE10, 0xFE19), 0xFE31, *range(0xFE35, 0xFE45), 0xFE47, 0xFE48)
 _RADICALS |= {c: unicodedata.normalize("NFKC", chr(c)) for c in _FORMS}

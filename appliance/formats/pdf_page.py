@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from ctypes import addressof
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 
 import pypdfium2
 import pypdfium2.raw as pdfium
+
+from appliance.formats import pdf_maps
 
 _OBJECTS = 30_000  # of a page: a drawing has more, and no table that anybody could read
 _SEGMENTS = 20_000
@@ -78,6 +80,7 @@ class Sight:
     colours: set[Colour] = field(default_factory=set)
     budget: int = _OBJECTS
     segments: int = _SEGMENTS
+    lost: Mapping[int, int] = field(default_factory=dict)  # letters, as `pdf_maps` tells them
 
     def ink(self) -> Ink:
         drawn = self.outlines if len(self.outlines) >= _LETTERS else []
@@ -158,6 +161,8 @@ def glyphs(
             left, top, right, bottom = upright((left, top, right, bottom), sight.bounds, turn)
         else:
             left, top, right, bottom = left - x0, y1 - top, right - x0, y1 - bottom
+        if code in sight.lost and box.right - box.left > 0.95 * size:  # no Latin one is so wide
+            code = pdf_maps.sign(code, sight.lost[code], _ink(raw, n, size))
         if 0x2E80 < code < 0xFF61 and bottom - top < 0.6 * size:
             # the cell of a sign whose font, drawn in the file, tells only its ink
             pdfium.FPDFText_GetCharOrigin(raw, n, x, y)
@@ -167,6 +172,18 @@ def glyphs(
         found[turn].append(Glyph(chr(code), left, top, right, bottom, size, spaced))
         spaced = False
     return found, unseen
+
+
+def _ink(raw: Any, n: int, size: float) -> pdf_maps.Ink:
+    left, right, bottom, top, x, y = (ctypes.c_double() for _ in range(6))
+    pdfium.FPDFText_GetCharBox(raw, n, left, right, bottom, top)
+    pdfium.FPDFText_GetCharOrigin(raw, n, x, y)
+    return (
+        (left.value - x.value) / size,
+        (bottom.value - y.value) / size,
+        (right.value - x.value) / size,
+        (top.value - y.value) / size,
+    )
 
 
 def upright(box: Box, bounds: Box, turn: int) -> Box:

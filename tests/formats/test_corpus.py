@@ -37,10 +37,12 @@ def test_plain_text_is_read_to_the_letter(parse, corpus: Path, path: str) -> Non
     assert resemblance.wrong(text, PAPERS[path]["text"]) < 0.002
 
 
-@pytest.mark.parametrize("path", [p for p in of("upright") if not p.endswith(".gs.pdf")])
+@pytest.mark.parametrize("path", of("upright"))
 def test_text_that_runs_down_is_read_to_the_letter(parse, corpus: Path, path: str) -> None:
     text = resemblance.whole(parse((corpus / path).read_bytes(), Path(path).name))
-    assert resemblance.wrong(text, PAPERS[path]["text"]) < 0.002
+    lost = 4 if path == "upright/防災計画.gs.pdf" else 0  # 三, 上, 下 twice: not in that file
+    assert text.count("\ufffd") == lost
+    assert resemblance.wrong(text, PAPERS[path]["text"]) < 0.002 + lost / len(text)
 
 
 @pytest.mark.parametrize("path", of("tables", "grid"))

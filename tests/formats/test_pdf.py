@@ -11,7 +11,7 @@ from reportlab.pdfbase.cidfonts import UnicodeCIDFont
 from reportlab.pdfgen.canvas import Canvas
 
 from appliance.errors import PasswordNeeded, TooLarge, Unreadable
-from appliance.formats import pdf_order
+from appliance.formats import pdf_maps, pdf_order
 from appliance.formats.draft import UNSEEN
 from appliance.formats.pdf_pieces import Piece
 from appliance.formats.sandbox import Sandbox
@@ -372,3 +372,18 @@ def test_letters_beyond_all_numbers_stand_on_no_page() -> None:
     near = Piece("規程", 60.0, 80.0, 84.0, 92.0, 12.0)
     far = Piece("遠く", float("inf"), float("nan"), float("inf"), 92.0, 12.0)
     assert [line.text for line in pdf_order.lines([far, near])] == ["規程"]
+
+
+def test_latin_letters_of_ghostscript_stay_what_they_are() -> None:
+    head = b"begincmap 1 begincodespacerange <00><ff> endcodespacerange "
+    latin = head + b"<4f><4f><004f> <50><50><0050> <51><51><0051> endcmap"
+    both = head + b"<39><39><004f> <3a><3a><0050> <ab><ab><4e5d> endcmap"
+    upright = head + b"<59><59><00ff> <5a><5a><0100> endcmap"
+    for said, lost in (
+        (latin, {}),
+        (both, {0x4F: 0x4E, 0x50: 0x4E}),
+        (upright, {0xFF: 0xFE, 0x100: 0xFE}),
+    ):
+        made = b"/Producer(GPL Ghostscript 10.00.0)"
+        assert pdf_maps.lost(simple(None, stream(said)) + made) == lost
+        assert pdf_maps.lost(simple(None, stream(said))) == {}
