@@ -29,6 +29,10 @@ _SLANT = 10  # degrees away from upright
 # what PDFium writes into; it is not for two threads at once either
 _SIZE, _MATRIX = ctypes.c_float(), pdfium.FS_MATRIX()
 _RGBA = tuple(ctypes.c_uint() for _ in range(4))
+_EDGES = tuple(ctypes.c_float() for _ in range(4))  # left, bottom, right, top
+# made once: ctypes makes them anew for each of millions of calls
+_BY_SIZE, _BY_MATRIX = ctypes.byref(_SIZE), ctypes.byref(_MATRIX)
+_BY_RGBA, _BY_EDGES = tuple(map(ctypes.byref, _RGBA)), tuple(map(ctypes.byref, _EDGES))
 
 Box = tuple[float, float, float, float]  # left, top, right, bottom
 Colour = tuple[int, int, int]
@@ -250,7 +254,7 @@ def _walk(
 def _text(sight: Sight, item: Any, outer: Matrix, later: list[tuple[int, Box]]) -> None:
     matrix = _times(_matrix(item), outer)
     sight.turns[_turn(matrix[0], matrix[1])] += 1
-    pdfium.FPDFTextObj_GetFontSize(item, _SIZE)
+    pdfium.FPDFTextObj_GetFontSize(item, _BY_SIZE)
     if _SIZE.value * hypot(matrix[2], matrix[3]) <= sight.tiny:
         left, top, right, bottom = _bounds(item, outer) or (0, 0, 0, 0)
         if min(right - left, top - bottom) <= sight.tiny:  # a drawn font has a size of its own
@@ -370,14 +374,14 @@ def _rule(left: float, top: float, right: float, bottom: float) -> Rule:
 
 def _fill(item: Any) -> tuple[Colour | None, int]:
     r, g, b, a = _RGBA
-    if not pdfium.FPDFPageObj_GetFillColor(item, r, g, b, a):
+    if not pdfium.FPDFPageObj_GetFillColor(item, *_BY_RGBA):
         return None, 255
     return (r.value, g.value, b.value), a.value
 
 
 def _matrix(item: Any) -> Matrix:
     m = _MATRIX
-    if not pdfium.FPDFPageObj_GetMatrix(item, m):
+    if not pdfium.FPDFPageObj_GetMatrix(item, _BY_MATRIX):
         return (1, 0, 0, 1, 0, 0)
     return (m.a, m.b, m.c, m.d, m.e, m.f)
 
@@ -399,8 +403,8 @@ def _times(inner: Matrix, outer: Matrix) -> Matrix:
 
 def _bounds(item: Any, outer: Matrix) -> Box | None:
     """Where an object is on the page; inside a form, as far as the form's matrix says."""
-    left, bottom, right, top = (ctypes.c_float() for _ in range(4))
-    if not pdfium.FPDFPageObj_GetBounds(item, left, bottom, right, top):
+    left, bottom, right, top = _EDGES
+    if not pdfium.FPDFPageObj_GetBounds(item, *_BY_EDGES):
         return None
     if outer == (1, 0, 0, 1, 0, 0):
         return left.value, top.value, right.value, bottom.value
