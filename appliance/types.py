@@ -229,6 +229,7 @@ class ReadLine:
     text: str
     sure: float  # 0 to 1, the mean of its letters
     box: Box
+    row: bool = False  # of a table
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ Spans = Mapping[Place, tuple[int, int]]  # of merged cells their first: rows and
 _ROWS = 5_000  # beyond, it is no form
 _LEAST = 4  # merged fields with text
 _LABEL_CHARS = 20
+_MOSTLY = 0.7  # of labels are called as labels are
 _VALUE = re.compile(r"[-+¥￥$,.\d/:%\s円]+|.*(\d+[年月/.-]\d+|。|、).*", re.DOTALL)
 # how labels of Japanese forms end
 _LABEL = re.compile(
@@ -67,6 +68,29 @@ def is_form(rows: Sequence[tuple[int, list[str]]], spans: Spans) -> bool:
     places = [(n, c) for n, cells in rows for c, text in enumerate(cells) if text]
     merged = sum(spans.get(place, (1, 1))[1] > 1 for place in places)
     return merged >= _LEAST and 2 * merged >= len(places)
+
+
+def pairs(rows: Sequence[tuple[int, list[str]]], spans: Spans) -> list[tuple[int, str]] | None:
+    """Rows of labels and values in turn, as they are said; None where they are not such rows."""
+    found = [
+        Row(n, tuple(_field(n, c, text, spans) for c, text in enumerate(cells) if text))
+        for n, cells in rows
+        if any(cells)
+    ]
+    labels, values = [], []
+    for row in found:
+        rest = list(row.fields)
+        while rest:
+            labels.append(rest.pop(0))
+            if rest and rest[0].at == labels[-1].end:  # else its value is not filled in
+                values.append(rest.pop(0))
+    if not values or len({f.text for f in labels}) < len(labels):
+        return None
+    if not all(f.may_label for f in labels) or _named(labels) < _MOSTLY:
+        return None
+    if 2 * sum(f.may_label and bool(_LABEL.fullmatch(f.text)) for f in values) >= len(values):
+        return None
+    return [(row.number, _pairs(row.fields)) for row in found]
 
 
 def blocks(rows: Sequence[tuple[int, list[str]]], spans: Spans) -> Iterator[list[Line]]:

@@ -138,7 +138,7 @@ def _clean(line: Line) -> Line:
 
 
 def _read(page: ReadPage) -> list[Line]:
-    return [Line(pdf_lines.clean(line.text)) for line in page.lines]
+    return [Line(pdf_lines.clean(line.text), row=line.row) for line in page.lines]
 
 
 def _refuse_unread(states: Sequence[Page], lines: Sequence[Sequence[Line]]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from appliance.formats import draft
@@ -82,8 +82,8 @@ def blocks(
     for grid in found:
         if not grid.glyphs:
             continue
-        table = _is_table(grid)
-        text = _table(grid, lines) if table else _boxes(grid, lines)
+        as_table = is_table(grid, grid.glyphs)
+        text = _table(grid, lines) if as_table else _boxes(grid, lines)
         if text:
             read.append(
                 Piece("", grid.xs[0], grid.ys[0], grid.xs[-1], grid.ys[-1], 10.0, tuple(text))
@@ -91,33 +91,41 @@ def blocks(
     return rest, read
 
 
-def _is_table(grid: Grid) -> bool:
+def is_table(grid: Grid, filled: Collection[int]) -> bool:
     """Two cells beside each other, with text in more than a few of all."""
-    beside = any(len({n for n in row if n in grid.glyphs}) > 1 for row in grid.cells)
-    return beside and len(grid.glyphs) >= _FILLED * grid.count
+    beside = any(len({n for n in row if n in filled}) > 1 for row in grid.cells)
+    return beside and len(filled) >= _FILLED * grid.count
 
 
 def _table(grid: Grid, lines: Lines) -> list[Line]:
-    widths = _widths(grid)
+    widths = widths_of(grid)
     texts = {n: _cell(lines(glyphs), glyphs, widths[n]) for n, glyphs in grid.glyphs.items()}
+    return [Line(text, row=True) for _, text in table(grid, texts)]
+
+
+def table(grid: Grid, texts: Mapping[int, str]) -> list[tuple[int, str]]:
+    """The rows of a grid that say something, each with its number, of the texts of its cells."""
     rows: list[list[str]] = []
+    numbers: list[int] = []
     said: set[int] = set()
-    for cells in grid.cells:
+    for number, cells in enumerate(grid.cells):
         row, here = [], set()
-        for number in cells:
-            text = texts.get(number, "")
-            again = number in here or (number in said and len(text) > _SAID_AGAIN)
+        for cell in cells:
+            text = texts.get(cell, "")
+            again = cell in here or (cell in said and len(text) > _SAID_AGAIN)
             row.append("" if again else text)
-            here.add(number)
+            here.add(cell)
         # a row of nothing but cells that began above it is none
         if any(text and n not in said for text, n in zip(row, cells, strict=True)):
             rows.append(row)
+            numbers.append(number)
         said |= here
     kept = [n for n in range(len(grid.xs) - 1) if any(row[n] for row in rows)]
-    return [Line(t, row=True) for t in draft.table_lines([[row[n] for n in kept] for row in rows])]
+    lines = draft.table_lines([[row[n] for n in kept] for row in rows])
+    return list(zip(numbers, lines, strict=True))
 
 
-def _widths(grid: Grid) -> dict[int, tuple[float, float]]:
+def widths_of(grid: Grid) -> dict[int, tuple[float, float]]:
     """The left and right edge of each cell."""
     edges: dict[int, tuple[float, float]] = {}
     for row in grid.cells:
@@ -131,12 +139,17 @@ def _cell(lines: Sequence[Line], glyphs: Sequence[Glyph], edges: tuple[float, fl
     """Lines that the cell's edge broke are one again; others keep a space between."""
     em = max(g.size for g in glyphs)
     tight = edges[1] - max(g.right for g in glyphs) < 1.5 * em
-    longest = max((len(line.text) for line in lines), default=0)
+    return joined([line.text for line in lines], tight)
+
+
+def joined(lines: Sequence[str], tight: bool) -> str:
+    """The lines of a cell as one, with a space between where its edge, if they reach it, broke none."""
+    longest = max(map(len, lines), default=0)
     text, last = "", 0
     for line in lines:
-        latin = text[-1:].isascii() and line.text[:1].isascii()
-        text += (" " if text and (latin or not tight or last < longest - 1) else "") + line.text
-        last = len(line.text)
+        latin = text[-1:].isascii() and line[:1].isascii()
+        text += (" " if text and (latin or not tight or last < longest - 1) else "") + line
+        last = len(line)
     return text
 
 

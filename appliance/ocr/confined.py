@@ -35,7 +35,10 @@ def page(engine: Engine, stream: BinaryIO, number: int, most_pixels: int) -> Rea
     found = layout.read(engine, shown)
     lines = tuple(
         ReadLine(
-            li.text, li.sure, Box(*(n / scale for n in (li.left, li.top, li.right, li.bottom)))
+            li.text,
+            li.sure,
+            Box(*(n / scale for n in (li.left, li.top, li.right, li.bottom))),
+            li.row,
         )
         for li in found.lines
     )

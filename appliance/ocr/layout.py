@@ -7,7 +7,7 @@ their side; only their punctuation is lost to it, and is read again from the let
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from itertools import pairwise
@@ -17,9 +17,13 @@ import numpy as np
 import numpy.ma  # median needs it, and a child can import nothing
 from numpy.typing import NDArray
 
+from appliance.formats.pdf_tables import Grid
+from appliance.ocr import rules, tables
 from appliance.ocr.engine import Engine, Picture, Quad, cut
+from appliance.ocr.tables import Tables
 
 _TALL = 1.5  # height by width, of a line that runs downwards
+_TWO = 1.8  # em: the height of letters that stand below one another
 _SAMPLED = 4  # lines that decide which way is up
 _SAMPLE_EMS = 10
 _TURNED_SURER = 0.05  # by how much a turned page must be surer than the page as it is
@@ -45,6 +49,7 @@ class Found:
     top: float
     right: float
     bottom: float
+    row: bool = False  # of a table
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +57,13 @@ class Read:
     lines: tuple[Found, ...]
     turned: int  # quarters, against the clock, that made its lines run from left to right
     vertical: bool  # 縦書き
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    text: str
+    sure: float
+    corners: Quad  # on the turned picture
 
 
 @dataclass(slots=True)
@@ -62,6 +74,7 @@ class _Piece:
     middle: NDArray[np.float64]  # without the skew
     width: float
     height: float
+    rows: tuple[_Row, ...] = ()  # it is a table
 
     @property
     def left(self) -> float:
@@ -81,11 +94,17 @@ def read(engine: Engine, picture: Picture) -> Read:
     upright = np.ascontiguousarray(np.rot90(picture, turned))
     quads = [_turned(quad, turned, picture.shape[1], picture.shape[0]) for quad in quads]
     vertical = turned in (1, 3) and _is_vertical(engine, upright, quads)
-    pieces = [_piece(engine, upright, quad, vertical) for quad in quads]
+    ruled = Tables() if vertical else Tables.of(upright, quads)
+    quads = ruled.parts(upright, quads)
+    pieces = [_piece(engine, upright, quad, vertical, ruled.em) for quad in quads]
     pieces = [p for p in pieces if p.text and (len(p.text) > _SHORT or p.sure >= _UNSURE)]
-    _straighten(pieces)
+    if ruled.grids:
+        _turn_back(pieces, ruled.angle)
+        pieces = _tabled(pieces, ruled)
+    else:
+        _straighten(pieces)
     size = upright.shape[1], upright.shape[0]
-    lines = [_line(row, turned, size) for row in _ordered(pieces)]
+    lines = [line for row in _ordered(pieces) for line in _lines(row, turned, size)]
     return Read(tuple(lines), turned, vertical)
 
 
@@ -134,9 +153,9 @@ def _is_tall(quad: Quad) -> bool:
 # --- one line ---------------------------------------------------------------------
 
 
-def _piece(engine: Engine, picture: Picture, quad: Quad, vertical: bool) -> _Piece:
+def _piece(engine: Engine, picture: Picture, quad: Quad, vertical: bool, em: float) -> _Piece:
     line = cut(picture, quad)
-    downwards = _is_tall(quad)
+    downwards = _is_tall(quad) and _sides(quad)[1] > _TWO * em  # one digit is tall, too
     if downwards:  # 縦書き on a page that is not
         line = np.ascontiguousarray(np.rot90(line))
     text, sure, places = engine.read(line)
@@ -255,11 +274,56 @@ def _straighten(pieces: Sequence[_Piece]) -> None:
     if not long:
         return
     slopes = [np.arctan2(*(p.quad[1] - p.quad[0])[::-1]) for p in long]
-    angle = float(np.average(np.median(slopes)))
-    c, s = np.cos(-angle), np.sin(-angle)
+    _turn_back(pieces, float(np.median(slopes)))
+
+
+def _turn_back(pieces: Sequence[_Piece], angle: float) -> None:
     for piece in pieces:
-        x, y = piece.middle
-        piece.middle = np.array([c * x - s * y, s * x + c * y])
+        piece.middle = rules.straight(piece.middle, angle)
+
+
+def _tabled(pieces: Sequence[_Piece], ruled: Tables) -> list[_Piece]:
+    """What stands in a table is one piece, which begins where the table does."""
+    cells: dict[int, dict[int, list[_Piece]]] = {}
+    rest: list[_Piece] = []
+    for piece in pieces:
+        at = ruled.cell(*map(float, piece.middle))
+        if at is None:
+            rest.append(piece)
+        else:
+            cells.setdefault(at[0], {}).setdefault(at[1], []).append(piece)
+    for n, filled in cells.items():
+        grid = ruled.grids[n]
+        lines = {
+            number: [(" ".join(p.text for p in row), row[-1].right) for row in _rows(inside)]
+            for number, inside in filled.items()
+        }
+        found = tables.said(grid, lines, ruled.em)
+        if found is None:
+            rest += [piece for inside in filled.values() for piece in inside]
+        else:
+            rest.append(_table(found, grid, filled, ruled))
+    return rest
+
+
+def _table(
+    said: Sequence[tuple[int, str]],
+    grid: Grid,
+    filled: Mapping[int, Sequence[_Piece]],
+    ruled: Tables,
+) -> _Piece:
+    rows = []
+    for number, text in said:
+        sure = min((p.sure for n in grid.cells[number] for p in filled.get(n, ())), default=1.0)
+        rows.append(_Row(text, sure, ruled.quad(_place(grid, number, number + 1))))
+    left, top, right, _ = whole = _place(grid, 0, len(grid.cells))
+    middle = np.array([(left + right) / 2, top + ruled.em / 2])
+    quad = ruled.quad(whole)
+    return _Piece(quad, "", 1.0, middle, right - left, ruled.em, tuple(rows))
+
+
+def _place(grid: Grid, first: int, end: int) -> tuple[float, float, float, float]:
+    return grid.xs[0], grid.ys[first], grid.xs[-1], grid.ys[end]
 
 
 def _ordered(pieces: Sequence[_Piece]) -> list[list[_Piece]]:
@@ -315,12 +379,26 @@ def _gutter(rows: Sequence[list[_Piece]]) -> float | None:
     return middle if end > start and 2 * crossing < len(rows) else None
 
 
-def _line(row: Sequence[_Piece], turned: int, size: tuple[int, int]) -> Found:
-    text = " ".join(p.text for p in row)
-    corners = np.concatenate([p.quad for p in row])
-    for _ in range((4 - turned) % 4):  # back to the picture as it was given
+def _lines(row: Sequence[_Piece], turned: int, size: tuple[int, int]) -> Iterator[Found]:
+    """A line; and a table's rows, each a line of its own."""
+    beside: list[_Piece] = []
+    for piece in [*row, None]:
+        if piece is not None and not piece.rows:
+            beside.append(piece)
+            continue
+        if beside:
+            corners = np.concatenate([p.quad for p in beside])
+            text, sure = " ".join(p.text for p in beside), min(p.sure for p in beside)
+            yield Found(text, sure, *_given(corners, turned, size))
+            beside = []
+        for one in piece.rows if piece else ():
+            yield Found(one.text, one.sure, *_given(one.corners, turned, size), row=True)
+
+
+def _given(corners: Quad, turned: int, size: tuple[int, int]) -> tuple[float, float, float, float]:
+    """A box around them on the picture as it was given."""
+    for _ in range((4 - turned) % 4):
         corners = np.stack([corners[:, 1], size[0] - corners[:, 0]], 1)
         size = size[1], size[0]
     (left, top), (right, bottom) = corners.min(0), corners.max(0)
-    sure = min(p.sure for p in row)
-    return Found(text, sure, float(left), float(top), float(right), float(bottom))
+    return float(left), float(top), float(right), float(bottom)

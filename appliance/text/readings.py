@@ -52,7 +52,7 @@ def ranges(numbers: Iterable[int]) -> str:
 def to_json(page: ReadPage) -> dict[str, Any]:
     return {
         "lines": [
-            [li.text, round(li.sure, 3), *(round(n, 1) for n in _corners(li.box))]
+            [li.text, round(li.sure, 3), *(round(n, 1) for n in _corners(li.box)), li.row]
             for li in page.lines
         ],
         "turned": page.turned,
@@ -96,14 +96,16 @@ def _corners(box: Box) -> tuple[float, float, float, float]:
 
 
 def _line(row: Any) -> ReadLine:
-    text, sure, *box = row
+    text, sure, *box = row[:6]
+    ruled = row[6] if len(row) > 6 else False  # what was kept before tables were told has six
     numbers = (sure, *box)
     if (
         not isinstance(text, str)
         or len(box) != 4
+        or type(ruled) is not bool
         or any(type(n) not in (int, float) for n in numbers)
     ):
         raise ValueError("not a line")
     if not 0 <= sure <= 1 or any(not abs(n) < 1e6 for n in box):
         raise ValueError("not a line")
-    return ReadLine(_UNSAFE.sub(" ", text)[:_LINE_CHARS], float(sure), Box(*map(float, box)))
+    return ReadLine(_UNSAFE.sub(" ", text)[:_LINE_CHARS], float(sure), Box(*map(float, box)), ruled)

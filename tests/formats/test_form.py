@@ -116,3 +116,17 @@ def test_every_field_of_the_corpus_is_said_with_its_label(parse, corpus: Path, p
     text = parse((corpus / path).read_bytes(), path).text
     for label, value in manifest()[path]["pairs"]:
         assert f"{label}: {value}" in text.replace("\n", " ")
+
+
+def test_labels_and_values_in_turn_are_pairs_and_a_tables_rows_are_not() -> None:
+    rows = [
+        (0, ["申請日", "2026年11月2日", "部署", "営業一課"]),
+        (1, ["氏名", "伊藤 幸子", "電話", ""]),
+        (2, ["理由", "", "備考", "なし"]),
+    ]
+    assert form.pairs(rows, {}) == [
+        (0, "申請日: 2026年11月2日 | 部署: 営業一課"),
+        (1, "氏名: 伊藤 幸子 | 電話"),
+        (2, "理由 | 備考: なし"),
+    ]
+    assert form.pairs([(0, ["品名", "数量"]), (1, ["机", "2"]), (2, ["椅子", "8"])], {}) is None

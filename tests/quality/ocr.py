@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,6 +27,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from appliance.ocr import layout
 from appliance.ocr.engine import Engine, Picture
+from tests.quality import ocr_tables
 
 FONTS = Path("/usr/share/fonts/opentype/noto")
 SERIF, SANS = FONTS / "NotoSerifCJK-Regular.ttc", FONTS / "NotoSansCJK-Regular.ttc"
@@ -104,7 +105,7 @@ def standing(text: str, font: Path, dpi: int, size: tuple[float, float] = (8.27,
 def skewed(page: Picture, degrees: float) -> Picture:
     height, width = page.shape[:2]
     turn = cv2.getRotationMatrix2D((width / 2, height / 2), degrees, 1.0)
-    return cv2.warpAffine(page, turn, (width, height), borderValue=(255, 255, 255))
+    return np.asarray(cv2.warpAffine(page, turn, (width, height), borderValue=(255, 255, 255)))
 
 
 def spoiled(page: Picture) -> Picture:
@@ -114,6 +115,12 @@ def spoiled(page: Picture) -> Picture:
     soft += dice.normal(0, 18, soft.shape[:2])[..., None]
     _, packed = cv2.imencode(".jpg", soft.clip(0, 255).astype(np.uint8), [1, 60])
     return np.asarray(cv2.imdecode(packed, cv2.IMREAD_COLOR))
+
+
+SPOILT: dict[str, Callable[[Picture], Picture]] = {
+    "clean": lambda page: page,
+    "noisy, skewed by 2°": lambda page: spoiled(skewed(page, 2.0)),
+}
 
 
 def cer(wanted: str, got: str) -> float:
@@ -145,8 +152,9 @@ def main() -> None:
         error = cer(case.text, "".join(line.text for line in read.lines))
         rows.setdefault(case.name, []).append((error, spent))
         print(f"{case.name}: CER {error:.2%}, {spent:.1f} s", flush=True)
+    tables = list(_tables(engine))
     memory = _peak()
-    table = "\n".join(_table(rows, memory))
+    table = "\n".join(_table(rows, tables, memory))
     print(table)
     if given.page:
         before, _, after = given.page.read_text("utf-8").split(MARK)
@@ -172,9 +180,29 @@ def samples(folder: Path) -> None:
         folder / "二ページ.tif", save_all=True, append_images=[blank], compression="tiff_lzw"
     )
     title.save(folder / "二ページ.pdf", save_all=True, append_images=[blank], resolution=150)
+    for name, which, degrees in (("表", "merged heads", 0.0), ("申請書", "form", 1.5)):
+        table = next(d for d in ocr_tables.DRAWN if d.name == which)
+        page = ocr_tables.page(table, 150, SANS, (7.2, 4.1))
+        page = skewed(page, degrees) if degrees else page
+        colours = Image.fromarray(np.ascontiguousarray(page[:, :, ::-1])).quantize(32)
+        colours.save(folder / f"{name}.png", optimize=True)
 
 
-def _table(rows: dict[str, list[tuple[float, float]]], memory: int) -> Iterator[str]:
+def _tables(engine: Engine) -> Iterator[tuple[str, list[int]]]:
+    """Of each drawn table: how many cells it has, and how many came out in their place, by class."""
+    for drawn, page in ocr_tables.pages(200, SANS):
+        right, count = [], 0
+        for spoil in SPOILT.values():
+            lines = [line.text for line in layout.read(engine, spoil(page)).lines]
+            found, count = ocr_tables.placed(drawn.wanted, lines)
+            right.append(found)
+        print(f"{drawn.name}: {right} of {count}", flush=True)
+        yield drawn.name, [count, *right]
+
+
+def _table(
+    rows: dict[str, list[tuple[float, float]]], tables: list[tuple[str, list[int]]], memory: int
+) -> Iterator[str]:
     cpu = next(
         (
             li.split(": ")[1]
@@ -193,6 +221,11 @@ def _table(rows: dict[str, list[tuple[float, float]]], memory: int) -> Iterator[
             f"| {name} | {len(found)} | {np.mean(errors):.2%} | {max(errors):.2%} "
             f"| {np.mean(seconds):.1f} |"
         )
+    yield f"\n| ruled table (A4, 200 dpi): cells in their row and column | cells | {' | '.join(SPOILT)} |"
+    yield f"|---|---|{'---|' * len(SPOILT)}"
+    every = [sum(found[n] for _, found in tables) for n in range(len(SPOILT) + 1)]
+    for name, (count, *right) in [*tables, ("all", every)]:
+        yield f"| {name} | {count} | {' | '.join(f'{n / count:.1%}' for n in right)} |"
     yield f"\nMost memory of one page's child: {memory / 1e6:,.0f} MB."
 
 
