@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from itertools import accumulate, zip_longest
 from typing import Literal
 
-from appliance.formats import structure
+from appliance.formats import pairs, structure
 from appliance.types import UNSAID, Document, Mark, Properties
 
 UNSEEN = "背景と同じ色、または読めないほど小さな文字で書かれた文があります。開いて確かめてください"
@@ -53,8 +53,11 @@ class Draft:
         kind: Literal["page", "cell", "section", "slide", "part"],
         page: int | None = None,
         level: int = 0,
+        at: int | None = None,
     ) -> None:
-        self._marks.append(Mark(self._length, label[:_LABEL_CHARS], kind, page, None, level))
+        """Here, or at what has been written already."""
+        start = self._length if at is None else at
+        self._marks.append(Mark(start, label[:_LABEL_CHARS], kind, page, None, level))
 
     def table(self, rows: Sequence[Sequence[str]]) -> None:
         for text in table_lines(rows):
@@ -69,11 +72,13 @@ class Draft:
 
     def document(self, title: str | None = None, properties: Properties = UNSAID) -> Document:
         text = "".join(self._parts).rstrip()
-        taken = {_line_start(text, m.start) for m in self._marks if m.kind == "section"}
-        found = () if self._tabular else structure.sections(text, taken)
-        marks = [*self._marks, *found]
-        marks = [m for m in marks if m.start < len(text)]
-        marks.sort(key=lambda m: m.start)
+        asked = pairs.find(text)
+        kept = [m for m in self._marks if m.kind != "section" or m.start not in asked.inner]
+        taken = {_line_start(text, m.start) for m in kept if m.kind == "section"}
+        found = asked.marks if self._tabular else structure.sections(text, taken, asked)
+        new = [m for m in found if _line_start(text, m.start) not in taken]
+        marks = [m for m in (*kept, *new) if m.start < len(text)]
+        marks.sort(key=lambda m: (m.start, m.kind == "cell"))  # a section ends the cell before it
         title = one_line(title or "") or None
         return Document(text, tuple(marks), title, tuple(self.problems), properties=properties)
 

@@ -1,6 +1,7 @@
 """Mail (.eml, .mbox): headers in their own words, the body, and what is attached.
 
-Charsets lie, so bytes decide. Nothing a mail points to is fetched.
+Charsets lie, so bytes decide. Nothing a mail points to is fetched. Mails that it quotes are parts of
+their own (`thread.py`).
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from functools import partial
 from typing import BinaryIO, cast
 
 from appliance.errors import TooLarge, Unreadable
-from appliance.formats import attached, charset, web
+from appliance.formats import attached, charset, thread, web
 from appliance.formats.draft import Draft, one_line
 from appliance.types import Child, Document
 
@@ -62,8 +63,13 @@ def _parse(data: bytes) -> Document:
             subject = text if field == "Subject" else subject
     draft.blank()
     parts = list(_leaves(message, draft))
-    for body in _bodies(parts):
-        draft.embed(body)
+    bodies = [*_bodies(parts)]
+    body = Document(
+        "\n\n".join(b.text for b in bodies), problems=tuple(p for b in bodies for p in b.problems)
+    )
+    if body.text or body.problems:
+        voice = thread.sender(_header(message, "From"), _header(message, "Date"))
+        thread.write(draft, body, voice, 0)
         draft.blank()
     for part in parts:
         if _is_attached(part):
@@ -154,7 +160,7 @@ def _bodies(parts: list[EmailMessage]) -> Iterator[Document]:
 def _page(source: str) -> Document:
     """HTML as text with what was noticed, without places of its own: the mail is one."""
     try:
-        page = web.from_text(source)
+        page = web.from_text(source, quoting=True)
     except Unreadable as error:
         return Document("", problems=(f"本文: {error}",))
     return Document(page.text, problems=page.problems)

@@ -17,7 +17,7 @@ from functools import partial
 from typing import BinaryIO
 
 from appliance.errors import Unreadable
-from appliance.formats import attached, charset, rtf, web
+from appliance.formats import attached, charset, rtf, thread, web
 from appliance.formats.compound import Compound, longs, shorts
 from appliance.formats.draft import Draft, one_line
 from appliance.formats.kinds import MSG
@@ -56,7 +56,7 @@ def _write(file: Compound, at: str) -> Document:
         if text := one_line(text):
             draft.line(f"{shown}: {text}")
     draft.blank()
-    draft.embed(_body(file, at))
+    thread.write(draft, _body(file, at), thread.sender(sender, _day(file, at)), 0)
     folders = _attachments(file, at)
     children: list[Child] = []
     for folder in folders[:_ATTACHMENTS]:
@@ -71,9 +71,9 @@ def _body(file: Compound, at: str) -> Document:
     if plain := _text(file, at, _BODY).strip():
         return Document(plain.replace("\r\n", "\n"))
     if html := _bytes(file, at, _HTML):
-        return web.parse(io.BytesIO(html))
+        return web.parse(io.BytesIO(html), quoting=True)
     if html_text := _text(file, at, _HTML):
-        return web.from_text(html_text)
+        return web.from_text(html_text, quoting=True)
     if packed := _bytes(file, at, _RTF):
         return rtf.parse(io.BytesIO(unpacked(packed)))
     return Document("")

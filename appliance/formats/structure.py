@@ -10,6 +10,7 @@ import re
 import unicodedata
 from collections.abc import Iterable
 
+from appliance.formats import pairs
 from appliance.types import Mark
 
 _NUMBER = r"[0-9０-９]+|[〇零一二三四五六七八九十百千]+"
@@ -50,15 +51,21 @@ def label(line: str) -> tuple[str, int] | None:
     return f"{name} {_title(rest)}".strip(), level
 
 
-def sections(text: str, taken: Iterable[int] = ()) -> tuple[Mark, ...]:
+def sections(
+    text: str, taken: Iterable[int] = (), asked: pairs.Found | None = None
+) -> tuple[Mark, ...]:
     """Section marks for the lines of `text` that are headings, but for lines starting at `taken`."""
-    skip = set(taken)
+    asked = asked or pairs.find(text)
+    skip = asked.inner.union(taken)
+    answered = {text.rfind("\n", 0, m.start) + 1: m for m in asked.marks}
     marks: list[Mark] = []
     start = 0
     lines = text.split("\n")
     for n, line in enumerate(lines):
         before = lines[n - 1] if n else ""
-        mark = None if start in skip else _mark(line, start, before, n == 0)
+        mark = None
+        if start not in skip:
+            mark = answered.get(start) or _mark(line, start, before, n == 0)
         if mark and marks and mark.start <= marks[-1].start:
             mark = None
         if mark:

@@ -26,6 +26,7 @@ _BLOCKS = {
     "figcaption", "form", "fieldset", "address", "details", "summary", "hr", "header", "footer",
     "aside", "nav", "body", "html", "center", "tr", "caption",
 }  # fmt: skip
+_DEEPEST = 40  # quotes in quotes
 _HEADINGS = {f"h{n}": n for n in range(1, 7)}
 _META = re.compile(rb"charset\s*=\s*[\"']?\s*([A-Za-z0-9_.:-]{2,40})", re.IGNORECASE)
 _HIDDEN = re.compile(
@@ -40,14 +41,15 @@ _SIZE = re.compile(r"font-size\s*:", re.IGNORECASE)
 _TINY = re.compile(r"font-size\s*:\s*(?:[0-3](?:\.\d+)?|\.\d+)\s*(?:px|pt)", re.IGNORECASE)
 
 
-def parse(stream: BinaryIO) -> Document:
+def parse(stream: BinaryIO, *, quoting: bool = False) -> Document:
     data = stream.read()
     declared = _META.search(data[:4096])
     decoded = charset.decode(data, declared[1].decode("ascii") if declared else None)
-    return from_text(decoded.text, decoded.problems)
+    return from_text(decoded.text, decoded.problems, quoting=quoting)
 
 
-def from_text(source: str, problems: tuple[str, ...] = ()) -> Document:
+def from_text(source: str, problems: tuple[str, ...] = (), *, quoting: bool = False) -> Document:
+    """`quoting`: a mail, whose quotes are told as in plain text: 「> 」."""
     parser = etree.HTMLParser(
         encoding="utf-8", no_network=True, huge_tree=False, remove_comments=True
     )
@@ -59,7 +61,7 @@ def from_text(source: str, problems: tuple[str, ...] = ()) -> Document:
         raise Unreadable("HTML に本文がありません")
     body = root if root.tag == "body" else root.find("body")
     body = root if body is None else body
-    writer = _Writer(problems)
+    writer = _Writer(problems, quoting)
     writer.write(_main(body), _AROUND)
     if not writer.draft.position:  # all of it was framing
         writer.write(body, set())
@@ -81,10 +83,12 @@ def _main(body: Any) -> Any:
 
 
 class _Writer:
-    def __init__(self, problems: tuple[str, ...]) -> None:
+    def __init__(self, problems: tuple[str, ...], quoting: bool) -> None:
         self.draft = Draft()
         self.draft.problems += problems
         self._line: list[str] = []
+        self._quoting = quoting
+        self._deep = 0  # in quotes
 
     def write(self, root: Any, skip: set[str]) -> None:
         # walked with a list, not by recursion: the nesting is the author's choice
@@ -95,6 +99,7 @@ class _Writer:
                 self._line.append(item)
             elif what == "close":
                 self._break()
+                self._deep -= item == "blockquote"
             else:
                 waiting += reversed(list(self._open(item, root, skip)))
         self._break()
@@ -123,6 +128,7 @@ class _Writer:
             block = tag in _BLOCKS or tag in ("li", "table", "td", "th")
             if block:
                 self._break()
+            self._deep += tag == "blockquote"
             if tag == "p":
                 self.draft.blank()
             if tag == "li":
@@ -131,12 +137,12 @@ class _Writer:
             for part in element:
                 yield "open", part
             if block:
-                yield "close", None
+                yield "close", tag
         yield from tail
 
     def _break(self) -> None:
         if text := one_line("".join(self._line)):
-            self.draft.line(text)
+            self.draft.line("> " * min(self._deep, _DEEPEST) * self._quoting + text)
         self._line.clear()
 
 

@@ -32,17 +32,25 @@ def of_chunks(marks: Sequence[Mark], chunks: Sequence[Chunk]) -> list[str]:
     """The place of every chunk, in one walk over the marks."""
     out = [""] * len(chunks)
     current: dict[str, str] = {}
-    following = iter(marks)
-    mark = next(following, None)
+    ahead = 0
     for n in sorted(range(len(chunks)), key=lambda n: chunks[n].start):
-        while mark is not None and mark.start <= chunks[n].start:
-            _enter(current, mark)
-            mark = next(following, None)
+        while ahead < len(marks) and marks[ahead].start <= chunks[n].start:
+            _enter(current, marks[ahead])
+            ahead += 1
         inner = chunks[n].heading.rsplit(SEPARATOR, 1)[-1]
         # a chunk that begins with the bare line of a 章 is in the first 条 of it
-        below = mark is not None and mark.start < chunks[n].end and mark.label == inner
+        first = _first_section(marks, ahead, chunks[n].end)
+        below = first is not None and first.label == inner
         out[n] = _joined(current | {"section": inner} if below else current)
     return out
+
+
+def _first_section(marks: Sequence[Mark], at: int, end: int) -> Mark | None:
+    while at < len(marks) and marks[at].start < end:
+        if marks[at].kind == "section":
+            return marks[at]
+        at += 1
+    return None
 
 
 def leaves(marks: Iterable[Mark]) -> list[Mark]:
