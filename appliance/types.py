@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, NewType
+from typing import Any, BinaryIO, Literal, NamedTuple, NewType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -245,6 +245,22 @@ class ReadPage:
 Readings = Mapping[int, ReadPage]  # by page, from 1
 
 
+class Run(NamedTuple):
+    """Characters [start, end) of a document's text on one line of a page, and where they stand.
+
+    Places are ten-thousandths of the page's width and height as it is drawn, from the top left.
+    """
+
+    start: int
+    end: int
+    page: int  # 1-based
+    left: int
+    top: int
+    right: int
+    bottom: int
+    way: int  # they follow each other to the right, down, to the left, up: 0 to 3
+
+
 @dataclass(frozen=True, slots=True)
 class Document:
     """What a parser made of a file. Marks are sorted by `start`."""
@@ -256,6 +272,8 @@ class Document:
     pages: tuple[Page, ...] = ()  # of a file that has pages, in order
     properties: Properties = UNSAID
     children: tuple[Child, ...] = ()  # files inside it, and inside those: one flat list
+    runs: tuple[Run, ...] = ()  # sorted; characters between them have no known place
+    own: tuple[tuple[int, str], ...] = ()  # by page: what the file says where its text is another
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,13 +15,14 @@ from typing import Any, NamedTuple, get_args, get_type_hints
 
 from appliance.errors import PasswordNeeded, TooLarge, Transient, Unreadable
 from appliance.formats.picture import Pixels
+from appliance.text import where
 from appliance.types import Child, Document, Mark, Page, Properties
 
 CHILDREN = 20_000
 ALL = 1 << 40  # beyond the number of any file inside
 _KINDS = frozenset(get_args(get_type_hints(Mark)["kind"]))
 _STATES, _READ = (frozenset(get_args(get_type_hints(Page)[name])) for name in ("state", "read"))
-_PAGES, _EDGES = 100_000, 20
+_PAGES, _EDGES, _OWN_CHARS = 100_000, 20, 20_000
 _PATH_CHARS, _DEEP = 2_000, 100
 _MORE = 1 << 63
 _ERRORS = {"Unreadable": Unreadable, "PasswordNeeded": PasswordNeeded, "TooLarge": TooLarge}
@@ -140,7 +141,9 @@ def _document(row: Any) -> Document:
         raise ValueError("marks out of order")
     pages = tuple(_page(page) for page in row["pages"][:_PAGES])
     own = _properties(row["properties"])
-    return Document(text, marks, title or None, problems, pages, own)
+    runs = tuple(where.sound(row["runs"], len(text)))
+    said = tuple((_whole(n), _clean(_text(t))[:_OWN_CHARS]) for n, t in row["own"][:_PAGES])
+    return Document(text, marks, title or None, problems, pages, own, (), runs, said)
 
 
 def _child(row: Any) -> Child:

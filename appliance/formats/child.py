@@ -261,6 +261,8 @@ def _document_row(document: Document) -> dict[str, Any]:
         "marks": [[m.start, m.label, m.kind, m.page, m.level] for m in document.marks],
         "properties": _properties(document.properties),
         "pages": [[p.number, p.state, p.sure, p.read] for p in document.pages],
+        "runs": document.runs,
+        "own": document.own,
     }
 
 

@@ -26,6 +26,7 @@ from appliance.formats import (
     pdf_maps,
     pdf_notes,
     pdf_page,
+    pdf_places,
     pdf_state,
     structure,
 )
@@ -35,12 +36,13 @@ from appliance.formats.pdf_layout import Layout
 from appliance.formats.pdf_page import Ink
 from appliance.formats.pdf_pieces import Line
 from appliance.text import readings
-from appliance.types import Child, Document, Mark, Page, Properties, Readings, ReadPage
+from appliance.types import Child, Document, Mark, Page, Properties, Readings, ReadPage, Run
 
 _PASSWORD = 4  # FPDF_ERR_PASSWORD
 _BOOKMARKS = 5_000
 _ATTACHMENTS = 100
 _HEADS = 5  # pages whose running heads are kept for what they say
+_OWN_CHARS = 20_000  # of a page whose text is no text
 _STRAY = 20  # letters: a scan with no more has a stamp, and no text
 
 
@@ -52,6 +54,8 @@ class _Sheet:
     said: list[str]  # written upon it
     ink: Ink
     layout: Layout
+    runs: list[list[Run]]  # of each line
+    size: tuple[float, float] = (1.0, 1.0)
     broken: bool = False
 
 
@@ -102,7 +106,7 @@ def parse(stream: BinaryIO, read: Readings | None = None) -> Document:
         ]
         for state, page, s in zip(states, lines, sheets, strict=True)
     ]
-    text, starts = pdf_lines.flow(pages)
+    text, starts, placed = pdf_lines.flow(pages)
     names = [readings.label(n, had[n]) if n in had else f"p. {n}" for n in range(1, len(pages) + 1)]
     marks = [
         Mark(at, name, "page", n)
@@ -114,7 +118,42 @@ def parse(stream: BinaryIO, read: Readings | None = None) -> Document:
     marks += [*outline, *structure.sections(text, headings)]
     marks.sort(key=lambda m: m.start)
     own = _properties(said, found, lines)
-    return Document(text, tuple(marks), title, tuple(problems), tuple(states), own, tuple(children))
+    runs = _runs(placed, sheets, found, had)
+    return Document(
+        text,
+        tuple(marks),
+        title,
+        tuple(problems),
+        tuple(states),
+        own,
+        tuple(children),
+        tuple(runs),
+        tuple(_own(states, sheets)),
+    )
+
+
+def _runs(
+    placed: Sequence[tuple[int, Line]],
+    sheets: Sequence[_Sheet],
+    found: Sequence[Sequence[Line]],
+    had: Readings,
+) -> Iterator[Run]:
+    """Where the lines that became text stand."""
+    stands: dict[int, list[Run]] = {}
+    for n, (sheet, lines) in enumerate(zip(sheets, found, strict=True), 1):
+        runs = pdf_places.of_read(had[n], lines, sheet.size, n) if n in had else sheet.runs
+        stands |= {id(line): of for line, of in zip(lines, runs, strict=True)}
+    for start, line in placed:
+        for run in stands.get(id(line), ()):
+            yield run._replace(start=start + run.start, end=start + run.end)
+
+
+def _own(states: Sequence[Page], sheets: Sequence[_Sheet]) -> Iterator[tuple[int, str]]:
+    """What the file says on pages whose text was, or must be, read from their pictures."""
+    for state, sheet in zip(states, sheets, strict=True):
+        said = "\n".join(line.text for line in sheet.lines).strip()[:_OWN_CHARS]
+        if said and state.read != "text":
+            yield state.number, said
 
 
 def _sheet(pdf: pypdfium2.PdfDocument, n: int, lost: Mapping[int, int]) -> _Sheet:
@@ -125,11 +164,14 @@ def _sheet(pdf: pypdfium2.PdfDocument, n: int, lost: Mapping[int, int]) -> _Shee
         sight.lost = lost
         layout = pdf_layout.read(text_page, sight)
         said = pdf_notes.lines(page)
+        lines = [_clean(line) for line in layout.lines]
+        runs = pdf_places.of(page, text_page, lines, n + 1)
+        size = page.get_size()
         text_page.close()
         page.close()
     except pypdfium2.PdfiumError:
-        return _Sheet([], [], Ink(0.0, 0.0), Layout(()), broken=True)
-    return _Sheet([_clean(line) for line in layout.lines], said, sight.ink(), layout)
+        return _Sheet([], [], Ink(0.0, 0.0), Layout(()), [], broken=True)
+    return _Sheet(lines, said, sight.ink(), layout, runs, size)
 
 
 def _clean(line: Line) -> Line:

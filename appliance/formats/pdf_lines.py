@@ -91,10 +91,18 @@ def _shape(line: Line) -> str:
     return re.sub(r"[0-9０-９]+", "#", "".join(line.text.split()))
 
 
-def flow(pages: Sequence[Sequence[Line]]) -> tuple[str, list[int]]:
-    """All lines as paragraphs, and where each page begins."""
+def mended(signs: str) -> str:
+    """Of the same length: signs as `clean` has them."""
+    return signs.translate(_RADICALS)
+
+
+def flow(
+    pages: Sequence[Sequence[Line]],
+) -> tuple[str, list[int], list[tuple[int, Line]]]:
+    """All lines as paragraphs, where each page begins, and where each line does."""
     parts: list[str] = []
     starts: list[int] = []
+    placed: list[tuple[int, Line]] = []
     length = 0
     last, full = Line(""), 0.0
 
@@ -114,11 +122,12 @@ def flow(pages: Sequence[Sequence[Line]]) -> tuple[str, list[int]]:
             if first:
                 starts.append(length)
                 first = False
+            placed.append((length, line))
             add(line.text)
             last, full = line, widths[line.column]
         if first:
             starts.append(length)
-    return "".join(parts), starts
+    return "".join(parts), starts, placed
 
 
 def _full_widths(lines: Sequence[Line]) -> dict[tuple[int, int], float]:

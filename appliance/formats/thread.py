@@ -130,9 +130,9 @@ def _parts(text: str, sender: Voice) -> list[_Part]:
     while n < len(lines):
         line = lines[n]
         looks = len(parts) < _MOST
-        if looks and (found := _repeated(lines, n)):
-            begin(line.deep, found[0])
-            n = _take(parts[-1], lines, n, found[1])
+        if looks and (repeated := _repeated(lines, n)):
+            begin(line.deep, repeated[0])
+            n = _take(parts[-1], lines, n, repeated[1])
             continue
         if looks and (introduced := _introduced(lines, n)):
             voice, end, deeper = introduced

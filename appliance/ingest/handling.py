@@ -33,6 +33,9 @@ def handled(document: Document, uri: str, handling: Handling, shown: str | None 
     withheld = handling == "quarantine" and bool(counts.keys() & personal.SERIOUS)
     if handling == "mask":
         document = _masked(document, shown or uri)
+    elif handling == "quarantine":  # nobody has counted what is in a text that is not used
+        own = tuple((page, personal.masked(said)) for page, said in document.own)
+        document = replace(document, own=own)
     return Handled(document, counts, withheld)
 
 

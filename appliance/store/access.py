@@ -32,7 +32,7 @@ from appliance.store.tables import (
     SourceRow,
     now,
 )
-from appliance.text import places
+from appliance.text import places, where
 from appliance.text.split import SEPARATOR
 from appliance.types import (
     Access,
@@ -43,6 +43,7 @@ from appliance.types import (
     Page,
     Passage,
     Principal,
+    Run,
     Said,
     Span,
     Viewer,
@@ -362,6 +363,29 @@ def page(engine: Engine, viewer: Viewer, document_id: str, number: int) -> Part:
         end = leaves[at + 1].start if at + 1 < len(leaves) else length
         text = _text(s, document_id, start, end)
         return Part(text, start, end, length, number, leaves[at].label, state)
+
+
+def boxes(engine: Engine, viewer: Viewer, document_id: str, start: int, end: int) -> list[Run]:
+    """Where the characters [start, end) stand on its pages, line by line. Raises NotVisible."""
+    with reading(engine) as s:
+        _length(s, viewer, document_id)
+        packed = s.exec(select(BodyRow.runs).where(BodyRow.document_id == document_id)).first()
+        found = where.touched(where.unpack(packed), start, end)
+        if not found:
+            return []
+        first = found[0].start
+        text = _text(s, document_id, first, found[-1].end)
+        return [
+            where.cut(run, text[run.start - first : run.end - first], start, end) for run in found
+        ]
+
+
+def own_text(engine: Engine, viewer: Viewer, document_id: str, number: int) -> str:
+    """What the file says on a page whose text is what was read of its picture. Raises NotVisible."""
+    with reading(engine) as s:
+        _length(s, viewer, document_id)
+        said = s.exec(select(BodyRow.own).where(BodyRow.document_id == document_id)).first() or []
+        return next((str(text) for page, text in said if page == number), "")
 
 
 def sections(

@@ -28,7 +28,7 @@ from appliance.store.tables import (
     ScanRow,
     now,
 )
-from appliance.text import places
+from appliance.text import places, where
 from appliance.types import Chunk, Document, Mark, Vectors
 
 _OF_TEXT = (BodyRow, EditionRow, MetadataRow)  # what a text brings with it
@@ -58,7 +58,9 @@ def set_texts(s: Session, wanted: Mapping[str, Text]) -> None:
         text = clean(document.text)
         marks = [accesses.mark_to_json(mark) for mark in document.marks]
         pages = [[p.number, p.state, p.sure, p.read] for p in document.pages]
-        bodies.append({"document_id": i, "text": text, "marks": marks, "pages": pages})
+        own = [[n, clean(words)] for n, words in document.own] or None
+        body = {"document_id": i, "text": text, "marks": marks, "pages": pages}
+        bodies.append(body | {"runs": where.pack(document.runs), "own": own})
         said.append(editions.of(i, title, text, in_force))
         known.append(about.of(i, title, document))
     if wanted:

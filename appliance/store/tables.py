@@ -176,6 +176,9 @@ class BodyRow(SQLModel, table=True):
     text: str = Field(sa_type=Text)
     marks: list[Any] = Field(sa_column=Column(JSON, nullable=False))
     pages: list[Any] = Field(default_factory=list, sa_column=Column(JSON, nullable=False))
+    runs: bytes | None = Field(default=None, sa_type=LargeBinary)  # `text.where`
+    # by page: what the file itself says where the text is what was read of a picture
+    own: list[Any] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))
 
 
 class HistoryRow(SQLModel, table=True):

@@ -160,6 +160,7 @@ def without(document: Document) -> Document:
         title=masked(document.title) if document.title else document.title,
         marks=tuple(_relabelled(mark, document.text, text) for mark in document.marks),
         problems=tuple(map(masked, document.problems)),
+        own=tuple((n, masked(said)) for n, said in document.own),
         properties=replace(
             properties,
             author=masked(properties.author) if properties.author else properties.author,

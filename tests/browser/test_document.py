@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import os
 import shutil
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect
 
+from appliance.formats.sandbox import Sandbox
+from appliance.ingest import pages
+from appliance.ingest.sync import sync
 from appliance.store import catalog, sources
 from appliance.store.timing import Timing
 from appliance.system import Appliance
+from appliance.testing.fakes import ScriptedPages
+from connectors.folder import FolderConnector, FolderSettings
 from tests.browser.conftest import SECRET, Desk
 
 CORPUS = Path(__file__).resolve().parents[1] / "corpus"
@@ -111,6 +117,77 @@ def test_a_page_beside_its_text(desk: Desk, rules: str) -> None:
     shot(page, "narrow")
     wide = page.evaluate("document.documentElement.scrollWidth")
     assert wide <= 390, "nothing sticks out"
+
+
+@pytest.fixture
+def minutes(machine: Appliance, tmp_path: Path) -> Iterator[str]:
+    """A PDF whose letters are garbled, read from its picture."""
+    share = tmp_path / "議事録"
+    share.mkdir()
+    shutil.copy(CORPUS / "文字化け.pdf", share / "議事録.pdf")
+    source = sources.create(
+        machine.engine, "役員", "folder", {"root": str(share), "allow": ["everyone"]}, Timing(3600)
+    )
+    with Sandbox(machine.settings) as sandbox:
+        connector = FolderConnector(FolderSettings(root=share, allow=["everyone"]))
+        sync(machine.engine, source, connector, machine.embedder, sandbox.parse, machine.settings)
+        reader = ScriptedPages({1: "役員会の議事録である。"})
+        room = pages.Room(machine.engine, reader, sandbox.parse, machine.embedder, machine.settings)
+        while pages.turn(room, "worker", threading.Event()):
+            pass
+        yield document(machine, "議事録.pdf")
+
+
+def test_the_words_that_were_cited_are_marked_on_the_picture(
+    desk: Desk, rules: str, machine: Appliance
+) -> None:
+    page = desk.sign_in("admin", f"/d/{rules}")
+    expect(page.get_by_role("tabpanel")).to_contain_text("第1条（目的）")
+    known = page.request.get(f"{desk.origin}/api/v1/documents/{rules}").json()["text"]
+    words = "従業員が業務のため出張するとき"
+    start = known.index(words)
+    page.goto(f"{desk.origin}/d/{rules}/at/{start}-{start + len(words)}")
+    assert ink(page) > 5_000
+    mark = page.locator(".pictureMark")
+    expect(mark).to_have_count(1)
+    # there is ink under the mark, and it is as long as its words on a line of 40 letters
+    under = mark.evaluate(
+        """m => {
+          const c = m.parentElement.querySelector('canvas');
+          const [a, b] = [m.getBoundingClientRect(), c.getBoundingClientRect()];
+          const k = c.width / b.width;
+          const d = c.getContext('2d').getImageData(
+            (a.x - b.x) * k, (a.y - b.y) * k, a.width * k, a.height * k).data;
+          return [d.reduce((n, v, i) => n + (i % 4 === 0 && v < 128 ? 1 : 0), 0), a.width / b.width];
+        }"""
+    )
+    assert under[0] > 200 and 0.2 < under[1] < 0.5
+    shot(page, "placed")
+    page.get_by_role("button", name="拡大する").click()
+    shot(page, "placed-large")
+    page.get_by_role("button", name="次のページ").click()
+    expect(page.get_by_label("ページ番号")).to_have_value("2")
+    expect(mark).to_have_count(0)
+
+
+def test_both_texts_of_a_garbled_page(desk: Desk, minutes: str) -> None:
+    page = desk.sign_in("admin", f"/d/{minutes}")
+    view = page.get_by_role("tabpanel")
+    expect(view).to_contain_text("役員会の議事録である。")
+    expect(view).to_contain_text("文字化け")
+    expect(view).to_contain_text("判定の確かさ")
+    view.get_by_role("button", name="比べる").click()
+    expect(view).to_contain_text("どの言語の文にもならない")
+    own = view.get_by_role("region", name="ファイルが持つ文字")
+    read = view.get_by_role("region", name="文字認識 (OCR) の文字")
+    expect(read).to_contain_text("役員会の議事録である。")
+    expect(own).not_to_contain_text("役員会")
+    expect(own.locator("mark.differs").first).to_be_visible()
+    expect(read.locator("mark.differs").first).to_be_visible()
+    shot(page, "compared")
+    page.set_viewport_size({"width": 390, "height": 800})
+    shot(page, "narrow-compared")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390, "nothing sticks out"
 
 
 def test_correcting_and_reading_again(

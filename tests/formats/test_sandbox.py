@@ -204,6 +204,7 @@ def test_what_is_said_of_a_file_inside_is_not_believed_either(lie: dict[str, obj
 GOOD = {
     "media_type": "x", "text": "abc", "title": None, "problems": [], "marks": [],
     "pages": [[1, "scanned", 0.5, "none"]], "properties": [None, None, []],
+    "runs": [[0, 3, 1, 0, 0, 9, 9, 0]], "own": [[1, "x"]],
 }  # fmt: skip
 
 
@@ -218,6 +219,8 @@ GOOD = {
         json.dumps(GOOD | {"marks": [[9, "l", "page", 1, 0]]}).encode(),
         json.dumps(GOOD | {"marks": [[-1, "l", "page", 1, 0]]}).encode(),
         json.dumps(GOOD | {"marks": [[0, "l", "door", 1, 0]]}).encode(),
+        json.dumps(GOOD | {"runs": [[0, 4, 1, 0, 0, 9, 9, 0]]}).encode(),
+        json.dumps(GOOD | {"own": [["1", "x"]]}).encode(),
         json.dumps(GOOD | {"properties": [5, None, []]}).encode(),
         json.dumps(GOOD | {"properties": ["a", "tomorrow", []]}).encode(),
         json.dumps(GOOD | {"properties": ["a", None, [{}]]}).encode(),

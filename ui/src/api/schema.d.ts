@@ -464,6 +464,46 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/documents/{document_id}/boxes": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Boxes
+         * @description Where the characters [start, end) of its text stand on its pages.
+         */
+        get: operations["places_boxes"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/documents/{document_id}/pages/{number}/texts": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Texts
+         * @description The file's own text of a page beside what was read from its picture.
+         */
+        get: operations["places_texts"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/admin/status": {
         parameters: {
             query?: never;
@@ -1600,6 +1640,30 @@ export interface components {
              * @default
              */
             allow: string;
+        };
+        /**
+         * Box
+         * @description In ten-thousandths of the page's width and height, from its top left corner.
+         */
+        Box: {
+            /** Page */
+            page: number;
+            /** Left */
+            left: number;
+            /** Top */
+            top: number;
+            /** Right */
+            right: number;
+            /** Bottom */
+            bottom: number;
+        };
+        /** Boxes */
+        Boxes: {
+            /**
+             * Boxes
+             * @description One for each line. None where nothing is known of the place: a document without pages, or one that was read before places were kept.
+             */
+            boxes: components["schemas"]["Box"][];
         };
         /** ChatMessage */
         ChatMessage: {
@@ -3719,6 +3783,23 @@ export interface components {
             state: components["schemas"]["PageState"] | null;
         };
         /**
+         * Texts
+         * @description Both texts of a page that was read from its picture.
+         */
+        Texts: {
+            state: components["schemas"]["PageState"];
+            /**
+             * Own
+             * @description What the file itself says there.
+             */
+            own: string;
+            /**
+             * Read
+             * @description What was read from the picture (OCR).
+             */
+            read: string;
+        };
+        /**
          * Timing
          * @description When a source is read, and how fast. Null: the appliance's interval, no hours, no limit.
          */
@@ -5176,6 +5257,90 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["About"];
+                };
+            };
+            /** @description Client Error */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Server Error */
+            "5XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    places_boxes: {
+        parameters: {
+            query: {
+                start: number;
+                end: number;
+            };
+            header?: never;
+            path: {
+                document_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Boxes"];
+                };
+            };
+            /** @description Client Error */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Server Error */
+            "5XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    places_texts: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                document_id: string;
+                number: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Texts"];
                 };
             };
             /** @description Client Error */

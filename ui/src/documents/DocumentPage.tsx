@@ -1,6 +1,6 @@
 import { useEffect, useRef, useState, type KeyboardEvent } from "react";
 import { ApiError, api, unwrap } from "../api/client";
-import type { About } from "../api/types";
+import type { About, PlaceBox } from "../api/types";
 import { Icon } from "../shared/Icon";
 import { useLanguage } from "../shared/language";
 import { Await, Badge, Problem } from "../shared/Notice";
@@ -18,6 +18,7 @@ import { documentPath, type DocumentAt, type Words } from "./paths";
 import "./document.css";
 
 const WAITING_MS = 1500;
+const DRAWN_CHARS = 20_000;
 
 type View = "text" | "sections" | "chunks" | "info";
 const VIEWS: readonly { view: View; label: TextKey }[] = [
@@ -76,6 +77,22 @@ function Known({ known, page, words, reload }: { known: About; page: number | nu
       stale = true;
     };
   }, [known.id, words?.start, paged, known.readable]);
+
+  const [boxes, setBoxes] = useState<readonly PlaceBox[]>([]); // of the words, on the pages' pictures
+
+  useEffect(() => {
+    setBoxes([]);
+    if (!words || words.end <= words.start || !known.pictured || !known.readable) return;
+    let stale = false;
+    const query = { start: words.start, end: Math.min(words.end, words.start + DRAWN_CHARS) };
+    unwrap(api.GET("/api/v1/documents/{document_id}/boxes", { params: { path: { document_id: known.id }, query } })).then(
+      (found) => !stale && setBoxes(found.boxes),
+      (problem: unknown) => !stale && setError(problem),
+    );
+    return () => {
+      stale = true;
+    };
+  }, [known.id, words?.start, words?.end, known.pictured, known.readable]);
 
   function turn(to: number) {
     if (to >= 1 && to <= known.page_count) go(documentPath(known.id, to));
@@ -156,7 +173,7 @@ function Known({ known, page, words, reload }: { known: About; page: number | nu
           <div className="documentLeft">
             {known.page_count > 1 && <Pager current={current} count={known.page_count} onTurn={turn} />}
             {known.pictured ? (
-              ready && <PagePicture key={`${current} ${version}`} id={known.id} page={current} />
+              ready && <PagePicture key={`${current} ${version}`} id={known.id} page={current} boxes={boxes} />
             ) : (
               <p className="pictureNone">
                 <Icon name="document" />

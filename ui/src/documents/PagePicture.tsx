@@ -1,19 +1,34 @@
-import { useEffect, useRef, useState } from "react";
+import { useEffect, useLayoutEffect, useRef, useState } from "react";
 import { errorFrom, tellSignedOut, unreachable } from "../api/client";
+import type { PlaceBox } from "../api/types";
 import { useSay } from "../shared/language";
 import { Problem } from "../shared/Notice";
 
 /** Who turns pages quickly asks for the one where he stops. */
 const PAUSE_MS = 120;
 
+/** Of a page's width and height; as the API tells places. */
+const FULL = 10_000;
+
+interface Props {
+  id: string;
+  page: number;
+  boxes: readonly PlaceBox[]; // of the words one came for
+}
+
 /** A page as people see it. Drawn on a canvas, since an <img> could not say why it is missing. */
-export function PagePicture({ id, page }: { id: string; page: number }) {
+export function PagePicture({ id, page, boxes }: Props) {
   const say = useSay();
   const canvas = useRef<HTMLCanvasElement>(null);
   const [shown, setShown] = useState(false);
   const [large, setLarge] = useState(false);
   const [error, setError] = useState<unknown>(null);
   const [attempt, setAttempt] = useState(0);
+  const first = useRef<HTMLSpanElement>(null);
+  const marked = boxes.filter((box) => box.page === page);
+  useLayoutEffect(() => {
+    if (shown) first.current?.scrollIntoView({ block: "center", inline: "nearest" });
+  }, [shown, boxes]);
 
   useEffect(() => {
     const stop = new AbortController();
@@ -53,10 +68,20 @@ export function PagePicture({ id, page }: { id: string; page: number }) {
         </button>
       )}
       <div className={large ? "pictureFrame large" : "pictureFrame"} hidden={!shown} tabIndex={0}>
-        <canvas ref={canvas} role="img" aria-label={say("docPictureOf", { page })} />
+        <div className="pictureSheet">
+          <canvas ref={canvas} role="img" aria-label={say("docPictureOf", { page })} />
+          {marked.map((box, i) => (
+            <span key={i} ref={i === 0 ? first : undefined} className="pictureMark" style={place(box)} />
+          ))}
+        </div>
       </div>
     </div>
   );
+}
+
+function place(box: PlaceBox) {
+  const share = (n: number) => `${(100 * n) / FULL}%`;
+  return { left: share(box.left), top: share(box.top), width: share(box.right - box.left), height: share(box.bottom - box.top) };
 }
 
 async function fetchPicture(id: string, page: number, signal: AbortSignal): Promise<ImageBitmap> {

@@ -7,6 +7,7 @@ import { useSay } from "../shared/language";
 import { Badge, Await, Empty, Problem } from "../shared/Notice";
 import type { TextKey } from "../shared/text";
 import { useLoad } from "../shared/useLoad";
+import { Compared } from "./Compared";
 import type { Words } from "./paths";
 
 const STEP = 8_000;
@@ -36,6 +37,7 @@ export function PageText({ id, page, words }: { id: string; page: number; words:
       {(found) => (
         <>
           {found.state && <PageStateLine state={found.state} />}
+          {found.state && (found.state.state === "garbled" || found.state.state === "scanned") && <Compared key={page} id={id} page={page} />}
           {found.text.trim() ? <Marked text={found.text} offset={found.start} words={words} /> : <Empty>{say("docTextNone")}</Empty>}
         </>
       )}
@@ -50,6 +52,7 @@ export function PageStateLine({ state }: { state: NonNullable<DocumentPart["stat
     <p className="pageState">
       {state.state !== "fine" && <Badge tone="wait">{say(STATES[state.state])}</Badge>}
       <Badge tone={state.read === "none" ? "bad" : "plain"}>{say(READ[state.read])}</Badge>
+      {state.state !== "fine" && <span className="rowSub">{say("docStateSure", { sure: Math.round(100 * state.sure) })}</span>}
     </p>
   );
 }
