@@ -150,11 +150,10 @@ class Child:
         """The libraries take seconds: they are loaded before it is told which models."""
         role = "libraries"
         try:
-            import sentence_transformers  # noqa: F401
-
-            from appliance.inference.embed import LocalEmbedder
+            from appliance.inference.embed import LocalEmbedder, with_threads
             from appliance.inference.rerank import LocalReranker
 
+            with_threads(1)  # to load: small products, for which threads only wait for each other
             kinds = {"embedder": LocalEmbedder, "reranker": LocalReranker}
             spec = told.result()
             for role, kind in kinds.items():

@@ -1,4 +1,7 @@
-"""Vectors by sentence-transformers, for many callers in common batches of like length."""
+"""Vectors, for many callers in common batches of like length.
+
+By `sentences.py` where it can, which starts quickly, else by sentence-transformers.
+"""
 
 from __future__ import annotations
 
@@ -36,26 +39,18 @@ class LocalEmbedder:
     def __init__(self, folder: Path, name: str, cores: Cores, threads: int = 0) -> None:
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
         import torch
-        from sentence_transformers import SentenceTransformer
-        from transformers.utils import logging
 
-        logging.disable_progress_bar()
+        from appliance.inference import sentences
+
         self._threads = threads or os.cpu_count() or 1
         device = "cuda" if torch.cuda.is_available() else "cpu"
-        self._model = SentenceTransformer(
-            str(folder),
-            device=device,
-            local_files_only=True,
-            trust_remote_code=False,
-            model_kwargs={"add_pooling_layer": False, "dtype": torch.float32},
-        )
+        kind = sentences.Sentences if sentences.fits(folder) else Other
+        self._model = kind(folder, device)
         self._name = name
-        self._dim = int(self._model.get_embedding_dimension() or 0)
-        reads = int(self._model.max_seq_length or 512) * CHARS_A_TOKEN
+        self._dim = self._model.dim
+        reads = self._model.max_seq_length * CHARS_A_TOKEN
         self._device = device
         self._fast = has_bfloat16(device)
-        if self._fast:
-            self._fast = self._steady()
         gpu = device == "cuda"
         self._batches: Batcher[str, Vectors] = Batcher(
             self._forward,
@@ -65,7 +60,6 @@ class LocalEmbedder:
             turn=lambda patient: cores.turn(patient=patient()),
             name="embedder",
         )
-        self.embed(["準備"], "query")  # the first forward pass is slow; nobody waits for this one
 
     @classmethod
     def default(cls, root: Path, cores: Cores, threads: int = 0) -> LocalEmbedder:
@@ -86,12 +80,16 @@ class LocalEmbedder:
             lora.merge(self.bert, *lora.read(adapter))
         except (KeyError, RuntimeError) as error:
             raise SettingsError(f"{adapter.name} does not fit the embedder: {error}") from None
-        self._fast = self._fast and self._steady()
 
     def settle(self) -> None:
-        """Take no more changes, and lend the network to no reader: it is kept as it is computed with."""
+        """Take no more changes, and lend the network to no reader: it is kept as it is computed with.
+
+        The first forward passes are slow; nobody waits for these.
+        """
+        self._fast = self._fast and self._steady()
         if self._fast:
             halve(self.bert)
+        self.embed(["準備"], "query")
 
     @property
     def name(self) -> str:
@@ -104,11 +102,11 @@ class LocalEmbedder:
     @property
     def bert(self) -> Any:
         """The network itself, for a reader that is a change of it."""
-        return self._model[0].auto_model
+        return self._model.bert
 
     @property
     def tokenizer(self) -> Any:
-        return self._model.tokenizer.backend_tokenizer
+        return self._model.tokenizer
 
     def embed(self, texts: Sequence[str], role: Role) -> Vectors:
         """Longer texts than the model reads (512 tokens) are cut at its end.
@@ -126,13 +124,7 @@ class LocalEmbedder:
         alone = len(texts) == 1 and len(texts[0]) <= ONE_CORE_CHARS
         with_threads(1 if alone else self._threads)
         with computing(self._device, fast=self._fast):
-            rows = self._model.encode(
-                texts,
-                prompt_name=role,
-                batch_size=len(texts),
-                show_progress_bar=False,
-                convert_to_tensor=True,
-            )
+            rows = self._model.encode(texts, role)
         rows = rows.float()  # before lengths are taken, which bfloat16 gets wrong by 0.4 %
         return np.asarray((rows / rows.norm(dim=1, keepdim=True)).cpu().numpy(), np.float32)
 
@@ -141,6 +133,37 @@ class LocalEmbedder:
         texts = [f"第{n}条 出張の宿泊費は{n}万円を上限とする。" * n for n in (1, 2, 3, 8)]
         alone = np.concatenate([self._forward("passage", [text]) for text in texts])
         return bool(np.abs(self._forward("passage", texts) - alone).max() <= NOISE)
+
+
+class Other:
+    """A model that only sentence-transformers knows."""
+
+    def __init__(self, folder: Path, device: str) -> None:
+        import torch
+        from sentence_transformers import SentenceTransformer
+        from transformers.utils import logging
+
+        logging.disable_progress_bar()
+        self._model = SentenceTransformer(
+            str(folder),
+            device=device,
+            local_files_only=True,
+            trust_remote_code=False,
+            model_kwargs={"add_pooling_layer": False, "dtype": torch.float32},
+        )
+        self.bert = self._model[0].auto_model
+        self.tokenizer = self._model.tokenizer.backend_tokenizer
+        self.dim = int(self._model.get_embedding_dimension() or 0)
+        self.max_seq_length = int(self._model.max_seq_length or 512)
+
+    def encode(self, texts: Sequence[str], role: Role) -> Any:
+        return self._model.encode(
+            list(texts),
+            prompt_name=role,
+            batch_size=len(texts),
+            show_progress_bar=False,
+            convert_to_tensor=True,
+        )
 
 
 def has_bfloat16(device: str) -> bool:
