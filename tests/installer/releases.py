@@ -31,9 +31,15 @@ FILLS = 'op.execute("CREATE TABLE filler AS SELECT randomblob(200000000) AS b")'
 
 
 def make(
-    folder: Path, version: str, *, revisions: dict[str, str] | None = None, patch: str = ""
+    folder: Path,
+    version: str,
+    *,
+    revisions: dict[str, str] | None = None,
+    patch: str = "",
+    fake: bool = True,
 ) -> Path:
-    """`revisions`: number of each migration more -> what it does besides. `patch`: of `appliance.cli`."""
+    """`revisions`: number of each migration more -> what it does besides. `patch`: of `appliance.cli`.
+    `fake`: no model is loaded."""
     lib = folder / "venv" / "lib"
     lib.mkdir(parents=True)
     for package in ("appliance", "connectors"):
@@ -45,7 +51,8 @@ def make(
         )
     (lib / "appliance/training/adapters").symlink_to(ROOT / "appliance/training/adapters")
     _write(lib / "appliance/__init__.py", f'__version__ = "{version}"\n')
-    _write(lib / "appliance/inference/server.py", (HERE / "fake_models.py").read_text("utf-8"))
+    if fake:
+        _write(lib / "appliance/inference/server.py", (HERE / "fake_models.py").read_text("utf-8"))
     before = sorted(p.name[:4] for p in (ROOT / "appliance/store/migrations/versions").glob("0*"))
     last = before[-1]
     for revision, more in (revisions or {}).items():
