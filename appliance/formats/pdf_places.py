@@ -51,7 +51,7 @@ def of_read(
     read: ReadPage, lines: Sequence[Line], size: tuple[float, float], number: int
 ) -> list[list[Run]]:
     """Of lines that were read from the page's picture."""
-    wide, high = size
+    wide, high = (n or 1.0 for n in size)
     way = {0: 0, 90: 1, 180: 2, 270: 3}[read.turned] if not read.vertical else 1
     found = []
     for line, said in zip(lines, read.lines, strict=True):
