@@ -132,21 +132,21 @@ def make_bench(settings: Settings, engine: Engine) -> Bench:
 
 
 def _state(settings: Settings, engine: Engine) -> dict[str, Any]:
-    from appliance import up
     from appliance.backup import schedule
     from appliance.operate import rules
     from appliance.operate.alerts import findings
-    from appliance.operate.processes import runs
+    from appliance.operate.processes import state as state_of
     from appliance.store import alerts, catalog, maintenance, scans, sources, spaces
 
     counts, pages, found = catalog.counts(engine), scans.counts(engine), sources.all(engine)
     now, kept, closed = datetime.now(UTC), alerts.read(engine), maintenance.state(engine)
-    web = up.web_status(settings) or "stopped"
-    work = "running" if runs(settings.data, "work") else "stopped"
-    infer = "ready" if up.answers_on_socket(settings.infer_socket) else "stopped"
+    web, work, infer = (state_of(settings, name) for name in ("web", "work", "infer"))
+    starting = "starting" in (web, work, infer)
     late = kept.looked_at is None or (now - kept.looked_at).total_seconds() > LATE_S
+    late = late and not starting
     # the chain takes long to read: `kura work` and `kura doctor` do
-    quick = [rule for rule in rules.RULES if rule.name not in ("audit", "web")]
+    slow = {"audit", "web"} | ({"model"} if infer == "starting" else set())
+    quick = [rule for rule in rules.RULES if rule.name not in slow]
     wrong, _ = findings(rules.Look(engine, settings, kept), quick)
     concerns = [
         {"key": key, "severity": one.severity, "title": rule.title, "said": one.said}
@@ -158,14 +158,19 @@ def _state(settings: Settings, engine: Engine) -> dict[str, Any]:
         if key == "audit"
     ]
     for name, state, what in (("web", web, "画面と API"), ("work", work, "取り込み")):
-        if state == "stopped":
+        if state in ("stopped", "stuck"):
             said = f"`kura {name}` が動いていません。`kura up` で起動してください。"
+            if state == "stuck":
+                said = (
+                    f"`kura {name}` の起動が終わりません。kura.log の {name} の行を見てください。"
+                )
             concerns.append({"key": name, "severity": "critical", "title": what, "said": said})
     if work == "running" and late:
         said = "`kura work` が、異常がないかを見ていません。kura.log を見てください。"
         concerns.append({"key": "alerts", "severity": "warning", "title": "通知", "said": said})
     return {
-        "well": not concerns and closed is None,
+        "well": not concerns and closed is None and not starting,
+        "starting": starting,
         "concerns": concerns,
         "maintenance": closed
         and {"message": closed.message, "since": closed.since, "until": closed.until},
@@ -202,6 +207,8 @@ def _page(state: dict[str, Any], settings: Settings) -> list[str]:
     grave = sum(one["severity"] == "critical" for one in concerns)
     if state["maintenance"]:
         head = "メンテナンス中です。利用者は入れず、取り込みは止まっています。"
+    elif not concerns and state["starting"]:
+        head = "起動中です。モデルと索引を読み込んでいます（数秒〜1 分）。"
     elif not concerns:
         head = "✓ 正常です。"
     else:
@@ -212,7 +219,8 @@ def _page(state: dict[str, Any], settings: Settings) -> list[str]:
         lines.append(f"  {mark} {one['title']}: {one['said']}")
     pages, backup = state["pages"], state["backup"]
     lines += [
-        f"web: {state['web']}  work: {state['work']}  infer: {state['infer']}  {state['address']}",
+        "  ".join(f"{name}: {state[name]}" for name in ("web", "work", "infer"))
+        + f"  {state['address']}",
         f"文書 {state['documents']}（問題あり {state['problems']}）、"
         f"書庫や添付の中のファイル {state['inside']}（問題あり {state['inside_problems']}）、"
         f"索引の単位 {state['chunks']}、空き {state['free_bytes'] / 1e9:.1f} GB",

@@ -10,11 +10,15 @@ import http.client
 import json
 import socket
 import sys
+import time
 from pathlib import Path
 
 from appliance import settings as settings_of
 from appliance import tls
 from appliance.settings import Settings
+
+BEGINNING_S = 120.0  # from the start of `kura up` until a process has its own lock
+STARTING_S = 660.0  # `kura infer` gives up loading before that
 
 
 def web_status(settings: Settings) -> str:
@@ -64,6 +68,33 @@ def answers_on_socket(path: Path) -> bool:
             return b" 200 " in wire.recv(64)
     except OSError:
         return False
+
+
+def state(settings: Settings, name: str) -> str:
+    """Of `web`, `work`, `infer`: "starting" from its start until it is of use, then "ready", or
+    "running" for `work`, or "degraded"; "stopped" where nobody starts it.
+    """
+    if name == "web" and (said := web_status(settings)):
+        return said
+    if name == "infer" and answers_on_socket(settings.infer_socket):
+        return "ready"
+    if runs(settings.data, name):
+        if name == "work":
+            return "running"
+        return "starting" if _held_s(settings.data, name) < STARTING_S else "stuck"
+    if not runs(settings.data, "up"):
+        return "stopped"
+    if name == "work":  # `kura up` starts it when the models are loaded
+        return "starting" if state(settings, "infer") == "starting" else "stopped"
+    return "starting" if _held_s(settings.data, "up") < BEGINNING_S else "stopped"
+
+
+def _held_s(data: Path, name: str) -> float:
+    """How long the lock of that name has been held: its holder writes into it."""
+    try:
+        return time.time() - (data / f"{name}.lock").stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
 
 
 def well(settings: Settings, name: str) -> bool:

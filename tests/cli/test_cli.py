@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from appliance import up
 from appliance.ingest.sync import sync
 from appliance.settings import Settings
 from appliance.store import database, sources
@@ -166,6 +167,22 @@ def test_nothing_runs_and_everybody_says_so(home: dict[str, str]) -> None:
     assert told(home, "status", status=1)["web"] == "stopped"
     assert "kura up" in kura(home, "ask", "質問", "--as", "ito", status=78).stderr
     assert "nobody" in kura(home, "ask", "質問", "--as", "nobody", status=78).stderr
+
+
+def test_what_is_being_started_is_not_called_stopped(home: dict[str, str]) -> None:
+    kura(home, "user", "add", "ito")
+    data = Path(home["KURA_DATA"])
+    with up.held(data, "up"), up.held(data, "infer"):
+        state = told(home, "status", status=1)
+        assert [state[name] for name in ("web", "work", "infer")] == ["starting"] * 3
+        assert not state["concerns"] and not state["well"]
+        os.utime(data / "up.lock")  # a busy machine takes a minute for one command
+        assert kura(home, "status", status=1).stdout.startswith("起動中です。")
+        for name in ("up", "infer"):
+            os.utime(data / f"{name}.lock", (1, 1))
+        state = told(home, "status", status=1)
+        assert [state[name] for name in ("web", "work", "infer")] == ["stopped", "stopped", "stuck"]
+        assert {"web", "work", "model"} <= {one["key"] for one in state["concerns"]}
 
 
 def test_the_description_is_written(home: dict[str, str], tmp_path: Path) -> None:
