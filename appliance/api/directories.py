@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping as Settings
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
@@ -10,9 +9,9 @@ from fastapi import APIRouter, Query
 from pydantic import Field
 
 from appliance.api.deps import AdminCaller, ApplianceDep
+from appliance.api.hidden import masked, meant
 from appliance.api.shapes import Done, Shape
-from appliance.api.sources import HIDDEN, Tried, masked, meant
-from appliance.errors import BadRequest
+from appliance.api.sources import Tried
 from appliance.ingest import directory as following
 from appliance.ingest.trial import DIRECTORY
 from appliance.store import audit, directories, identities, strangers
@@ -170,7 +169,7 @@ def create(body: NewDirectory, machine: ApplianceDep, caller: AdminCaller) -> Di
 def check(body: TriedDirectory, machine: ApplianceDep, caller: AdminCaller) -> Tried:
     """Connect with these settings and say what is seen. Nothing is kept or changed."""
     kept = directories.get(machine.engine, body.directory_id).settings if body.directory_id else {}
-    settings = following.checked(_meant(machine, body.settings, kept)).model_dump(mode="json")
+    settings = meant(machine, body.settings, kept, _checked)
     return Tried(found=machine.originals.tried(DIRECTORY, machine.keyring.seal(settings)))
 
 
@@ -182,8 +181,7 @@ def change(
     given = body.model_dump(exclude_unset=True)
     sealed = None
     if body.settings is not None:
-        merged = _meant(machine, body.settings, before.settings)
-        checked = following.checked(merged).model_dump(mode="json")
+        checked = meant(machine, body.settings, before.settings, _checked)
         sealed = machine.keyring.seal(checked, before.settings)
         given["settings"] = masked(checked)
     after = directories.update(
@@ -273,12 +271,8 @@ def say(body: Mapping, machine: ApplianceDep, caller: AdminCaller) -> Mappings:
     return mappings(machine, caller)
 
 
-def _meant(machine: Appliance, given: dict[str, Any], kept: Settings[str, Any]) -> dict[str, Any]:
-    """Raises BadRequest where a password that is kept would be told to another server."""
-    elsewhere = kept and given.get("server") != kept.get("server")
-    if elsewhere and given.get("password") == HIDDEN:
-        raise BadRequest("サーバーを変えるときは、パスワードを入れ直してください。")
-    return meant(machine, given, kept)
+def _checked(settings: dict[str, Any]) -> dict[str, Any]:
+    return following.checked(settings).model_dump(mode="json")
 
 
 def _shown(one: directories.Directory, counts: dict[int, directories.Counts]) -> Directory:

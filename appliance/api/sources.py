@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, time
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter
@@ -11,19 +12,18 @@ from pydantic import Field, ValidationError
 
 from appliance.api import runs
 from appliance.api.deps import AdminCaller, ApplianceDep
+from appliance.api.hidden import masked, meant
 from appliance.api.runs import Run
 from appliance.api.shapes import Done, Shape
 from appliance.errors import BadRequest, Conflict, SourceMisconfigured
 from appliance.ingest.wrong import sentence
 from appliance.ports import Unverified
 from appliance.store import about, audit, catalog, scans, sources, timing
-from appliance.store.secrets import SECRET
 from appliance.system import Appliance
 from appliance.text.personal import Handling
 
 router = APIRouter(tags=["admin: sources"], prefix="/admin")
 
-HIDDEN = "********"
 OWN = "uploads"  # the one source nobody makes or takes away
 
 Clock = Annotated[str, Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")]
@@ -84,7 +84,8 @@ class Source(Shape):
     kind: str = Field(examples=["folder"])
     settings: dict[str, Any] = Field(
         examples=[{"root": "/srv/share", "allow": ["everyone"]}],
-        description="Secrets are shown as asterisks; sent back so, they stay as they are.",
+        description="Secrets are shown as asterisks; sent back so, they stay as they are, unless the "
+        "host, port or encryption changes: then they must be given anew.",
     )
     enabled: bool = Field(description="False: it is paused.")
     timing: Timing
@@ -229,7 +230,7 @@ def check(body: TriedSource, machine: ApplianceDep, caller: AdminCaller) -> Trie
         if before.kind != body.kind:
             raise Conflict("種類は変えられません。")
         kept = before.settings
-    settings = _checked(machine, body.kind, meant(machine, body.settings, kept))
+    settings = meant(machine, body.settings, kept, partial(_checked, machine, body.kind))
     return Tried(found=machine.originals.tried(body.kind, machine.keyring.seal(settings)))
 
 
@@ -247,8 +248,8 @@ def change(
     if before.kind == OWN and given.keys() - {"name", "timing", "tuning", "personal_data"}:
         raise Conflict("アップロードの保存先は Kura が管理しています。")
     if given.get("settings") is not None:
-        merged = meant(machine, given["settings"], before.settings)
-        checked = _checked(machine, before.kind, merged)
+        check = partial(_checked, machine, before.kind)
+        checked = meant(machine, given["settings"], before.settings, check)
         given["settings"] = machine.keyring.seal(checked, before.settings)
     if body.tuning:
         given["tuning"] = _tuning(machine, body.tuning)
@@ -358,21 +359,6 @@ def _timing_shown(own: timing.Timing) -> Timing:
     return Timing(
         interval_s=own.interval_s, cron=own.cron, quiet=quiet, bytes_per_s=own.bytes_per_s
     )
-
-
-def meant(machine: Appliance, given: Mapping[str, Any], kept: Mapping[str, Any]) -> dict[str, Any]:
-    """What was sent, with the secrets that were sent back as they were shown."""
-    known = machine.keyring.open(kept)
-    return {
-        name: known.get(name) if value == HIDDEN and SECRET.search(name) else value
-        for name, value in given.items()
-    }
-
-
-def masked(settings: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        name: HIDDEN if value and SECRET.search(name) else value for name, value in settings.items()
-    }
 
 
 def _shown(

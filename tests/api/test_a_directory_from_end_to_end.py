@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from appliance.api.sources import HIDDEN
+from appliance.api.hidden import HIDDEN
 from appliance.ingest import directory as following
 from appliance.store import audit, directories, people
 from appliance.store.tables import now

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from appliance.api.sources import HIDDEN
+from appliance.api.hidden import HIDDEN
 from appliance.ingest.desk import Desk
 from appliance.ingest.trial import BUSY, REACHED, Trial
 from appliance.store import audit, directories

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from appliance.api.hidden import HIDDEN
 from appliance.store import audit, runs, sources
 from appliance.store.runs import Outcome
 from appliance.store.tables import now
@@ -114,3 +115,46 @@ def test_the_documents_of_a_run_in_pages(machine: Appliance, url: str, admin: Pe
     assert other
     elsewhere = f"/api/v1/admin/sources/{other.id}/runs/{run}/documents"
     assert admin.http.get(elsewhere).json()["total"] == 0
+
+
+SECRETS = "himitsu-0451"
+DAV = {"url": "https://dav.example.jp/共有", "user": "kura", "password": SECRETS}
+MAIL = {"host": "mail.example.jp", "user": "kura", "password": SECRETS}
+
+
+@pytest.mark.parametrize(
+    ("kind", "own", "elsewhere"),
+    [
+        ("webdav", DAV, {"url": "https://evil.example.com/共有"}),
+        ("webdav", DAV, {"url": "https://dav.example.jp:8443/共有"}),
+        ("webdav", DAV, {"url": "http://dav.example.jp/共有"}),
+        ("imap", MAIL, {"host": "evil.example.com"}),
+        ("imap", MAIL, {"port": 1993}),
+        ("imap", MAIL, {"security": "starttls"}),
+        ("web", {"start": ["https://a.example.jp/"], "sign_in": "basic", "user": "kura", "password": SECRETS},
+         {"start": ["https://a.example.jp/", "https://evil.example.com/"]}),
+    ],
+)  # fmt: skip
+def test_a_kept_password_is_not_told_to_another_place(
+    machine: Appliance, admin: Person, kind: str, own: dict[str, Any],
+    elsewhere: dict[str, Any],
+) -> None:  # fmt: skip
+    body = {"name": "外", "kind": kind, "settings": own}
+    made = admin.http.post("/api/v1/admin/sources", json=body)
+    assert made.status_code == 201, made.text
+    url = f"/api/v1/admin/sources/{made.json()['id']}"
+    shown = made.json()["settings"]
+    assert SECRETS not in made.text and shown["password"] == HIDDEN
+    moved = {"kind": kind, "settings": shown | elsewhere, "source_id": made.json()["id"]}
+    for answer in (
+        admin.http.patch(url, json={"settings": shown | elsewhere}),
+        admin.http.post("/api/v1/admin/sources/check", json=moved),
+    ):
+        assert answer.status_code == 400 and "入れ直してください" in answer.json()["detail"]
+    assert admin.http.get(url).json()["settings"] == shown
+    same = admin.http.patch(url, json={"settings": shown | {"allow": ["everyone"]}})
+    assert same.status_code == 200, same.text
+    typed = admin.http.patch(url, json={"settings": shown | elsewhere | {"password": "新しい"}})
+    assert typed.status_code == 200, typed.text
+    kept = machine.keyring.open(sources.get(machine.engine, made.json()["id"]).settings)
+    assert kept["password"] == "新しい"
