@@ -192,6 +192,12 @@ class Settings:
     sync_seconds: int = setting(
         30, "How often a source is looked at, unless it says itself.", "seconds"
     )
+    removal_percent: int = setting(
+        50,
+        "A complete listing that lacks more of a source's documents removes none of them until an "
+        "administrator, or two more listings, confirm it.",
+        "percent",
+    )
     directory_seconds: int = setting(
         300, "How often directories (LDAP, Active Directory) are looked at; at least 10.", "seconds"
     )
@@ -246,6 +252,8 @@ class Settings:
         _ = self.resolvers
         if self.access_max_age_seconds < 60:
             raise SettingsError("access_max_age_seconds must be 60 or more")
+        if not 1 <= self.removal_percent <= 100:
+            raise SettingsError("removal_percent must be 1 to 100")
         if self.directory_seconds < 10:
             raise SettingsError("directory_seconds must be 10 or more")
 

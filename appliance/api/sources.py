@@ -78,6 +78,14 @@ PersonalData = Annotated[
 ]
 
 
+class Held(Shape):
+    """Documents that complete listings did not show any more; kept, because they are so many."""
+
+    missing: int
+    of: int
+    confirmed: int = Field(description="By later complete listings; two are enough.")
+
+
 class Source(Shape):
     id: int
     name: str = Field(examples=["総務部 共有フォルダ"])
@@ -101,6 +109,7 @@ class Source(Shape):
     )
     withheld: bool = Field(description="That has passed: nobody finds its documents.")
     problem: str | None
+    held: Held | None = Field(description="What is not removed until it is accepted.")
     documents: int
     problems: int
     inside: int = Field(description="Files inside documents: of archives, attached to mails.")
@@ -295,6 +304,15 @@ def resync(source_id: int, machine: ApplianceDep, caller: AdminCaller) -> Done:
     return Done()
 
 
+@router.post("/sources/{source_id}/accept", status_code=202)
+def accept(source_id: int, machine: ApplianceDep, caller: AdminCaller) -> Done:
+    """What is held is gone: the next look, which is now, removes it, and no more than was told."""
+    wanted = sources.get(machine.engine, source_id)
+    held = sources.accept(machine.engine, source_id)
+    _record(machine, caller.actor, "source.accept", wanted, missing=held.missing, of=held.of)
+    return Done()
+
+
 @router.post("/sources/{source_id}/pause")
 def pause(source_id: int, machine: ApplianceDep, caller: AdminCaller) -> Source:
     """Nothing is read until it is resumed; a run under way stops within half a minute.
@@ -386,6 +404,8 @@ def _shown(
         access_until=source.access_until,
         withheld=source.withheld,
         problem=source.trouble,
+        held=source.held
+        and Held(missing=source.held.missing, of=source.held.of, confirmed=source.held.confirmed),
         documents=found.documents,
         problems=found.problems,
         inside=found.inside,

@@ -40,7 +40,7 @@ from appliance.store import catalog, sources
 from appliance.store.catalog import Stored
 from appliance.store.rows import clean
 from appliance.store.runs import Ended
-from appliance.store.sources import Source
+from appliance.store.sources import Held, Source
 from appliance.types import (
     NOBODY,
     Access,
@@ -58,6 +58,7 @@ from appliance.types import (
 log = logging.getLogger(__name__)
 
 FEW = 20  # documents; fewer than this may vanish at once without a doubt
+CONFIRMATIONS, CONFIRM_S = 2, 3600.0  # of a loss: complete listings, so long after one another
 
 
 @dataclass(frozen=True, slots=True)
@@ -403,25 +404,48 @@ def _stale(run: Run, known: Stored) -> bool:
 
 
 def _drop_missing(run: Run) -> None:
-    """What was not mentioned is gone, unless that is most of what there was.
+    """What was not mentioned is gone, unless that is a great part of what there was.
 
-    A share that is not mounted looks like an empty folder: a loss of more than
-    half is believed when two listings in a row say so.
+    A share that is not mounted looks like an empty folder. Such a loss is believed once an
+    administrator says so, or two more complete listings, each an hour after the one before.
     """
     missing = run.known.keys() - run.mentioned
-    most = len(run.known) >= FEW and len(missing) * 2 > len(run.known)
-    if most and not run.source.shrunk:
-        sources.set_shrunk(run.engine, run.source.id, True)
-        run.tally.counts["held"] = len(missing)
-        run.problem = (
-            f"{len(run.known)} 件のうち {len(missing)} 件が一覧から消えました。"
-            "次の確認でも見つからなければ削除します。共有フォルダの接続を確認してください。"
-        )
-        return
+    percent = run.settings.removal_percent
+    if len(run.known) >= FEW and len(missing) * 100 > percent * len(run.known):
+        held = _doubt(run.source.held, len(missing), len(run.known))
+        if held:
+            sources.set_held(run.engine, run.source.id, held)
+            run.tally.counts["held"] = held.missing
+            run.problem = _waiting(held)
+            return
     for uri in sorted(missing):
         if run.over.is_set():
             raise Stopped
         _forget(run, uri)
         run.tally.tell()
-    if run.source.shrunk:
-        sources.set_shrunk(run.engine, run.source.id, False)
+    if run.source.held:
+        sources.set_held(run.engine, run.source.id, None)
+
+
+def _doubt(before: Held | None, missing: int, of: int) -> Held | None:
+    """What is held from now on; None: it is believed."""
+    now = datetime.now(UTC)
+    if before is None:
+        return Held(missing, of, 0, now)
+    if before.accepted and missing <= before.missing:
+        return None
+    counts = before.at is None or (now - before.at).total_seconds() >= CONFIRM_S
+    if not counts:
+        return but(before, missing=missing, of=of, accepted=False)
+    if before.confirmed + 1 >= CONFIRMATIONS:
+        return None
+    return Held(missing, of, before.confirmed + 1, now)
+
+
+def _waiting(held: Held) -> str:
+    return (
+        f"{held.of} 件のうち {held.missing} 件が一覧から消えたため、削除せずに待っています。"
+        "接続先のフォルダーと権限を確かめてください。本当に消したのなら「消えたことを反映」を押してください。"
+        f"押さなくても、{CONFIRM_S / 3600:.0f} 時間以上をおいたあと {CONFIRMATIONS - held.confirmed} 回の"
+        "確認で見つからなければ削除します。"
+    )

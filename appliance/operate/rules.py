@@ -107,11 +107,13 @@ def withheld(look: Look) -> Iterator[Finding]:
 
 def held(look: Look) -> Iterator[Finding]:
     for one in sources.all(look.engine):
-        if one.enabled and one.shrunk:
+        if one.enabled and one.held:
             yield Finding(
                 f"source-held:{one.id}",
-                f"情報源「{one.name}」から、ほとんどの文書がなくなったように見えるため、"
-                "消さずに確認を待っています。相手のフォルダーと権限を確かめてください。",
+                f"情報源「{one.name}」の {one.held.of:,} 件のうち {one.held.missing:,} 件が"
+                "一度になくなったように見えるため、消さずに確認を待っています。相手のフォルダーと"
+                "権限を確かめてください。本当に消したのなら、管理画面の情報源で「消えたことを反映」を"
+                "押してください。",
             )
 
 

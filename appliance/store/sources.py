@@ -16,7 +16,7 @@ from sqlalchemy import delete as sql_delete
 from sqlalchemy import update as sql_update
 from sqlmodel import Session, col, select
 
-from appliance.errors import NotVisible
+from appliance.errors import Conflict, NotVisible
 from appliance.store import catalog, runs
 from appliance.store.database import reading, writing
 from appliance.store.rows import clean
@@ -47,6 +47,17 @@ class Tuning:
 
 
 @dataclass(frozen=True, slots=True)
+class Held:
+    """Documents that complete listings did not show any more, kept because they are so many."""
+
+    missing: int
+    of: int
+    confirmed: int = 0  # by how many later listings
+    at: datetime | None = None  # the last that counted
+    accepted: bool = False  # somebody said that they are gone
+
+
+@dataclass(frozen=True, slots=True)
 class Source:
     id: int
     name: str
@@ -57,8 +68,8 @@ class Source:
     due_at: datetime
     failures: int  # runs in a row that could not finish
     problem: str | None
-    shrunk: bool  # the last complete listing lost most documents
     leased_by: str | None
+    held: Held | None = None
     last_run: Run | None = None
     tuning: Tuning = Tuning()
     personal_data: Handling = "show"
@@ -160,6 +171,7 @@ def _change(
             row.name = name
         if settings is not None and dict(settings) != row.settings:
             row.settings, row.cursor = dict(settings), None
+            row.held, row.accepted = None, False
             row.anew = True  # a run that is under way saves a cursor yet
         if enabled is not None:
             row.enabled = enabled
@@ -331,12 +343,43 @@ def hold(engine: Engine, source_id: int, access_until: datetime) -> None:
         )
 
 
-def set_shrunk(engine: Engine, source_id: int, shrunk: bool) -> None:
-    """Remember whether the last complete listing lost most documents."""
+def set_held(engine: Engine, source_id: int, held: Held | None) -> None:
+    """What the last complete listing would have removed. Who agreed meanwhile agreed to no more than was told."""
     with writing(engine) as s:
-        s.connection().execute(
-            sql_update(SourceRow).where(col(SourceRow.id) == source_id).values(shrunk=shrunk)
-        )
+        row = _row(s, source_id, lock=True)
+        told = row.held["missing"] if row.held else 0
+        row.accepted = row.accepted and held is not None and held.missing <= told
+        row.held = None
+        if held:
+            at = held.at.isoformat() if held.at else None
+            row.held = {
+                "missing": held.missing, "of": held.of, "confirmed": held.confirmed, "at": at,
+            }  # fmt: skip
+        s.add(row)
+
+
+def accept(engine: Engine, source_id: int) -> Held:
+    """The next look may remove what is held, as much of it as was told. Raises Conflict."""
+    with writing(engine) as s:
+        row = _row(s, source_id, lock=True)
+        if (held := _held(row)) is None:
+            raise Conflict("確認を待っている削除はありません。")
+        row.accepted, row.wanted = True, True
+        s.add(row)
+        return held
+
+
+def _held(row: SourceRow) -> Held | None:
+    if row.held is None:
+        return None
+    at = row.held.get("at")
+    return Held(
+        row.held["missing"],
+        row.held["of"],
+        row.held["confirmed"],
+        datetime.fromisoformat(at) if at else None,
+        row.accepted,
+    )
 
 
 # --- cursors ----------------------------------------------------------------------
@@ -400,7 +443,7 @@ def _source(row: SourceRow, last_run: Run | None = None, known: int | None = Non
         due_at=row.due_at,
         failures=row.failures,
         problem=row.problem,
-        shrunk=row.shrunk,
+        held=_held(row),
         leased_by=leased,
         last_run=last_run,
         tuning=Tuning(row.dense_weight, row.chunk_chars, row.parent_chars),

@@ -79,7 +79,10 @@ class SourceRow(SQLModel, table=True):
     lease_until: datetime | None = Field(default=None, sa_type=Utc)
     failures: int = 0  # runs in a row that could not finish
     problem: str | None = Field(default=None, sa_type=Text)
-    shrunk: bool = False  # the last complete listing lost most documents
+    held: dict[str, Any] | None = Field(  # store.sources.Held
+        default=None, sa_column=Column(JSON(none_as_null=True))
+    )
+    accepted: bool = Field(default=False, sa_column_kwargs={"server_default": "0"})
     fresh_at: datetime | None = Field(default=None, sa_type=Utc)  # all of it was seen, from then on
     access_until: datetime | None = Field(default=None, sa_type=Utc)  # None: what it said holds
     created_at: datetime = Field(default_factory=now, sa_type=Utc)

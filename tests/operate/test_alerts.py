@@ -136,7 +136,7 @@ def test_what_is_wrong_with_sources_names_no_document(
     assert sources.lease(sqlite_engine, "w", 60.0, None, settings.zone)
     sources.release(sqlite_engine, one.id, "w", long_ago, problem=secret, failures=3)
     sources.hold(sqlite_engine, one.id, long_ago)
-    sources.set_shrunk(sqlite_engine, one.id, True)
+    sources.set_held(sqlite_engine, one.id, sources.Held(95, 100))
     wrong = found(sqlite_engine, settings)
     kinds = ("source-failing", "source-withheld", "source-held", "queue:source")
     assert {f"{kind}:{one.id}" for kind in kinds} <= set(wrong)

@@ -765,6 +765,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/admin/sources/{source_id}/accept": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Accept
+         * @description What is held is gone: the next look, which is now, removes it, and no more than was told.
+         */
+        post: operations["sources_accept"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/admin/sources/{source_id}/pause": {
         parameters: {
             query?: never;
@@ -2009,7 +2029,7 @@ export interface components {
             /** Problem */
             problem: string | null;
             /** @description What a look would remove, until it is accepted. */
-            held: components["schemas"]["Held"] | null;
+            held: components["schemas"]["appliance__api__directories__Held"] | null;
             /** @description Null: never yet looked at. */
             last: components["schemas"]["Last"] | null;
             /**
@@ -2388,20 +2408,6 @@ export interface components {
             version: string;
             /** @description Only administrators may come in. */
             maintenance?: components["schemas"]["Maintenance"] | null;
-        };
-        /** Held */
-        Held: {
-            /**
-             * Entries
-             * @description People and groups that would go.
-             */
-            entries: number;
-            /** Of */
-            of: number;
-            /** Memberships */
-            memberships: number;
-            /** Of Memberships */
-            of_memberships: number;
         };
         /** Index */
         Index: {
@@ -3508,7 +3514,7 @@ export interface components {
             kind: string;
             /**
              * Settings
-             * @description Secrets are shown as asterisks; sent back so, they stay as they are.
+             * @description Secrets are shown as asterisks; sent back so, they stay as they are, unless the host, port or encryption changes: then they must be given anew.
              * @example {
              *       "allow": [
              *         "everyone"
@@ -3552,6 +3558,8 @@ export interface components {
             withheld: boolean;
             /** Problem */
             problem: string | null;
+            /** @description What is not removed until it is accepted. */
+            held: components["schemas"]["appliance__api__sources__Held"] | null;
             /** Documents */
             documents: number;
             /** Problems */
@@ -4048,6 +4056,35 @@ export interface components {
             withdrawn: "true";
             /** N */
             n: number;
+        };
+        /** Held */
+        appliance__api__directories__Held: {
+            /**
+             * Entries
+             * @description People and groups that would go.
+             */
+            entries: number;
+            /** Of */
+            of: number;
+            /** Memberships */
+            memberships: number;
+            /** Of Memberships */
+            of_memberships: number;
+        };
+        /**
+         * Held
+         * @description Documents that complete listings did not show any more; kept, because they are so many.
+         */
+        appliance__api__sources__Held: {
+            /** Missing */
+            missing: number;
+            /** Of */
+            of: number;
+            /**
+             * Confirmed
+             * @description By later complete listings; two are enough.
+             */
+            confirmed: number;
         };
         /**
          * Events
@@ -6000,6 +6037,46 @@ export interface operations {
         };
     };
     sources_resync: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                source_id: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Done"];
+                };
+            };
+            /** @description Client Error */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Server Error */
+            "5XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    sources_accept: {
         parameters: {
             query?: never;
             header?: never;

@@ -10,6 +10,12 @@ export const SOURCES = {
   sourcePaused: ["取り込みを止めました", "Paused"],
   sourceResume: ["再開", "Resume"],
   sourceResumed: ["取り込みを再開しました", "Resumed"],
+  sourceAccept: ["消えたことを反映", "Apply what has gone"],
+  sourceAcceptTitle: ["大きく減ったことを反映しますか", "Apply such a loss?"],
+  sourceAcceptBody: [
+    "「{name}」の {of} 件のうち {missing} 件が Kura から消えます。本当に削除や移動をしたのなら反映し、心当たりがなければ、接続先のフォルダーと権限を先に確かめてください。",
+    "{missing} of {of} documents of “{name}” would go from Kura. Apply it if they were deleted or moved; otherwise check the folder and the rights there first.",
+  ],
   sourceResync: ["はじめから突き合わせる", "Compare everything"],
   sourceResyncTitle: ["はじめからすべてを突き合わせますか", "Compare everything from the beginning?"],
   sourceResyncBody: [

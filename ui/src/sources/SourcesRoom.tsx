@@ -23,10 +23,11 @@ export function SourcesRoom() {
   const [deleting, setDeleting] = useState<Source | null>(null);
   const [pausing, setPausing] = useState<Source | null>(null);
   const [comparing, setComparing] = useState<Source | null>(null);
+  const [accepting, setAccepting] = useState<Source | null>(null);
   const [history, setHistory] = useState<Source | null>(null);
   const [said, setSaid] = useState("");
 
-  async function act(source: Source, how: "sync" | "resync" | "pause" | "resume", done: TextKey) {
+  async function act(source: Source, how: "sync" | "resync" | "accept" | "pause" | "resume", done: TextKey) {
     await unwrap(api.POST(`/api/v1/admin/sources/{source_id}/${how}`, { params: { path: { source_id: source.id } } }));
     setSaid(`${source.name}: ${say(done)}`);
     sources.reload();
@@ -115,6 +116,11 @@ export function SourcesRoom() {
                         {say("sourceResume")}
                       </button>
                     )}
+                    {source.held && (
+                      <button type="button" className="button small danger" onClick={() => setAccepting(source)}>
+                        {say("sourceAccept")}
+                      </button>
+                    )}
                     <button type="button" className="quietButton" onClick={() => setHistory(source)}>
                       {say("runHistory")}
                     </button>
@@ -145,6 +151,15 @@ export function SourcesRoom() {
           act={say("sourceResync")}
           onClose={() => setComparing(null)}
           onConfirm={() => act(comparing, "resync", "sourceSyncing")}
+        />
+      )}
+      {accepting?.held && (
+        <Confirm
+          title={say("sourceAcceptTitle")}
+          body={say("sourceAcceptBody", { name: accepting.name, missing: accepting.held.missing, of: accepting.held.of })}
+          act={say("sourceAccept")}
+          onClose={() => setAccepting(null)}
+          onConfirm={() => act(accepting, "accept", "sourceSyncing")}
         />
       )}
       {deleting && (

@@ -1,0 +1,19 @@
+"""A source that seems to have lost most of its documents: what would go, and whether somebody agreed."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0017"
+down_revision = "0016"
+
+
+def upgrade() -> None:
+    with op.batch_alter_table("source") as source:
+        source.add_column(sa.Column("held", sa.JSON(), nullable=True))
+        source.add_column(
+            sa.Column("accepted", sa.Boolean(), nullable=False, server_default=sa.false())
+        )
+    # not in a batch: to copy the table would be to delete its rows, and all that hangs on them
+    op.execute("ALTER TABLE source DROP COLUMN shrunk")
