@@ -35,8 +35,8 @@ from tests.quality.footprint import Footprint
 HEAD = """# How well files are read
 
 The files of `tests/corpus`, written by LibreOffice, Chromium, Ghostscript, python-docx, openpyxl,
-python-pptx, reportlab and scripts; what they should say comes from their sources. Two readers see
-the same files in the same run.
+python-pptx, reportlab and scripts; what they should say comes from their sources. Readers whose
+columns stand beside each other saw the same files in the same run.
 
 *Characters wrong*: edit distance between what was read and what the file says, over the length of
 the latter, mean of the files; after NFKC, without white space and without the signs by which readers
