@@ -125,6 +125,15 @@ def test_a_page_that_takes_too_much_memory_is_unreadable(tmp_path: Path) -> None
         poor.read(PAGES / "横書き.png", 1)
 
 
+def test_a_scanned_a4_page_takes_less_than_half_a_gigabyte(tmp_path: Path) -> None:
+    """Beside the engine, which has 190 MB and which all pages share."""
+    paper = Image.new("L", (2480, 3508), "white")
+    paper.paste(Image.open(PAGES / "横書き.png"), (300, 300))
+    paper.save(tmp_path / "a4.png")
+    with ConfinedReader(Settings(data=tmp_path, ocr_memory=320 * 2**20), idle=False) as modest:
+        assert wrong(modest.read(tmp_path / "a4.png", 1)) <= 2
+
+
 def test_a_picture_of_too_many_pixels_is_not_unpacked(
     reader: ConfinedReader, tmp_path: Path
 ) -> None:
