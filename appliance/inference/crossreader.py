@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from appliance.errors import SettingsError
+from appliance.inference import bert as packing
 from appliance.inference import lora
 from appliance.inference.batcher import Batcher
 from appliance.inference.cores import Cores
@@ -166,6 +167,7 @@ class LocalReader:
         self._fast = has_bfloat16(self._device)
         if self._fast:
             halve(self._net)
+            self._net.bert = packing.packed(self._net.bert) or self._net.bert
         self._name = name
         gpu = self._device == "cuda"
         self._batches: Batcher[tuple[str, str], Reading] = Batcher(

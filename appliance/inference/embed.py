@@ -89,6 +89,8 @@ class LocalEmbedder:
         self._fast = self._fast and self._steady()
         if self._fast:
             halve(self.bert)
+            if self._device == "cpu":
+                self._model.lay_out()
         self.embed(["準備"], "query")
 
     @property
@@ -155,6 +157,9 @@ class Other:
         self.tokenizer = self._model.tokenizer.backend_tokenizer
         self.dim = int(self._model.get_embedding_dimension() or 0)
         self.max_seq_length = int(self._model.max_seq_length or 512)
+
+    def lay_out(self) -> None:
+        """Its network stays as its library has it."""
 
     def encode(self, texts: Sequence[str], role: Role) -> Any:
         return self._model.encode(

@@ -17,6 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from appliance.inference.bert import packed
+
 WORDS = "embeddings.word_embeddings.weight"
 _MODULES = ["Transformer", "Pooling", "Normalize"]
 
@@ -123,9 +125,7 @@ class Sentences:
         with torch.device("meta"):  # no numbers of chance, which the file's take the place of
             self.bert = BertModel(Config(**{name: told[name] for name in names}))
         tensors = load_file(folder / "model.safetensors")
-        for name in tensors.keys() - {
-            WORDS
-        }:  # most of it; a word's row is made longer when it is read
+        for name in tensors.keys() - {WORDS}:  # most of it: a row is made longer when it is read
             tensors[name] = tensors[name].float()
         self.bert.load_state_dict(tensors, assign=True)
         self.bert.to(device).eval().requires_grad_(False)
@@ -135,6 +135,10 @@ class Sentences:
         self.dim = self.bert.config.hidden_size
         self.prompts = _read(folder / "config_sentence_transformers.json")["prompts"]
         self._device = device
+
+    def lay_out(self) -> None:
+        """As oneDNN multiplies it in bfloat16, where this processor does; no change fits it then."""
+        self.bert = packed(self.bert) or self.bert
 
     @torch.inference_mode()  # type: ignore[misc,untyped-decorator,unused-ignore]
     def encode(self, texts: Sequence[str], role: str) -> Tensor:

@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import save_file
 
 from appliance.errors import BadRequest, ModelBusy, ModelUnreachable, SettingsError
-from appliance.inference import embed
+from appliance.inference import embed, models
 from appliance.inference.batcher import LIKE, SHORT, Batcher
 from appliance.inference.cores import Cores
 from appliance.inference.embed import LocalEmbedder
@@ -352,7 +352,8 @@ class TestLocalEmbedder(EmbedderContract):
         alone = np.concatenate([embedder.embed([text], "passage") for text in texts])
         with ThreadPoolExecutor(12) as pool:
             together = list(pool.map(lambda text: embedder.embed([text], "passage")[0], texts))
-        assert np.abs(np.array(together) - alone).max() <= 1e-3
+        # in batches of other sizes sums are rounded elsewhere: a cosine moves by 3e-5
+        assert np.abs(np.array(together) - alone).max() <= 2 * embed.NOISE
 
     def test_what_is_no_unicode_is_refused(self, embedder: LocalEmbedder) -> None:
         with pytest.raises(BadRequest, match="Unicode"):
@@ -371,7 +372,9 @@ def test_a_closed_embedder_says_so(model_settings: Settings) -> None:
 def test_an_adapter_of_another_model_is_refused(model_settings: Settings, tmp_path: Path) -> None:
     other = tmp_path / "other.safetensors"
     save_file({"other": torch.zeros(2)}, other, {"scale": "1"})
-    embedder = LocalEmbedder.default(model_settings.models, Cores())
+    row = models.named(models.DEFAULT_EMBEDDER)
+    folder, _ = models.network(row, model_settings.models)
+    embedder = LocalEmbedder(folder, row.name, Cores())
     with pytest.raises(SettingsError, match=other.name):
         embedder.adapt(other)
     embedder.close()

@@ -18,7 +18,7 @@ from appliance.errors import (
     SourceBusy,
     SourceUnreachable,
 )
-from appliance.ingest import vectors
+from appliance.ingest import sync, vectors
 from appliance.ingest.anew import Anew
 from appliance.ingest.prepare import NO_TEXT
 from appliance.store import catalog, sources
@@ -399,7 +399,7 @@ def test_a_listing_that_lost_most_is_believed_after_two_more_an_hour_apart(
         assert "30 件" in str(report.problem)
     assert len(machine.texts()) == 30
     assert sources.get(machine.engine, machine.source_id).cursor == "1"
-    monkeypatch.setattr(module, "CONFIRM_S", 0.0)
+    monkeypatch.setattr(sync, "CONFIRM_S", 0.0)
     assert machine.sync(empty).counts == {"held": 30}
     assert machine.sync(empty).counts == {"removed": 30}
     assert machine.texts() == {}
