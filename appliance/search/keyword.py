@@ -37,6 +37,7 @@ OWN_WEIGHT = 2.0  # a word of the company: no dictionary knows it, so its parts 
 WHOLE_PAIRS = 12  # of letters: a text of no more is a word or two, looked for as it stands
 _TERMS = 256  # of each kind; a question of a million characters costs no more
 _NARROW = 256  # a scope of so few chunks is given to the query itself
+_NEARLY_ALL = 0.9  # of the chunks: so wide a scope is only asked for what was found
 _HEAP_BYTES = 48_000_000
 _FORMAT = 2
 
@@ -44,10 +45,12 @@ _FORMAT = 2
 class KeywordIndex:
     """BM25 over words, bigrams and codes within the scope. User text is never parsed as a query.
 
-    The access filter is part of the query, so what is hidden is not ranked; membership in the
-    scope's chunks is exact, by asking for more until k are found or nothing is left. Any number
-    of threads may search while one applies. `apply` and `save` raise OSError and ValueError, and
-    change nothing then; an index whose files somebody took away is empty from then on.
+    The access filter is part of the query, so what is hidden is not ranked, unless the scope holds
+    nearly all: tantivy then passes over what cannot be among the best, which it does of words
+    alone. Membership in the scope's chunks is exact either way, by asking for more until k are
+    found or nothing is left. Any number of threads may search while one applies. `apply` and `save`
+    raise OSError and ValueError, and change nothing then; an index whose files somebody took away
+    is empty from then on.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -98,10 +101,12 @@ class KeywordIndex:
         wanted = self._terms_of(live.schema, query)
         if k <= 0 or not scope.chunks or not scope.accesses or wanted is None:
             return []
-        within = _filter(live.schema, scope)
-        clauses = [*clauses, (Occur.Must, wanted), (Occur.Must, within)]
         searcher = live.index.searcher()
-        clause, limit = Clause.boolean_query(clauses), k
+        if len(scope.chunks) < _NEARLY_ALL * searcher.num_docs:
+            clauses = [*clauses, (Occur.Must, _filter(live.schema, scope))]
+        clause, limit = wanted, k
+        if clauses:
+            clause = Clause.boolean_query([*clauses, (Occur.Must, wanted)])
         while True:
             found = searcher.search(clause, limit, count=False).hits
             places = [place for _, place in found]

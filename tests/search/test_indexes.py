@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from pyroaring import BitMap64
 
-from appliance.search import dense, segments
+from appliance.search import dense, keyword, segments
 from appliance.search.dense import DenseIndex, GpuDense
 from appliance.search.keyword import KeywordIndex
 from appliance.testing.contracts import IndexContract, KeptIndexContract
@@ -272,3 +272,23 @@ class TestKeyword(KeptIndexContract):
         assert holding("935年1", 1, 2, 3, 4, 5) == [5]  # a part of a number too
         assert holding("費規程", 2, 3) == holding("", 1, 2) == []
         assert holding("国内出張の旅費規程を教えてください", 1, 2, 3, 4) == []  # a question
+
+    @pytest.mark.parametrize("by", ["chunks", "accesses"])
+    def test_who_may_read_nearly_all_is_shown_nothing_of_the_rest(self, index, monkeypatch, by):
+        hidden = {n for n in range(1, 101) if n % 20 == 0}
+        texts = {n: "役員の報酬" if n in hidden else f"規程の第{n}条" for n in range(1, 101)}
+        rows = tuple(
+            Entry(n, 1 + (n in hidden), text, np.zeros(64, np.float32)) for n, text in texts.items()
+        )
+        index.apply(IndexChanges(rows, sequence=1))
+        query = Query("役員の報酬と規程の第7条", np.zeros((1, 64), np.float32))
+        everything = Scope(BitMap64(texts), frozenset({1, 2}))
+        assert {hit.chunk_id for hit in index.search(query, 6, everything)} >= hidden
+        chunks = set(texts) - hidden if by == "chunks" else texts
+        scope = Scope(BitMap64(chunks), frozenset({1}) if by == "accesses" else frozenset({1, 2}))
+        monkeypatch.setattr(keyword, "_NEARLY_ALL", 2.0)
+        filtered = index.search(query, 3, scope)
+        monkeypatch.undo()
+        found = index.search(query, 3, scope)
+        assert found == filtered
+        assert found[0].chunk_id == 7 and not hidden & {hit.chunk_id for hit in found}
