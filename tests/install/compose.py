@@ -117,7 +117,7 @@ def main() -> None:
         return
     rootfs(work, "base")
     if given.postgres:
-        rootfs(work, "database", "postgresql-15")
+        owned(rootfs(work, "database", "postgresql-15"))
     try:
         sys.exit(subprocess.run(alone(work), check=False).returncode)
     finally:
@@ -134,6 +134,15 @@ def rootfs(work: Path, name: str, *more: str) -> Path:
         argv = ["debootstrap", "--variant=minbase", *wanted, "bookworm", str(root), mirror()]
         subprocess.run(argv, check=True, stdout=subprocess.DEVNULL)
     return root
+
+
+def owned(root: Path) -> None:
+    """As in the official image: a new volume takes over whose the folder below it is."""
+    told = (root / "etc" / "passwd").read_text("utf-8")
+    user, group = map(int, re.findall(r"^postgres:x:(\d+):(\d+):", told, re.M)[0])
+    for place in ("var/lib/postgresql/data", "run/postgresql"):
+        (root / place).mkdir(parents=True, exist_ok=True)
+        os.chown(root / place, user, group)
 
 
 def alone(work: Path) -> list[str]:
@@ -340,8 +349,9 @@ ENTRY = (
     "--change",
     'CMD ["bash", "-c", "set -e; d=/var/lib/postgresql/data/pg; if [ ! -d $d ]; then '
     "initdb -D $d -U $POSTGRES_USER -A scram-sha-256 --pwfile=<(echo $POSTGRES_PASSWORD) $POSTGRES_INITDB_ARGS; "
-    "echo host all all all scram-sha-256 >>$d/pg_hba.conf; fi; "
-    'exec postgres -D $d -c listen_addresses=* -c unix_socket_directories=/tmp"]',
+    "echo host all all all scram-sha-256 >>$d/pg_hba.conf; "
+    "echo CREATE DATABASE $POSTGRES_DB | postgres --single -D $d postgres; fi; "
+    'exec postgres -D $d -c listen_addresses=*"]',
 )
 
 
