@@ -7,6 +7,7 @@ alone makes no pair: an answer must follow it, or the line must ask.
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -78,7 +79,7 @@ def _lines(text: str) -> Iterator[_Line]:
 def _said(lines: Sequence[_Line], marks: list[Mark], inner: set[int]) -> None:
     """Pairs in running lines."""
     seen = [*_met(lines)]
-    asked = [n for n, _, tells in seen if not tells]
+    asked = [*(n for n, _, tells in seen if not tells), len(lines)]
     for k, (n, kind, tells) in enumerate(seen):
         if tells:
             continue
@@ -87,7 +88,7 @@ def _said(lines: Sequence[_Line], marks: list[Mark], inner: set[int]) -> None:
         question = _question(lines, n, answer, kind)
         if answer is None and not _ASKS.search(question):
             continue
-        following = next((m for m in asked if m > n), len(lines))
+        following = asked[bisect_right(asked, n)]
         marks.append(_mark(lines[n], question, _KINDS[kind][0]))
         if answer is not None:
             inner.add(lines[answer].start)
