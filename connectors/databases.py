@@ -243,8 +243,9 @@ class _Patient(psycopg.Connection[Any]):
         return super().wait(self._heard(gen), *more, **named)
 
     def _heard(self, gen: Any) -> Any:
-        until, wanted = time.monotonic() + ANSWER_S, next(gen)
+        until = time.monotonic() + ANSWER_S
         try:
+            wanted = next(gen)  # some end before they wait
             while True:
                 if ready := (yield wanted):
                     until = time.monotonic() + ANSWER_S
