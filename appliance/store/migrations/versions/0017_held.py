@@ -10,10 +10,7 @@ down_revision = "0016"
 
 
 def upgrade() -> None:
-    with op.batch_alter_table("source") as source:
-        source.add_column(sa.Column("held", sa.JSON(), nullable=True))
-        source.add_column(
-            sa.Column("accepted", sa.Boolean(), nullable=False, server_default=sa.false())
-        )
-    # not in a batch: to copy the table would be to delete its rows, and all that hangs on them
+    # no batches: to copy the table would be to delete its rows, and all that hangs on them
+    op.add_column("source", sa.Column("held", sa.JSON(), nullable=True))
+    op.add_column("source", sa.Column("accepted", sa.Boolean(), nullable=False, server_default="0"))
     op.execute("ALTER TABLE source DROP COLUMN shrunk")
