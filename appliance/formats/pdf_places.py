@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import ctypes
 import re
-from array import array
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import pypdfium2
 import pypdfium2.raw as pdfium
@@ -23,16 +23,17 @@ _MOST = 20_000  # letters of a page: more are a file that wants to keep us busy
 _WORD = re.compile(r"[^\s|]+")
 _NEAR, _SHORT = 60, 3  # letters ahead in which a short word is looked for
 _BAND = 0.6  # of a letter's height: farther off, another line has begun
-_SKIPPED = frozenset((0, 2, 9, 10, 13, 0x20, 0xA0, 0xAD, 0x200B, 0x3000, 0xFEFF, 0xFFFE, 0xFFFF))
+_SKIPPED = frozenset("\0\x02\t\n\r \xa0\xad\u200b\u3000\ufeff\ufffe\uffff")
 
 
 def of(
     page: pypdfium2.PdfPage, text_page: pypdfium2.PdfTextPage, lines: Sequence[Line], number: int
 ) -> list[list[Run]]:
     """Of each line its runs, counted from its beginning."""
-    signs, boxes = _letters(text_page)
+    signs, order = _letters(text_page)
     if not signs:
         return [[] for _ in lines]
+    boxes = _Boxes(text_page, order)
     at = 0
     found = []
     for line in lines:
@@ -87,36 +88,56 @@ def _spot(signs: str, word: str, at: int) -> int:
     return spot if spot >= 0 else signs.find(word)
 
 
-def _letters(text_page: pypdfium2.PdfTextPage) -> tuple[str, array[float]]:
-    """The page's signs but blanks, in the order of the file, and four numbers for each."""
-    raw, count = text_page.raw, pdfium.FPDFText_CountChars(text_page.raw)
-    boxes: array[float] = array("f")
-    signs: list[str] = []
-    if count > _MOST:
-        return "", boxes
-    box, high = pdfium.FS_RECTF(), 0
-    by_box = ctypes.byref(box)
-    sign_of, box_of = pdfium.FPDFText_GetUnicode, pdfium.FPDFText_GetLooseCharBox
+def _letters(text_page: pypdfium2.PdfTextPage) -> tuple[str, Sequence[int]]:
+    """The page's signs but blanks, in the order of the file, and PDFium's number of each."""
+    count = pdfium.FPDFText_CountChars(text_page.raw)
+    if not 0 < count <= _MOST:
+        return "", ()
+    signs = _at_once(text_page.raw, count) or [*_one_by_one(text_page.raw, count)]
+    kept = [n for n, sign in enumerate(signs) if sign not in _SKIPPED]
+    return mended("".join([signs[n] for n in kept])), kept
+
+
+def _at_once(raw: Any, count: int) -> str:
+    """ "" where PDFium leaves letters out, or a sign takes two units: numbers would not hold."""
+    units = (ctypes.c_ushort * (count + 1))()
+    got = pdfium.FPDFText_GetText(raw, 0, count, units)
+    text = bytes(units).decode("utf-16-le", "replace")
+    return text[:count] if got == len(text) == count + 1 else ""
+
+
+def _one_by_one(raw: Any, count: int) -> Iterator[str]:
+    high = 0
     for n in range(count):
-        code = sign_of(raw, n)
-        if code in _SKIPPED:
-            continue
-        if 0xD800 <= code < 0xDC00:
-            high = code
-            continue
+        code = pdfium.FPDFText_GetUnicode(raw, n)
         if 0xDC00 <= code < 0xE000:
-            code = 0x10000 + ((high - 0xD800) << 10) + (code - 0xDC00) if high else 0xFFFD
+            yield chr(0x10000 + ((high - 0xD800) << 10) + (code - 0xDC00)) if high else "\ufffd"
             high = 0
-        if box_of(raw, n, by_box):
-            signs.append(chr(code))
-            boxes.extend((box.left, box.top, box.right, box.bottom))
-    return mended("".join(signs)), boxes
+        else:
+            high = code if 0xD800 <= code < 0xDC00 else 0
+            yield "\0" if high else chr(code)
+
+
+class _Boxes:
+    """Of a page's letters, each asked for when it is wanted."""
+
+    def __init__(self, text_page: pypdfium2.PdfTextPage, order: Sequence[int]) -> None:
+        self._raw, self._order = text_page.raw, order
+        self._box = pdfium.FS_RECTF()
+        self._by = ctypes.byref(self._box)
+
+    def __getitem__(self, n: int) -> tuple[float, float, float, float]:
+        """Left, top, right, bottom."""
+        box = self._box
+        if not pdfium.FPDFText_GetLooseCharBox(self._raw, self._order[n], self._by):
+            return 0.0, 0.0, 0.0, 0.0
+        return box.left, box.top, box.right, box.bottom
 
 
 def _runs(
     page: pypdfium2.PdfPage,
     number: int,
-    boxes: array[float],
+    boxes: _Boxes,
     text: str,
     start: int,
     spot: int,
@@ -124,19 +145,39 @@ def _runs(
 ) -> Iterator[Run]:
     """Letters `spot` and following, cut where another line begins."""
     places = [n for n in range(start, len(text)) if not text[n].isspace()][:count]
+    if _straight(boxes[spot], boxes[spot + count - 1], count):
+        held = [boxes[spot + n] for n in {0, count // 2, count - 1}]
+        yield _run(page, number, held, boxes[spot], boxes[spot + count - 1], places[0], places[-1])
+        return
+    held = [boxes[spot]]
     begun = 0
     for n in range(1, count + 1):
-        if n < count and _goes_on(boxes, spot + begun, spot + n):
+        box = boxes[spot + n] if n < count else None
+        if box and _goes_on(held[0], held[-1], box):
+            held.append(box)
             continue
-        first, last = spot + begun, spot + n - 1
-        yield _run(page, number, boxes, first, last, places[begun], places[n - 1] + 1)
-        begun = n
+        yield _run(page, number, held, held[0], held[-1], places[begun], places[n - 1])
+        held, begun = [box] if box else [], n
 
 
-def _goes_on(boxes: array[float], first: int, n: int) -> bool:
-    left, top, right, bottom = boxes[4 * first : 4 * first + 4]
-    x0, y1, x1, y0 = boxes[4 * (n - 1) : 4 * n]
-    x, y = (boxes[4 * n] + boxes[4 * n + 2]) / 2, (boxes[4 * n + 1] + boxes[4 * n + 3]) / 2
+_Box = tuple[float, float, float, float]
+
+
+def _straight(first: _Box, last: _Box, count: int) -> bool:
+    """Whether what ends as far along as so many letters take has no other line in between."""
+    height = abs(first[1] - first[3])
+    level = abs(_middle(first)[1] - _middle(last)[1]) <= _BAND * height / 2
+    return level and 0 <= last[0] - first[0] <= 2 * height * count
+
+
+def _middle(box: _Box) -> tuple[float, float]:
+    return (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
+
+
+def _goes_on(first: _Box, before: _Box, box: _Box) -> bool:
+    left, top, right, bottom = first
+    x0, y1, x1, y0 = before
+    x, y = _middle(box)
     level = abs(y - (top + bottom) / 2) <= _BAND * abs(top - bottom)
     below = abs(x - (left + right) / 2) <= _BAND * abs(right - left)
     # along the line a letter follows the one before; back at its beginning is another line
@@ -148,26 +189,21 @@ def _goes_on(boxes: array[float], first: int, n: int) -> bool:
 def _run(
     page: pypdfium2.PdfPage,
     number: int,
-    boxes: array[float],
-    first: int,
-    last: int,
+    held: Sequence[_Box],
+    first: _Box,
+    last: _Box,
     start: int,
     end: int,
 ) -> Run:
-    held = boxes[4 * first : 4 * last + 4]
-    a = _shown(page, min(held[0::4]), max(held[1::4]))
-    b = _shown(page, max(held[2::4]), min(held[3::4]))
-    one, other = (
-        _shown(
-            page, (boxes[4 * n] + boxes[4 * n + 2]) / 2, (boxes[4 * n + 1] + boxes[4 * n + 3]) / 2
-        )
-        for n in (first, last)
-    )
-    across, down = other[0] - one[0], other[1] - one[1]
+    """Of letters with these boxes; `end` is the place of the last."""
+    a = _shown(page, min(one[0] for one in held), max(one[1] for one in held))
+    b = _shown(page, max(one[2] for one in held), min(one[3] for one in held))
+    from_, to = (_shown(page, *_middle(one)) for one in (first, last))
+    across, down = to[0] - from_[0], to[1] - from_[1]
     way = (0 if across >= 0 else 2) if abs(across) >= abs(down) else (1 if down > 0 else 3)
     left, right = sorted((a[0], b[0]))
     top, bottom = sorted((a[1], b[1]))
-    return Run(start, end, number, left, top, right, bottom, way)
+    return Run(start, end + 1, number, left, top, right, bottom, way)
 
 
 def _shown(page: pypdfium2.PdfPage, x: float, y: float) -> tuple[int, int]:
