@@ -33,7 +33,7 @@ def of(
     signs, order = _letters(text_page)
     if not signs:
         return [[] for _ in lines]
-    boxes = _Boxes(text_page, order)
+    boxes, shown = _Boxes(text_page, order), _Shown(page)
     at = 0
     found = []
     for line in lines:
@@ -43,7 +43,7 @@ def of(
             if spot < 0:
                 continue
             at = spot + len(word)
-            runs += _runs(page, number, boxes, line.text, start, spot, len(word))
+            runs += _runs(shown, number, boxes, line.text, start, spot, len(word))
         found.append(runs)
     return found
 
@@ -135,7 +135,7 @@ class _Boxes:
 
 
 def _runs(
-    page: pypdfium2.PdfPage,
+    shown: _Shown,
     number: int,
     boxes: _Boxes,
     text: str,
@@ -144,19 +144,20 @@ def _runs(
     count: int,
 ) -> Iterator[Run]:
     """Letters `spot` and following, cut where another line begins."""
-    places = [n for n in range(start, len(text)) if not text[n].isspace()][:count]
-    if _straight(boxes[spot], boxes[spot + count - 1], count):
-        held = [boxes[spot + n] for n in {0, count // 2, count - 1}]
-        yield _run(page, number, held, boxes[spot], boxes[spot + count - 1], places[0], places[-1])
+    first, last = boxes[spot], boxes[spot + count - 1]
+    if _straight(first, last, count):
+        held = [first, boxes[spot + count // 2], last]
+        yield _run(shown, number, held, start, _end(text, start, count))
         return
-    held = [boxes[spot]]
+    places = [n for n in range(start, len(text)) if not text[n].isspace()][:count]
+    held = [first]
     begun = 0
     for n in range(1, count + 1):
         box = boxes[spot + n] if n < count else None
         if box and _goes_on(held[0], held[-1], box):
             held.append(box)
             continue
-        yield _run(page, number, held, held[0], held[-1], places[begun], places[n - 1])
+        yield _run(shown, number, held, places[begun], places[n - 1] + 1)
         held, begun = [box] if box else [], n
 
 
@@ -186,31 +187,43 @@ def _goes_on(first: _Box, before: _Box, box: _Box) -> bool:
     )
 
 
-def _run(
-    page: pypdfium2.PdfPage,
-    number: int,
-    held: Sequence[_Box],
-    first: _Box,
-    last: _Box,
-    start: int,
-    end: int,
-) -> Run:
-    """Of letters with these boxes; `end` is the place of the last."""
-    a = _shown(page, min(one[0] for one in held), max(one[1] for one in held))
-    b = _shown(page, max(one[2] for one in held), min(one[3] for one in held))
-    from_, to = (_shown(page, *_middle(one)) for one in (first, last))
+def _end(text: str, start: int, count: int) -> int:
+    """Behind so many letters: a word, or all of the line."""
+    rest = text[start:].rstrip()
+    whole = len(rest) > count and len("".join(rest.split())) == count
+    return start + (len(rest) if whole else count)
+
+
+def _run(shown: _Shown, number: int, held: Sequence[_Box], start: int, end: int) -> Run:
+    """Of letters with these boxes, the first and the last of all among them."""
+    left, right = min(one[0] for one in held), max(one[2] for one in held)
+    top, bottom = max(one[1] for one in held), min(one[3] for one in held)
+    (x0, y0), (x1, y1) = shown(left, top), shown(right, bottom)
+    from_, to = shown(*_middle(held[0])), shown(*_middle(held[-1]))
     across, down = to[0] - from_[0], to[1] - from_[1]
     way = (0 if across >= 0 else 2) if abs(across) >= abs(down) else (1 if down > 0 else 3)
-    left, right = sorted((a[0], b[0]))
-    top, bottom = sorted((a[1], b[1]))
-    return Run(start, end + 1, number, left, top, right, bottom, way)
+    return Run(start, end, number, min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1), way)
 
 
-def _shown(page: pypdfium2.PdfPage, x: float, y: float) -> tuple[int, int]:
-    """A place of the PDF on the page as it is drawn."""
-    across, down = ctypes.c_int(), ctypes.c_int()
-    pdfium.FPDF_PageToDevice(page.raw, 0, 0, FULL, FULL, 0, x, y, across, down)
-    return _within(across.value), _within(down.value)
+class _Shown:
+    """A place of the PDF on the page as it is drawn, which is turned and moved, and no more."""
+
+    _FINE, _FAR = 1_000_000, 1_000  # of the drawn page; of the PDF
+
+    def __init__(self, page: pypdfium2.PdfPage) -> None:
+        across, down = ctypes.c_int(), ctypes.c_int()
+        seen = []
+        for x, y in ((0, 0), (self._FAR, 0), (0, self._FAR)):
+            pdfium.FPDF_PageToDevice(page.raw, 0, 0, self._FINE, self._FINE, 0, x, y, across, down)
+            seen.append((across.value * FULL / self._FINE, down.value * FULL / self._FINE))
+        (self._x, self._y), (right, below), (left, above) = seen
+        self._of_x = (right - self._x) / self._FAR, (below - self._y) / self._FAR
+        self._of_y = (left - self._x) / self._FAR, (above - self._y) / self._FAR
+
+    def __call__(self, x: float, y: float) -> tuple[int, int]:
+        across = self._x + x * self._of_x[0] + y * self._of_y[0]
+        down = self._y + x * self._of_x[1] + y * self._of_y[1]
+        return _within(across), _within(down)
 
 
 def _within(place: float) -> int:
