@@ -78,7 +78,7 @@ PersonalData = Annotated[
 ]
 
 
-class Held(Shape):
+class Loss(Shape):
     """Documents that complete listings did not show any more; kept, because they are so many."""
 
     missing: int
@@ -109,7 +109,7 @@ class Source(Shape):
     )
     withheld: bool = Field(description="That has passed: nobody finds its documents.")
     problem: str | None
-    held: Held | None = Field(description="What is not removed until it is accepted.")
+    held: Loss | None = Field(description="What is not removed until it is accepted.")
     documents: int
     problems: int
     inside: int = Field(description="Files inside documents: of archives, attached to mails.")
@@ -405,7 +405,7 @@ def _shown(
         withheld=source.withheld,
         problem=source.trouble,
         held=source.held
-        and Held(missing=source.held.missing, of=source.held.of, confirmed=source.held.confirmed),
+        and Loss(missing=source.held.missing, of=source.held.of, confirmed=source.held.confirmed),
         documents=found.documents,
         problems=found.problems,
         inside=found.inside,

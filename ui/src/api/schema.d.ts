@@ -2029,7 +2029,7 @@ export interface components {
             /** Problem */
             problem: string | null;
             /** @description What a look would remove, until it is accepted. */
-            held: components["schemas"]["appliance__api__directories__Held"] | null;
+            held: components["schemas"]["Held"] | null;
             /** @description Null: never yet looked at. */
             last: components["schemas"]["Last"] | null;
             /**
@@ -2409,6 +2409,20 @@ export interface components {
             /** @description Only administrators may come in. */
             maintenance?: components["schemas"]["Maintenance"] | null;
         };
+        /** Held */
+        Held: {
+            /**
+             * Entries
+             * @description People and groups that would go.
+             */
+            entries: number;
+            /** Of */
+            of: number;
+            /** Memberships */
+            memberships: number;
+            /** Of Memberships */
+            of_memberships: number;
+        };
         /** Index */
         Index: {
             /** Name */
@@ -2608,6 +2622,21 @@ export interface components {
         Listing: {
             /** Conversations */
             conversations: components["schemas"]["Summary"][];
+        };
+        /**
+         * Loss
+         * @description Documents that complete listings did not show any more; kept, because they are so many.
+         */
+        Loss: {
+            /** Missing */
+            missing: number;
+            /** Of */
+            of: number;
+            /**
+             * Confirmed
+             * @description By later complete listings; two are enough.
+             */
+            confirmed: number;
         };
         /** Maintenance */
         Maintenance: {
@@ -3559,7 +3588,7 @@ export interface components {
             /** Problem */
             problem: string | null;
             /** @description What is not removed until it is accepted. */
-            held: components["schemas"]["appliance__api__sources__Held"] | null;
+            held: components["schemas"]["Loss"] | null;
             /** Documents */
             documents: number;
             /** Problems */
@@ -4056,35 +4085,6 @@ export interface components {
             withdrawn: "true";
             /** N */
             n: number;
-        };
-        /** Held */
-        appliance__api__directories__Held: {
-            /**
-             * Entries
-             * @description People and groups that would go.
-             */
-            entries: number;
-            /** Of */
-            of: number;
-            /** Memberships */
-            memberships: number;
-            /** Of Memberships */
-            of_memberships: number;
-        };
-        /**
-         * Held
-         * @description Documents that complete listings did not show any more; kept, because they are so many.
-         */
-        appliance__api__sources__Held: {
-            /** Missing */
-            missing: number;
-            /** Of */
-            of: number;
-            /**
-             * Confirmed
-             * @description By later complete listings; two are enough.
-             */
-            confirmed: number;
         };
         /**
          * Events
