@@ -130,18 +130,19 @@ def formats() -> str:
 
 def connectors() -> str:
     from appliance.ports import Unverified
+    from connectors import english
     from connectors.kinds import CONNECTORS
 
     rows = []
     for kind in CONNECTORS:
-        schema = kind.Settings.model_json_schema()
+        schema = english.beside(kind.Settings.model_json_schema())
         required = set(schema.get("required", ()))
-        what = _first(kind.__doc__)
+        what = english.of(_first(kind.__doc__))
         if isinstance(kind, Unverified):
             what += " (not verified against the real service)"
         for name, fact in schema["properties"].items():
             given = "yes" if name in required else ""
-            said = f"{fact.get('title', '')}: {fact.get('description', '')}".strip(": ")
+            said = f"{fact['title_en']}: {fact.get('description_en', '')}".strip(": ")
             rows.append((f"`{kind.kind}`", what, f"`{name}`", given, said))
     return table(("kind", "what it is", "setting", "required", "meaning"), rows)
 

@@ -16,6 +16,7 @@ from appliance.ingest import directory as following
 from appliance.ingest.trial import DIRECTORY
 from appliance.store import audit, directories, identities, strangers
 from appliance.system import Appliance
+from connectors import english
 
 router = APIRouter(tags=["admin: people"], prefix="/admin")
 
@@ -80,7 +81,7 @@ class Directory(Shape):
 
 class Directories(Shape):
     directories: list[Directory]
-    settings_schema: dict[str, Any]
+    settings_schema: dict[str, Any] = Field(description="As of a connector.")
 
 
 class Sync(Shape):
@@ -153,7 +154,7 @@ def listing(machine: ApplianceDep, caller: AdminCaller) -> Directories:
     counts = directories.counts(machine.engine)
     return Directories(
         directories=[_shown(one, counts) for one in directories.all(machine.engine)],
-        settings_schema=following.schema(),
+        settings_schema=english.beside(following.schema()),
     )
 
 

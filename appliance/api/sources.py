@@ -21,6 +21,7 @@ from appliance.ports import Unverified
 from appliance.store import about, audit, catalog, scans, sources, timing
 from appliance.system import Appliance
 from appliance.text.personal import Handling
+from connectors import english
 
 router = APIRouter(tags=["admin: sources"], prefix="/admin")
 
@@ -168,7 +169,11 @@ class Tried(Shape):
 class Connector(Shape):
     kind: str
     title: str = Field(description="The first line of what the connector says of itself.")
-    settings_schema: dict[str, Any] = Field(description="JSON Schema of its settings.")
+    title_en: str
+    settings_schema: dict[str, Any] = Field(
+        description="JSON Schema of its settings; beside `title`, `description` and `labels` (of "
+        "choices) stand `title_en`, `description_en` and `labels_en`."
+    )
     verified: bool = Field(
         description="False: built on its vendor's documents, not tried against the real service."
     )
@@ -185,8 +190,9 @@ def connectors(machine: ApplianceDep, caller: AdminCaller) -> Connectors:
         connectors=[
             Connector(
                 kind=kind,
-                title=(made.__doc__ or kind).strip().splitlines()[0],
-                settings_schema=made.Settings.model_json_schema(),
+                title=(title := (made.__doc__ or kind).strip().splitlines()[0]),
+                title_en=english.of(title),
+                settings_schema=english.beside(made.Settings.model_json_schema()),
                 verified=not isinstance(made, Unverified),
             )
             for kind, made in sorted(machine.connectors.items())

@@ -63,6 +63,31 @@ def test_every_kind_has_a_form_in_japanese(desk: Desk, machine: Appliance) -> No
         assert form.evaluate("one => one.scrollWidth <= one.clientWidth"), f"{kind} is too wide"
 
 
+def test_every_kind_has_a_form_in_english(desk: Desk, machine: Appliance) -> None:
+    page = desk.sign_in("admin", "/admin/sources")
+    page.get_by_role("button", name="English").click()
+    page.get_by_role("button", name="Add source").click()
+    form = page.get_by_role("dialog")
+    chosen = form.get_by_label("Kind", exact=True)
+    expect(chosen).to_be_visible()
+    for kind in machine.connectors.keys() - {"uploads"}:
+        chosen.select_option(kind)
+        expect(chosen).to_have_value(kind)
+        form.evaluate("one => one.querySelectorAll('details').forEach(more => more.open = true)")
+        said = re.sub("掲示板/|ファイル管理/|スペース/", "", form.inner_text())  # Garoon's places
+        assert not JAPANESE.search(said), (kind, said)
+    chosen.select_option("smb")
+    share = form.get_by_label("Share", exact=True)
+    expect(share).to_have_accessible_description(r"The share in \\server\share.")
+    expect(form.get_by_label("Authentication")).to_contain_text("Whatever the server offers")
+    assert page.url.endswith("/admin/sources")
+    page.goto(page.url.replace("sources", "directories"))
+    page.get_by_role("button", name="Add a directory").click()
+    form = page.get_by_role("dialog")
+    expect(form.get_by_label("Search base (DN)")).to_be_visible()
+    assert not JAPANESE.search(form.inner_text())
+
+
 def test_what_narrows_is_not_said_to_open(desk: Desk) -> None:
     """`allow` of Box admits nobody more: its own words are shown, not those of a folder."""
     page = desk.sign_in("admin", "/admin/sources")

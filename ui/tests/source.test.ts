@@ -67,7 +67,7 @@ describe("settings of a source from their JSON Schema", () => {
     },
     $defs: { Mode: { enum: ["fast", "whole"], type: "string" } },
   };
-  const fields = fieldsOf(schema);
+  const fields = fieldsOf(schema, "ja");
 
   test("each becomes the field that fits", () => {
     expect(Object.fromEntries(fields.map((f) => [f.name, f.kind]))).toEqual({
@@ -85,6 +85,18 @@ describe("settings of a source from their JSON Schema", () => {
   test("what is shown and what is sent are the same value", () => {
     const values: Record<string, unknown> = { root: "/srv/規程", allow: ["group:総務部", "everyone"], depth: 3, mode: "whole", query: "SELECT 1 -- 一\nFROM 表", password: " 空白も ", follow: false };
     for (const field of fields) expect(taken(field, shown(field.kind, values[field.name])), field.name).toEqual(values[field.name]);
+  });
+
+  test("English is shown where it stands, else the Japanese", () => {
+    const shares = {
+      properties: {
+        mode: { enum: ["a"], title: "方式", title_en: "Mode", description: "選びます。", description_en: "Choose.", labels: { a: "甲" }, labels_en: { a: "A" } },
+        other: { type: "string", title: "よその設定", description: "よその説明。" },
+      },
+    };
+    const told = (language: "ja" | "en") => fieldsOf(shares, language).map((f) => [f.title, f.description, f.labels["a"]]);
+    expect(told("en")).toEqual([["Mode", "Choose.", "A"], ["よその設定", "よその説明。", undefined]]);
+    expect(told("ja")).toEqual([["方式", "選びます。", "甲"], ["よその設定", "よその説明。", undefined]]);
   });
 
   test("an empty optional field is left out", () => {

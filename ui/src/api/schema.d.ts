@@ -1845,9 +1845,11 @@ export interface components {
              * @description The first line of what the connector says of itself.
              */
             title: string;
+            /** Title En */
+            title_en: string;
             /**
              * Settings Schema
-             * @description JSON Schema of its settings.
+             * @description JSON Schema of its settings; beside `title`, `description` and `labels` (of choices) stand `title_en`, `description_en` and `labels_en`.
              */
             settings_schema: {
                 [key: string]: unknown;
@@ -1995,7 +1997,10 @@ export interface components {
         Directories: {
             /** Directories */
             directories: components["schemas"]["Directory"][];
-            /** Settings Schema */
+            /**
+             * Settings Schema
+             * @description As of a connector.
+             */
             settings_schema: {
                 [key: string]: unknown;
             };

@@ -3,7 +3,7 @@ import { api, unwrap } from "../api/client";
 import type { Directory } from "../api/types";
 import { FormDialog, Invalid } from "../shared/Dialog";
 import { TextField } from "../shared/Field";
-import { useSay } from "../shared/language";
+import { useLanguage } from "../shared/language";
 import { fieldsOf, type FieldSchema } from "../sources/schema";
 import { AllFields, settingsOf, TryConnection, valueOf, type Values } from "../sources/SettingsFields";
 
@@ -15,8 +15,8 @@ interface Props {
 }
 
 export function DirectoryForm({ directory, schema, onClose, onSaved }: Props) {
-  const say = useSay();
-  const fields = useMemo(() => fieldsOf(schema), [schema]);
+  const { say, language } = useLanguage();
+  const fields = useMemo(() => fieldsOf(schema, language), [schema, language]);
   const [name, setName] = useState("");
   const [values, setValues] = useState<Values>({});
   const value = (field: FieldSchema) => valueOf(field, values, directory?.settings);

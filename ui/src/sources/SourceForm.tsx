@@ -3,7 +3,7 @@ import { api, unwrap } from "../api/client";
 import type { Connector, Source } from "../api/types";
 import { Dialog, FormDialog, Invalid } from "../shared/Dialog";
 import { CheckField, SelectField, TextField } from "../shared/Field";
-import { useSay } from "../shared/language";
+import { useLanguage, useSay } from "../shared/language";
 import { Await } from "../shared/Notice";
 import type { TextKey } from "../shared/text";
 import { useLoad } from "../shared/useLoad";
@@ -55,10 +55,10 @@ export const HANDLING: Readonly<Record<PersonalData, TextKey>> = {
 };
 
 function Filled({ source, connectors, onClose, onSaved }: Props & { connectors: Connector[] }) {
-  const say = useSay();
+  const { say, language } = useLanguage();
   const [kind, setKind] = useState(source?.kind ?? (connectors.find((c) => c.kind === "folder") ?? connectors[0])?.kind ?? "");
   const chosen = connectors.find((c) => c.kind === kind);
-  const fields = useMemo(() => fieldsOf(chosen?.settings_schema ?? {}), [chosen]);
+  const fields = useMemo(() => fieldsOf(chosen?.settings_schema ?? {}, language), [chosen, language]);
   const [name, setName] = useState(source?.name ?? "");
   const [timing, setTiming] = useState(() => formOf(source?.timing));
   const [enabled, setEnabled] = useState(source?.enabled ?? true);
@@ -99,7 +99,7 @@ function Filled({ source, connectors, onClose, onSaved }: Props & { connectors: 
   };
   const hint = (field: FieldSchema) => {
     const words = OURS.has(kind) ? WORDS[field.name] : undefined;
-    return (words ? say(words.hint) : [field.description, field.kind === "lines" && !/1 ?行に/.test(field.description) ? say("linesHint") : ""].filter(Boolean).join(" ")) || undefined;
+    return (words ? say(words.hint) : [field.description, field.kind === "lines" && !/1 ?行に|one per line/i.test(field.description) ? say("linesHint") : ""].filter(Boolean).join(" ")) || undefined;
   };
 
   return (
@@ -109,7 +109,7 @@ function Filled({ source, connectors, onClose, onSaved }: Props & { connectors: 
         <SelectField label={say("sourceKind")} value={kind} onChange={(e) => setKind(e.target.value)}>
           {connectors.map((c) => (
             <option key={c.kind} value={c.kind}>
-              {c.kind === "folder" ? say("kindFolder") : c.title}
+              {c.kind === "folder" ? say("kindFolder") : language === "en" ? c.title_en : c.title}
             </option>
           ))}
         </SelectField>

@@ -1,5 +1,7 @@
 /** The little of JSON Schema that settings of sources are made of. */
 
+import type { Language } from "../shared/text";
+
 export interface FieldSchema {
   name: string;
   kind: "text" | "secret" | "secret area" | "number" | "flag" | "lines" | "text area" | "choice";
@@ -19,7 +21,10 @@ type Json = Record<string, unknown>;
 const isObject = (value: unknown): value is Json => typeof value === "object" && value !== null && !Array.isArray(value);
 const SECRET = /password|secret|token|credential|key$/i;
 
-export function fieldsOf(schema: Json): FieldSchema[] {
+/** English stands beside the Japanese; a connector of others may have none. */
+const inLanguage = (raw: Json, key: string, language: Language) => (language === "en" ? raw[`${key}_en`] : undefined) ?? raw[key];
+
+export function fieldsOf(schema: Json, language: Language): FieldSchema[] {
   const properties = isObject(schema["properties"]) ? schema["properties"] : {};
   const required = Array.isArray(schema["required"]) ? schema["required"] : [];
   return Object.entries(properties).flatMap(([name, raw]) => {
@@ -27,16 +32,17 @@ export function fieldsOf(schema: Json): FieldSchema[] {
     const one = resolve(raw, schema);
     const choices = Array.isArray(one["enum"]) ? one["enum"].map(String) : [];
     const kind = kindOf(name, one, choices);
+    const labels = inLanguage(raw, "labels", language);
     return [
       {
         name,
         kind,
-        title: String(raw["title"] ?? one["title"] ?? name),
-        description: String(raw["description"] ?? one["description"] ?? ""),
+        title: String(inLanguage(raw, "title", language) ?? one["title"] ?? name),
+        description: String(inLanguage(raw, "description", language) ?? one["description"] ?? ""),
         required: required.includes(name),
         later: raw["later"] === true,
         choices,
-        labels: isObject(raw["labels"]) ? (raw["labels"] as Record<string, string>) : {},
+        labels: isObject(labels) ? (labels as Record<string, string>) : {},
         initial: shown(kind, raw["default"] ?? one["default"]),
       },
     ];

@@ -1,0 +1,47 @@
+"""imap, langchain, sql, example."""
+
+TEXTS = {
+    # imap
+    "IMAP (共有メールボックス)": "IMAP (shared mailbox)",
+    "サーバーの名前。証明書の名前と同じもの。": "Name of the server, as in its certificate.",
+    "tls は 993 番、starttls は 143 番が普通です。none は、設定 near_hosts に書いた相手にだけ使えます。": "Usually tls is port 993, starttls port 143. none: only for hosts in the setting near_hosts.",
+    "この取り込み元のメールを読める人 (group:営業部、user:ito、everyone)。空なら誰にも見えません。": "Who may read the mails of this source (group:Sales, user:ito, everyone). If empty, nobody sees them.",
+    "フォルダーごとの閲覧者": "Readers by folder",
+    "「人事/* = group:人事部, user:ito」の形。先に合った行が「閲覧できる人」に代わります。": "As “HR/* = group:HR, user:ito”. The first line that matches replaces “Who may read”.",
+    "対象のフォルダー": "Folders to include",
+    "INBOX や 案件/* などの型。空なら、ごみ箱・迷惑メール・下書きを除くすべて。": "Patterns such as INBOX or Deals/*. If empty, all but trash, junk and drafts.",
+    "除くフォルダー": "Folders to leave out",
+    # langchain
+    "LangChain のローダー": "LangChain loader",
+    "ローダー": "Loader",
+    "パッケージのモジュール:クラス の形。このマシンの設定 langchain_loaders にあるものだけが使えます。": "As package.module:Class. Only those in this machine's setting langchain_loaders can be used.",
+    "引数": "Arguments",
+    'JSON のオブジェクト ({"path": "/srv/a.csv"} など)。': 'A JSON object, such as {"path": "/srv/a.csv"}.',
+    "秘密の引数": "Secret arguments",
+    "鍵やパスワードの引数。同じ形で、封をして保存します。": "Keys and passwords, in the same form. They are stored sealed.",
+    "接続先": "Hosts",
+    "ローダーがつなぐサーバーの名前。ほかへの接続は断ります。": "Names of the servers the loader connects to. Connections to others are refused.",
+    # sql
+    "SQL データベース (PostgreSQL、MariaDB、MySQL、SQLite)": "SQL database (PostgreSQL, MariaDB, MySQL, SQLite)",
+    "postgresql://ホスト:5432/データベース、mariadb://ホスト:3306/データベース (MySQL も)、sqlite:////フォルダー/ファイル.db。利用者名とパスワードは入れません。": "postgresql://HOST:5432/DATABASE, mariadb://HOST:3306/DATABASE (MySQL too), sqlite:////FOLDER/FILE.db. Without user name and password.",
+    "読み取りだけを許した利用者を勧めます。": "A user that may only read is recommended.",
+    "none は、設定 near_hosts に書いた相手にだけ使えます。": "none: only for hosts in the setting near_hosts.",
+    "問い合わせ": "Query",
+    "一つの SELECT。1 行が 1 件の文書になります。": "One SELECT. Each row becomes a document.",
+    "キーの列": "Key columns",
+    "行を一つに決める列。文書の名前になります。": "Columns that identify a row. They name the document.",
+    "{件名} のように列を書きます。空ならキー。": "Columns in braces, such as {subject}. If empty, the key.",
+    "本文": "Text",
+    "{本文} のように列を書きます。Markdown が使えます。空なら「列: 値」を並べます。": "Columns in braces, such as {body}; Markdown can be used. If empty, a list of “column: value”.",
+    "更新日時の列": "Column of the last update",
+    "変わった行だけを読みます。空なら毎回すべての行を読み、中身で比べます。": "Only changed rows are read. If empty, all rows are read each time, and compared by content.",
+    "閲覧できる人の列": "Column of who may read",
+    "行ごとに読める人 (group:営業部;user:ito) の列。空や知らない値の行は誰にも見えません。": "The column with who may read the row (group:Sales;user:ito). Rows where it is empty or unknown are seen by nobody.",
+    "閲覧できる人の対応表": "Values of who may read",
+    "列の値が Kura の誰かを、「本社営業 = group:営業部, user:ito」の形で書きます。": "Who each value of the column is in Kura, as “HQ sales = group:Sales, user:ito”.",
+    "「閲覧できる人の列」が空のとき、すべての行を読める人 (group:営業部、user:ito、everyone)。空なら誰にも見えません。": "If “Column of who may read” is empty, who may read every row (group:Sales, user:ito, everyone). If empty, nobody sees them.",
+    # example
+    "JSON Lines のファイル (見本)": "JSON Lines file (example)",
+    "ファイル": "File",
+    "JSON Lines のファイル。": "A JSON Lines file.",
+}

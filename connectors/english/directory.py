@@ -1,0 +1,25 @@
+"""A directory (Active Directory, LDAP)."""
+
+TEXTS = {
+    "ドメインコントローラーか LDAP サーバーの名前 (dc01.example.co.jp)。1 台を名指ししてください。": "Name of a domain controller or an LDAP server (dc01.example.co.jp). Name one machine.",
+    "暗号化なしでつなげるのは、設定 near_hosts にあるサーバーだけです。": "Only servers in the setting near_hosts can be used without encryption.",
+    "0 は 636 (tls) か 389。": "0: 636 (tls) or 389.",
+    "読み取りだけのアカウント (kura@example.co.jp、EXAMPLE\\kura、または DN)。": "A read-only account (kura@example.co.jp, EXAMPLE\\kura, or a DN).",
+    "検索の起点 (DN)": "Search base (DN)",
+    "DC=example,DC=co,DC=jp など。空ならサーバーの既定。": "Such as DC=example,DC=co,DC=jp. If empty, the server's default.",
+    "人の絞り込み": "Filter for people",
+    "加えるフィルター (!(title=退職)) など。": "A filter to add, such as (!(title=Retired)).",
+    "グループの絞り込み": "Filter for groups",
+    "加えるフィルター。": "A filter to add.",
+    "Kura の利用者と合わせる項目": "Attribute matched with Kura's users",
+    "この項目を小文字にしたものが、Kura の利用者 ID と同じ人です。": "Whoever has this attribute, in lower case, as Kura user ID is the same person.",
+    "メールアドレス (mail)": "Mail address (mail)",
+    "ログオン名 (name: sAMAccountName、uid)": "Logon name (name: sAMAccountName, uid)",
+    "メールアドレスでも同じ人とみなす": "Same mail address means same person",
+    "メールアドレスで人とグループを指す取り込み元 (Google ドライブ、Box など) の許可が効きます。": "Permissions of sources that name people and groups by mail address (Google Drive, Box) then count.",
+    "無効になった人を Kura でも無効にする": "Disable people in Kura who are disabled there",
+    "有効に戻れば戻します。Kura の管理者のアカウントには触れません。": "Undone when they are enabled again. Accounts of Kura's administrators are left alone.",
+    "確認を待つ減り方 (%)": "Loss that waits for confirmation (%)",
+    "人とグループ、または所属がこの割合より多く一度に消えるときは、確かめるまで反映しません。": "If more than this share of people and groups, or of memberships, would go at once, nothing is changed until it is confirmed.",
+    "ページの件数": "Entries per page",
+}
