@@ -791,6 +791,19 @@ def source_resync(name: str) -> None:
     _wish(name, "source.resync", anew=True)
 
 
+@source.command("accept")
+def source_accept(name: str) -> None:
+    """確認を待っている削除を、本当のこととして反映する。知らされた件数より多くは消さない。"""
+    from appliance.store import sources
+
+    with _store() as (_, engine):
+        one = _source(engine, name)
+        held = sources.accept(engine, one.id)
+        told = {"missing": held.missing, "of": held.of}
+        _record(engine, "source.accept", {"source": one.id, "name": name, **told})
+    _print(f"{held.of} 件のうち {held.missing} 件の削除を、次の確認（今すぐ）で反映します。")
+
+
 @source.command("timing")
 def source_timing(
     name: str,

@@ -67,6 +67,7 @@ KNOWN: Mapping[str, Entry] = {
     "source resume": Entry("changes", ("name",)),
     "source run": Entry("changes", ("name",)),
     "source resync": Entry("changes", ("name",)),
+    "source accept": Entry("changes", ("name",)),
     "source timing": Entry("changes", ("name", "interval_s", "cron", "quiet", "days")),
     "source remove": Entry("changes", ("name",)),
     "directory add": Entry("changes", ("name",)),

@@ -103,6 +103,16 @@ def test_accounts_groups_and_sources(home: dict[str, str], tmp_path: Path) -> No
     kura(home, *timing, "三時", status=1)
     (shown,) = (s for s in told(home, "source", "list")["sources"] if s["name"] == "総務")
     assert (shown["enabled"], shown["withheld"], shown["fresh_at"]) == (True, False, None)
+    assert (
+        "確認を待っている削除はありません"
+        in kura(home, "source", "accept", "総務", status=1).stderr
+    )
+    engine = database.connect(Settings(data=Path(home["KURA_DATA"])).database_url)
+    one = sources.by_name(engine, "総務")
+    sources.set_held(engine, one.id, sources.Held(missing=40, of=50, confirmed=0))
+    assert "50 件のうち 40 件" in kura(home, "source", "accept", "総務").stdout
+    assert sources.get(engine, one.id).held.accepted
+    engine.dispose()
     kura(home, "source", "remove", "総務")
     assert "総務" not in [s["name"] for s in told(home, "source", "list")["sources"]]
 
