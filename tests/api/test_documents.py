@@ -200,6 +200,17 @@ def test_a_source_that_cannot_work_is_not_made(admin: Person, body: dict[str, An
     assert response.status_code == 422 and response.json()["detail"]
 
 
+def test_forms_are_told_in_both_languages(admin: Person) -> None:
+    kinds = admin.http.get("/api/v1/admin/connectors").json()["connectors"]
+    (drive,) = [kind for kind in kinds if kind["kind"] == "gdrive"]
+    assert (drive["title"], drive["title_en"]) == ("Google ドライブ", "Google Drive")
+    key = drive["settings_schema"]["properties"]["subject"]
+    assert (key["title"], key["title_en"]) == ("代理する利用者", "User to act for")
+    followed = admin.http.get("/api/v1/admin/directories").json()["settings_schema"]["properties"]
+    assert followed["match"]["labels_en"]["mail"] == "Mail address (mail)"
+    assert followed["match"]["labels"]["mail"] == "メールアドレス (mail)"
+
+
 def test_the_uploads_cannot_be_taken_away(machine: Appliance, admin: Person) -> None:
     listed = admin.http.get("/api/v1/admin/sources").json()["sources"]
     (own,) = [s for s in listed if s["kind"] == "uploads"]
