@@ -48,10 +48,11 @@ def boxes(
     document_id: Id,
     machine: ApplianceDep,
     caller: DocumentsCaller,
-    start: Annotated[int, Query(ge=0, le=2**31)],
-    end: Annotated[int, Query(ge=0, le=2**31)],
+    start: Annotated[int, Query(ge=0, le=2**31)] = 0,
+    end: Annotated[int | None, Query(ge=0, le=2**31 + MOST_CHARS)] = None,
 ) -> Boxes:
-    """Where the characters [start, end) of its text stand on its pages."""
+    """Where the characters [start, end) of its text stand on its pages; without an end, as many as may be."""
+    end = start + MOST_CHARS if end is None else end
     if not start < end <= start + MOST_CHARS:
         raise BadRequest(f"範囲は 1 文字から {MOST_CHARS:,} 文字までです。")
     found = access.boxes(machine.engine, caller.viewer, document_id, start, end)

@@ -159,7 +159,7 @@ def _take(part: _Part, lines: Sequence[_Line], start: int, end: int) -> int:
 
 
 def _line(raw: str) -> _Line:
-    found = _QUOTED.match(raw) if raw[:1] in ">＞" else None
+    found = _QUOTED.match(raw) if raw[:1] in ">＞" and raw[:6] != ">From " else None  # of an mbox
     if found is None:
         return _Line(0, raw, raw)
     return _Line(len(_SIGN.findall(found[0])), raw[found.end() :], raw)

@@ -64,8 +64,11 @@ def test_every_kind_has_a_form_in_japanese(desk: Desk, machine: Appliance) -> No
 
 
 def test_every_kind_has_a_form_in_english(desk: Desk, machine: Appliance) -> None:
-    page = desk.sign_in("admin", "/admin/sources")
+    page = desk.open("/admin/sources")
     page.get_by_role("button", name="English").click()
+    page.get_by_label("User ID").fill("admin")
+    page.get_by_label("Password", exact=True).fill("正しいパスワード99")
+    page.get_by_role("button", name="Sign in").click()
     page.get_by_role("button", name="Add source").click()
     form = page.get_by_role("dialog")
     chosen = form.get_by_label("Kind", exact=True)

@@ -473,7 +473,7 @@ export interface paths {
         };
         /**
          * Boxes
-         * @description Where the characters [start, end) of its text stand on its pages.
+         * @description Where the characters [start, end) of its text stand on its pages; without an end, as many as may be.
          */
         get: operations["places_boxes"];
         put?: never;
@@ -5323,9 +5323,9 @@ export interface operations {
     };
     places_boxes: {
         parameters: {
-            query: {
-                start: number;
-                end: number;
+            query?: {
+                start?: number;
+                end?: number | null;
             };
             header?: never;
             path: {
