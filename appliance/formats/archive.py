@@ -33,7 +33,7 @@ _ASIDE = ("__MACOSX/", ".DS_Store", "Thumbs.db", "desktop.ini")
 _LOCKED = "パスワードが必要です"
 _BROKEN = (
     zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, ValueError,
-    NotImplementedError, RuntimeError, OSError,
+    OverflowError, NotImplementedError, RuntimeError, OSError,
 )  # fmt: skip
 
 

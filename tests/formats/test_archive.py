@@ -107,6 +107,16 @@ def test_tar_however_it_is_packed(parse, mode: str) -> None:
     assert texts(parse(data, "a.tar")) == {"手順/一.txt": "first", "二.txt": "二つ目"}
 
 
+def test_a_tar_that_says_a_number_of_a_hundred_digits_is_broken_and_no_more(parse) -> None:
+    said = b"9" * 100 + b" comment=x\n"
+    info = tarfile.TarInfo("pax")
+    info.type, info.size = tarfile.XHDTYPE, len(said)
+    data = info.tobuf(tarfile.USTAR_FORMAT) + said.ljust(512, b"\0") + bytes(10240)
+    with pytest.raises(Unreadable, match="壊れて") as told:
+        parse(data, "過大.tar")
+    assert "OverflowError" not in str(told.value)
+
+
 def test_one_file_in_gzip(parse) -> None:
     found = parse(gzip.compress("議事録の本文".encode()), "議事録.txt.gz")
     assert texts(found) == {"議事録.txt": "議事録の本文"}
