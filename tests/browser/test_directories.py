@@ -169,7 +169,7 @@ def test_changed_paused_held_and_deleted(
     expect(form.get_by_label("サーバー", exact=True)).to_have_value("localhost")
     form.get_by_label("サーバー", exact=True).fill("127.0.0.1")
     form.get_by_role("button", name="保存").click()
-    expect(form.get_by_role("alert")).to_contain_text("パスワードを入れ直して")
+    expect(form.get_by_role("alert")).to_contain_text("パスワードや鍵を入れ直して")
     form.get_by_label("サーバー", exact=True).fill("localhost")
     form.get_by_label("検索の起点 (DN)", exact=True).fill(f"ou=hidden,{BASE}")
     form.get_by_role("button", name="保存").click()
