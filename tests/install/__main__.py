@@ -72,19 +72,20 @@ python3 - <<'END'
 import json
 from pathlib import Path
 pair = json.loads(Path("/root/key.json").read_text())
-Path("/root/key.txt").write_text(pair["secret"] + "\n")
+Path("/media/key.txt").write_text(pair["secret"] + "\n")
 answers = Path("/etc/kura/install.toml")
 own = f'backup_folder = "/srv/控え"\nbackup_recipient = "{pair["recipient"]}"\n'
 head, found, tail = answers.read_text("utf-8").partition("[settings]\n")
 answers.write_text(f"{head}{found or '[settings]' + chr(10)}{own}{tail}", "utf-8")
 END
+chown kura /media/key.txt  # `kura` reads it as the user it becomes
 stopped
 kura-installer configure --no-systemd | tail -3
 kura backup create
 kura backup verify
 echo "--- restore"
 stopped
-kura restore /srv/控え --key /root/key.txt --replace
+kura restore /srv/控え --key /media/key.txt --replace
 kura-installer configure --no-systemd | tail -3
 asked
 kura doctor | grep -v ✓ || true
