@@ -50,7 +50,7 @@ def test_added_checked_followed_and_mapped(added: dict[str, str], slapd: Slapd) 
         working = subprocess.Popen(argv, env=added, stdout=file, stderr=file)
     try:
         deadline = time.monotonic() + 60
-        while not (status := told(added, "directory", "status")["directories"][0])["people"]:
+        while not (status := told(added, "directory", "status")["directories"][0])["fresh_at"]:
             assert time.monotonic() < deadline, (status, log.read_text())
             time.sleep(0.5)
     finally:
