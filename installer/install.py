@@ -17,6 +17,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from installer import llama
 from installer.progress import Step, run, say
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -28,7 +29,7 @@ LOCKS = ROOT / "installer" / "locks"
 # first 8 bytes of a tile configuration for read, and drops what fills in the others. The program
 # then dies now and then of whatever lay on the stack ("general protection fault" at ldtilecfg).
 _TILES = "-U__AMX_INT8__"
-COMPILED = f"-DGGML_NATIVE=ON -DCMAKE_C_FLAGS={_TILES} -DCMAKE_CXX_FLAGS={_TILES}"
+COMPILED = f"-DGGML_NATIVE=ON -DCMAKE_C_FLAGS={_TILES} -DCMAKE_CXX_FLAGS={_TILES} {llama.ALONE}"
 
 
 def main() -> None:
@@ -39,7 +40,7 @@ def main() -> None:
     environment()
     packages("build", 20)
     torch()
-    packages("product", 420)
+    packages("product", 240)
     if options.dev:
         packages("dev", 40)
     product()

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from installer import llama
 from installer.bundle import tools, zipped
 from installer.bundle.minisign import Refused
 
@@ -82,7 +83,8 @@ def compiled(shop: Workshop, entry: str) -> Path:
     flags = CMAKE[shop.build]
     compiler = tools.run(["c++", "--version"], "C++ コンパイラ").splitlines()[0]
     cmake = tools.run(["cmake", "--version"], "cmake").splitlines()[0]
-    key = hashlib.sha256("\n".join((entry, flags, compiler, cmake)).encode()).hexdigest()[:16]
+    made_of = (entry, flags, llama.SETTINGS.read_text("utf-8"), compiler, cmake)
+    key = hashlib.sha256("\n".join(made_of).encode()).hexdigest()[:16]
     folder = shop.path("compiled", key)
     if not (found := sorted(folder.glob("*.whl"))):
         shutil.rmtree(folder, ignore_errors=True)
@@ -90,6 +92,7 @@ def compiled(shop: Workshop, entry: str) -> Path:
         source = _unpacked(_source(shop, entry), shop.path("source", key))
         # a date of no commit: the next release has the same file, and its delta leaves it out
         dateless = replace(shop, date=zipped.EARLIEST)
+        flags = f"{flags} {llama.ALONE}"
         wheel = _built(dateless, source, folder / "new", flags, source.parent / "build")
         zipped.normalise(wheel, dateless.date)
         shutil.rmtree(source.parent)
