@@ -229,8 +229,10 @@ class Retriever:
         head = self._shown(question, candidates[:first], viewer)
         yield from map(Considered, self._read(question, [c.passage for c in head if not c.dropped]))
         yield from (c for c in head if c.dropped)
-        for start in range(first, len(candidates), block):
+        start = first
+        while start < len(candidates):  # whoever is not done after a few needs many
             yield from self._shown(question, candidates[start : start + block], viewer)
+            start, block = start + block, 2 * block
 
     def _shown(
         self, question: str, candidates: Sequence[Candidate], viewer: Viewer
