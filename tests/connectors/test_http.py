@@ -28,6 +28,7 @@ from appliance.errors import (
 )
 from appliance.types import Site
 from connectors import http, wire
+from tests.fakes import certificates
 
 CANARY = "himitsu-0451"
 Answer = Callable[[BaseHTTPRequestHandler], None]
@@ -39,17 +40,19 @@ class Server:
     def __init__(self, name: str = "127.0.0.1", tls: ssl.SSLContext | None = None) -> None:
         self.answers: dict[str, Answer] = {}
         self.asked: list[tuple[str, dict[str, str]]] = []
+        self.given: list[tuple[str, bytes]] = []  # methods and bodies
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
             def _any(self) -> None:
-                self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                outer.given.append((self.command, body))
                 outer.asked.append((self.path, {k.lower(): v for k, v in self.headers.items()}))
                 outer.answers[self.path.partition("?")[0]](self)
 
-            do_GET = do_PROPFIND = _any
+            do_GET = do_POST = do_PROPFIND = _any
 
             def log_message(self, *_: object) -> None:
                 pass
@@ -251,6 +254,35 @@ def test_redirects_end(server: Server) -> None:
     assert len(server.asked) == http.REDIRECTS + 1
 
 
+def test_what_was_posted_goes_nowhere_else(server: Server, other: Server) -> None:
+    """A redirect that keeps the method is told by a server that may want the password of another."""
+    server.answers = {"/a": says(status=307, Location=f"{other.url}/b")}
+    other.answers = {"/b": says(b"b")}
+    with client(server, other) as web:
+        headers = {"Content-Type": "application/x-www-form-urlencoded"}
+        form = f"password={CANARY}".encode()
+        assert web.ask("POST", server.url + "/a", headers=headers, content=form).body == b"b"
+    assert (server.given, other.given) == ([("POST", form)], [("GET", b"")])
+    assert "content-type" not in other.asked[0][1]
+
+
+def test_a_redirect_away_from_tls_is_not_followed(tmp_path: Path, other: Server) -> None:
+    """Though the source may ask there as well."""
+    own = certificates.certificate(tmp_path)
+    safe = Server("localhost", own.context())
+    safe.answers = {"/a": says(status=302, Location=f"{other.url}/b")}
+    other.answers = {"/b": says(b"b")}
+    site = Site(own.cert, frozenset({safe.near, other.near}))
+    try:
+        with http.Http([safe.url, other.url], site) as web:
+            with pytest.raises(SourceDenied, match="暗号化しない"):
+                web.ask("GET", safe.url + "/a")
+            assert other.asked == []
+            assert web.ask("GET", other.url + "/b").body == b"b"
+    finally:
+        safe.close()
+
+
 # --- answers that are too much ----------------------------------------------------
 
 
@@ -283,11 +315,12 @@ def test_a_drip_ends(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
         handler.send_response(200)
         handler.end_headers()
         try:
-            while True:
+            for _ in range(500):  # without end, but for a client that waits for it
                 handler.wfile.write(b"x")
                 time.sleep(0.02)
         except OSError:
-            handler.close_connection = True
+            pass
+        handler.close_connection = True
 
     monkeypatch.setattr(wire.Pulse, "WINDOW_S", 0.3)
     server.answers = {"/": drip}
@@ -448,16 +481,19 @@ def certificate(folder: Path, name: str, days: str = "2", signer: Path | None = 
 
 
 @pytest.mark.parametrize(
-    ("name", "trusted", "words"),
-    [("localhost", True, ""), ("localhost", False, "自己署名"), ("other.example", True, "名前")],
+    ("name", "days", "trusted", "words"),
+    [
+        ("localhost", 2, True, ""),
+        ("localhost", 2, False, "自己署名"),
+        ("localhost", -1, True, "期限が切れて"),
+        ("other.example", 2, True, "名前"),
+    ],
 )
-def test_certificates(tmp_path: Path, name: str, trusted: bool, words: str) -> None:
-    pem = certificate(tmp_path, name)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(pem)
-    server = Server("localhost", context)
+def test_certificates(tmp_path: Path, name: str, days: int, trusted: bool, words: str) -> None:
+    own = certificates.certificate(tmp_path, name, days)
+    server = Server("localhost", own.context())
     server.answers = {"/": says(b"ok")}
-    site = Site(pem if trusted else None, frozenset({server.near}))
+    site = Site(own.cert if trusted else None, frozenset({server.near}))
     try:
         with http.Http([server.url], site, sleep=Slept()) as web:
             if not words:
@@ -467,6 +503,10 @@ def test_certificates(tmp_path: Path, name: str, trusted: bool, words: str) -> N
                     web.ask("GET", server.url + "/")
     finally:
         server.close()
+
+
+def test_nothing_older_than_tls_1_2_is_spoken() -> None:
+    assert wire.trust(Site()).minimum_version >= ssl.TLSVersion.TLSv1_2
 
 
 def test_a_ca_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
