@@ -286,6 +286,22 @@ def test_permissions_that_change_while_files_are_read_are_told_soon(
     assert run(shelf.connector(), after)[-1].complete  # type: ignore[union-attr]
 
 
+def test_nobody_new_is_let_in_meanwhile_to_what_a_file_was_before(
+    shelf: Share, windows: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It changed before the run, and its permissions during it, before its turn came."""
+    first = run(shelf.connector())
+    shelf.write("営業/青山商事.txt", "値引きは5%になった。", allow(ITO))
+    monkeypatch.setattr(round, "AGAIN_S", -1.0)
+    told = shelf.connector().changes(first[-1].cursor)  # type: ignore[union-attr]
+    assert list(upserts([next(told)])) == ["案内.txt"]
+    shelf.permit("営業/青山商事.txt", allow(ITO), allow(SATO))
+    after = list(told)
+    assert after[0] == AccessChanged("営業/青山商事.txt", NOBODY), "the former text is stored"
+    both = only("user:ito", "user:sato")
+    assert upserts(after)["営業/青山商事.txt"].file.access == both
+
+
 # --- lists of nobody and of strangers ---------------------------------------------
 
 
