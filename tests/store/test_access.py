@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
+from datetime import timedelta
+
 import pytest
 from sqlalchemy import Engine, event, text
 
 from appliance.errors import NotVisible
-from appliance.store import access, catalog, database, people, tables
+from appliance.store import access, catalog, database, people, sources, tables
+from appliance.store.access import Reference
 from appliance.testing.fakes import PUBLIC
 from appliance.types import EVERYONE, NOBODY, Layer, Mark, Principal, Span, Viewer
 
@@ -34,23 +39,68 @@ CASES = [
 ]
 
 
+# what each way shows of a document, with its chunks; nothing, or NotVisible, to who may not read
+WAYS: dict[str, Callable[[Engine, Viewer, str, list[int]], object]] = {
+    "admitted": lambda e, who, d, ids: access.admitted(e, who),
+    "passages": lambda e, who, d, ids: access.passages(e, who, [(i, 1.0) for i in ids]),
+    "recall": lambda e, who, d, ids: access.recall(e, who, [Reference(ids[0], 0, 3)])[0],
+    "visible_documents": lambda e, who, d, ids: access.visible_documents(e, who, [d]),
+    "labels": lambda e, who, d, ids: access.labels(e, who, [(d, 0)])[0],
+    "document": lambda e, who, d, ids: access.document(e, who, d).text,
+    "documents": lambda e, who, d, ids: access.documents(e, who)[1],
+    "part": lambda e, who, d, ids: access.part(e, who, d, 0, 9).text,
+    "page_at": lambda e, who, d, ids: access.page_at(e, who, d, 0),
+    "page": lambda e, who, d, ids: access.page(e, who, d, 1).text,
+    "boxes": lambda e, who, d, ids: access.boxes(e, who, d, 0, 9) == [],
+    "own_text": lambda e, who, d, ids: access.own_text(e, who, d, 1) == "",
+    "sections": lambda e, who, d, ids: access.sections(e, who, d, 0, 9)[0],
+    "pieces": lambda e, who, d, ids: access.pieces(e, who, d, 0, 9)[0],
+    "inside": lambda e, who, d, ids: access.inside(e, who, d) == ([], 0),
+}
+
+
+def shown(engine: Engine, who: Viewer, document: str) -> dict[str, bool]:
+    """By which ways somebody sees anything of a document, the only one there is."""
+    ids = [i for i, _ in catalog.chunk_accesses(engine)]
+
+    def shows(way: Callable[[Engine, Viewer, str, list[int]], object]) -> bool:
+        try:
+            return bool(way(engine, who, document, ids))
+        except NotVisible:
+            return False
+
+    return {name: shows(way) for name, way in WAYS.items()}
+
+
+MARKS = (Mark(0, "p. 1", "page", 1), Mark(0, "第1条"))
+
+
 @pytest.mark.parametrize(("rule", "principals", "seen"), CASES)
 def test_every_way_to_text_asks_the_same_rule(
     engine: Engine, put, rule, principals: tuple[str, ...], seen: bool
 ) -> None:
-    document = put("a.txt", "役員報酬は三千万円。", rule)
-    ids = [i for i, _ in catalog.chunk_accesses(engine)]
-    who = viewer(*principals)
-    assert bool(access.admitted(engine, who)) is seen
-    assert bool(access.passages(engine, who, [(i, 1.0) for i in ids])) is seen
-    recalled = access.recall(engine, who, [access.Reference(i, 0, 3) for i in ids])
-    assert [p is not None for p in recalled] == [seen] * len(ids)
-    assert (access.visible_documents(engine, who, [document]) == {document}) is seen
-    if seen:
-        assert access.document(engine, who, document).text == "役員報酬は三千万円。"
-    else:
-        with pytest.raises(NotVisible):
-            access.document(engine, who, document)
+    document = put("a.txt", "役員報酬は三千万円。", rule, marks=MARKS)
+    assert shown(engine, viewer(*principals), document) == dict.fromkeys(WAYS, seen)
+
+
+def test_no_way_shows_what_a_source_said_too_long_ago(engine: Engine, put, source: int) -> None:
+    document = put("a.txt", "社内報", PUBLIC, marks=MARKS)
+    sources.hold(engine, source, tables.now())
+    ways = dict.fromkeys(WAYS, False) | {"admitted": True}  # the rule, of which nothing is text
+    assert shown(engine, viewer(), document) == ways
+    sources.hold(engine, source, tables.now() + timedelta(hours=1))
+    assert shown(engine, viewer(), document) == dict.fromkeys(WAYS, True)
+
+
+def test_no_way_to_text_is_left_out() -> None:
+    asked = {
+        name
+        for name, one in vars(access).items()
+        if inspect.isfunction(one)
+        and not name.startswith("_")
+        and {"engine", "viewer"} <= inspect.signature(one).parameters.keys()
+    }
+    assert asked == WAYS.keys()
 
 
 def test_what_admits_somebody_is_learned_once_and_whenever_it_is_new(engine: Engine, put) -> None:
