@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from appliance.errors import PasswordNeeded, Unreadable
-from appliance.formats import kinds
+from appliance.errors import PasswordNeeded, TooLarge, Unreadable
+from appliance.formats import archive, kinds, package
 from appliance.formats.sandbox import Sandbox
 from appliance.types import Document, RawFile
 from tests.formats.test_office import packed
@@ -161,13 +161,27 @@ def test_an_empty_archive_says_so(parse) -> None:
 
 
 def test_bombs_are_refused_or_cut(parse) -> None:
-    for data, name in (
-        (packed(**{"a.txt": b"\0" * 60_000_000, "b.txt": b"kept"}), "a.zip"),
-        (tar("w:gz", **{"a.txt": b"\0" * 110_000_000, "b.txt": b"kept"}), "a.tgz"),
+    for data, name, why in (
+        (packed(**{"a.txt": b"\0" * 60_000_000, "b.txt": b"kept"}), "a.zip", "圧縮率"),
+        (tar("w:gz", **{"a.txt": b"\0" * 110_000_000, "b.txt": b"kept"}), "a.tgz", "上限"),
     ):
         document = parse(data, name)
         assert texts(document) == {"b.txt": "kept"} and list(problems(document)) == ["a.txt"]
+        assert why in problems(document)["a.txt"]
     assert "上限" in problems(parse(gzip.compress(b"\0" * 110_000_000), "a.gz"))["a"]
+
+
+def test_many_files_of_which_none_is_large_are_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As they come, and as they are declared before the first is unpacked."""
+    data = packed(**{f"{n}.txt": "x" * 400 for n in range(5)})
+    monkeypatch.setattr(archive, "_TOTAL_BYTES", 1_000)
+    document = archive.parse_zip(io.BytesIO(data))
+    assert list(texts(document)) == ["0.txt", "1.txt"]
+    assert "上限" in problems(document)["2.txt"]
+    assert "「3.txt」から後を読んでいません" in document.problems[0]
+    monkeypatch.setattr(package, "_TOTAL_BYTES", 1_000)
+    with pytest.raises(TooLarge, match="展開後"):
+        archive.parse_zip(io.BytesIO(data))
 
 
 def test_archives_inside_archives_end(parse) -> None:

@@ -36,7 +36,14 @@ def test_a_few_unreadable_bytes_are_marked_and_counted() -> None:
     assert "1 個" in decoded.problems[0]
 
 
-@pytest.mark.parametrize("data", [bytes(range(256)) * 8, b"\x00\x01\x02\x03" * 50])
+@pytest.mark.parametrize(
+    "data",
+    [
+        bytes(range(256)) * 8,
+        b"\x00\x01\x02\x03" * 50,
+        b"\x81 \x81!" * 200,  # in no encoding, and without signs that no text has
+    ],
+)
 def test_what_is_not_text_is_unreadable(parse, data: bytes) -> None:
     with pytest.raises(Unreadable):
         parse(data, "a.txt")
