@@ -26,6 +26,8 @@ UNPACKED = (
     "sbom.json",
     "vulnerabilities.json",
 )
+# of pip: what the locks name by its digest, of the bundle alone, and no source
+EXACTLY = ("--no-deps", "--no-index", "--require-hashes", "--only-binary", ":all:")
 _STAMP = ".complete"
 
 
@@ -122,10 +124,9 @@ def environment(site: Site) -> None:
             site,
             [
                 *(python, "-I", "-m", "pip", "install", "--isolated", "--no-input"),
-                *("--disable-pip-version-check", "--no-cache-dir", "--no-deps", "--no-index"),
-                *("--find-links", site.release / "wheels", "--require-hashes"),
-                *("--only-binary", ":all:", "--root-user-action", "ignore", "-r", lock),
-                "--no-compile",
+                *("--disable-pip-version-check", "--no-cache-dir", *EXACTLY),
+                *("--find-links", site.release / "wheels", "--root-user-action", "ignore"),
+                *("-r", lock, "--no-compile"),
             ],
             env={"PIP_CONFIG_FILE": os.devnull, "TMPDIR": str(_scratch(site))},
         )

@@ -20,6 +20,7 @@ from installer import sbom
 from installer.bundle import archive, build, debs, wheels, zipped
 from installer.bundle.build import Order
 from installer.bundle.minisign import Refused
+from installer.deploy import release
 from tests.installer.bundles import KEY, WEAK
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -226,8 +227,8 @@ def test_the_bill_of_a_bundle_is_that_of_what_is_installed_from_it(
 
 def pip(*words: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--disable-pip-version-check",
-         "--require-hashes", "--only-binary", ":all:", *words],
+        [sys.executable, "-m", "pip", "download", "-q", "--disable-pip-version-check",
+         *release.EXACTLY, *words],
         capture_output=True, text=True, check=False,
         env=os.environ | {"PIP_NO_INDEX": "1", "PIP_CONFIG_FILE": os.devnull},
     )  # fmt: skip
