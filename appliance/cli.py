@@ -22,6 +22,7 @@ from appliance import (
     cli_record,
     cli_release,
     cli_state,
+    cli_usage,
 )
 from appliance.cli_common import AsJson
 from appliance.cli_common import load as _settings
@@ -78,12 +79,36 @@ Supervised = Annotated[int, typer.Option("--supervised", hidden=True)]
 
 def main() -> None:
     """Every refusal is one sentence on stderr; the exit status says whether a restart helps."""
+    command = cli_record.recorded(typer.main.get_command(app))
     try:
-        cli_record.recorded(typer.main.get_command(app))()
+        sys.exit(command(prog_name="kura", standalone_mode=False))
+    except typer.TyperException as error:
+        print(cli_usage.said(error), file=sys.stderr)  # noqa: T201
+        sys.exit(error.exit_code)
+    except typer.Abort:
+        print("kura: 中止しました。", file=sys.stderr)  # noqa: T201
+        sys.exit(1)
     except ApplianceError as error:
         print(f"kura: {error}", file=sys.stderr)  # noqa: T201
         final = isinstance(error, SettingsError | DigestMismatch)
         sys.exit(MISCONFIGURED if final else 1)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from appliance import __version__
+
+        _print(f"Kura {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _kura(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="版を示して終わる。"),
+    ] = False,
+) -> None: ...
 
 
 # --- running ----------------------------------------------------------------------

@@ -29,6 +29,9 @@ UI = (
 )
 
 
+_KINDS = {int: "整数", float: "数", bool: " true か false ", str: "文字列"}
+
+
 def setting(default: Any, sentence: str, unit: str = "") -> Any:
     return field(default=default, metadata={"sentence": sentence, "unit": unit})
 
@@ -247,15 +250,17 @@ class Settings:
             url = _in_schema(self.database_url, self.database_schema)
             object.__setattr__(self, "database_url", url)
         if (self.tls_certificate == Path()) != (self.tls_key == Path()):
-            raise SettingsError("tls_certificate and tls_key are set together, or neither is")
+            raise SettingsError(
+                "tls_certificate と tls_key は、両方書くか、どちらも書かないかです。"
+            )
         _zone(self.time_zone)
         _ = self.resolvers
         if self.access_max_age_seconds < 60:
-            raise SettingsError("access_max_age_seconds must be 60 or more")
+            raise SettingsError("access_max_age_seconds は 60 以上にしてください。")
         if not 1 <= self.removal_percent <= 100:
-            raise SettingsError("removal_percent must be 1 to 100")
+            raise SettingsError("removal_percent は 1 から 100 までにしてください。")
         if self.directory_seconds < 10:
-            raise SettingsError("directory_seconds must be 10 or more")
+            raise SettingsError("directory_seconds は 10 以上にしてください。")
 
     @property
     def zone(self) -> tzinfo:
@@ -267,8 +272,10 @@ class Settings:
         named = (name.strip() for name in self.sealed_resolvers.split(","))
         try:
             return frozenset(str(ip_address(name)) for name in named if name)
-        except ValueError as error:
-            raise SettingsError(f"sealed_resolvers: {error}") from None
+        except ValueError:
+            raise SettingsError(
+                "sealed_resolvers に書けるのは、DNS サーバーの IP アドレスです（コンマで区切ります）。"
+            ) from None
 
     @property
     def own_reranker(self) -> str:
@@ -295,16 +302,18 @@ def load(environment: Mapping[str, str] | None = None, **overrides: Any) -> Sett
         try:
             values = tomllib.loads(path.read_text("utf-8"))
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise SettingsError(f"{path} is not TOML: {error}") from None
+            raise SettingsError(f"{path} を TOML として読めません（{error}）。") from None
     elif "KURA_CONFIG" in env:
-        raise SettingsError(f"KURA_CONFIG names {path}, which is not there")
+        raise SettingsError(f"KURA_CONFIG の指す {path} がありません。")
     for name in known:
         if (key := f"KURA_{name.upper()}") in env:
             values[name] = env[key]
     values |= overrides
     values.setdefault("data", data)
     if unknown := sorted(set(values) - set(known)):
-        raise SettingsError(f"unknown setting {', '.join(unknown)} in {path}")
+        raise SettingsError(
+            f"{path} の {'、'.join(unknown)} という設定はありません。`kura settings` が名前の一覧を示します。"
+        )
     return Settings(**{name: _convert(name, known[name].default, v) for name, v in values.items()})
 
 
@@ -326,13 +335,17 @@ def _convert(name: str, default: Any, value: Any) -> Any:
             return {"1": True, "true": True, "0": False, "false": False}[str(value).lower()]
         return kind(value)
     except (KeyError, TypeError, ValueError):
-        raise SettingsError(f"{name} must be a {kind.__name__}, not {value!r}") from None
+        raise SettingsError(
+            f"設定 {name} に書けるのは{_KINDS.get(kind, '場所')}です（いまは {value!r}）。"
+        ) from None
 
 
 def _in_schema(url: str, schema: str) -> str:
     """So that whoever connects by this URL sees that schema alone."""
     if not re.fullmatch(r"[A-Za-z0-9_.+-]{1,63}", schema):
-        raise SettingsError("database_schema takes 63 letters, digits and _ . + - of ASCII")
+        raise SettingsError(
+            "database_schema に書けるのは、半角の英数字と _ . + - を 63 字までです。"
+        )
     path = "-csearch_path%3D" + quote(f'"{schema}"', safe="")
     if path in url:  # these settings were made of others
         return url
@@ -348,7 +361,9 @@ def _zone(name: str) -> tzinfo:
         try:
             return ZoneInfo(name)
         except (KeyError, ValueError, OSError):  # what is not there is a KeyError
-            raise SettingsError(f"time_zone: this machine knows no {name}") from None
+            raise SettingsError(
+                f"time_zone の {name} を、このマシンは知りません（例: Asia/Tokyo）。"
+            ) from None
     with suppress(KeyError, ValueError, OSError):
         return ZoneInfo(os.environ["TZ"])
     with suppress(OSError), Path("/etc/localtime").open("rb") as file:

@@ -26,7 +26,9 @@ def shown(settings: Settings) -> ssl.SSLContext | None:
             f"tls_certificate {certificate} と tls_key {key} は組になりません、または PEM ではありません: {error}"
         ) from None
     except OSError as error:
-        raise SettingsError(f"tls_key: {error.filename or key}: {error.strerror}") from None
+        raise SettingsError(
+            f"証明書か鍵を読めません（{error.filename or key}: {error.strerror}）。"
+        ) from None
     return context
 
 
@@ -43,5 +45,7 @@ def believed(settings: Settings) -> ssl.SSLContext | None:
     try:
         context.load_verify_locations(cafile=settings.tls_certificate)
     except OSError as error:  # SSLError is one
-        raise SettingsError(f"tls_certificate {settings.tls_certificate}: {error}") from None
+        raise SettingsError(
+            f"tls_certificate {settings.tls_certificate} を読めません（{error}）。"
+        ) from None
     return context

@@ -59,16 +59,16 @@ def read(path: Path) -> Set:
         data = path.read_bytes()
         text = data.decode("utf-8-sig")
     except OSError as error:
-        raise BadRequest(f"{path}: {error.strerror}") from None
+        raise BadRequest(f"{path} を読めません（{error.strerror}）。") from None
     except UnicodeDecodeError:
-        raise BadRequest(f"{path} is not UTF-8") from None
+        raise BadRequest(f"{path} は UTF-8 ではありません。") from None
     digest = hashlib.sha256(data).hexdigest()
     if squad := _squad(text):
         questions, paragraphs = _of_squad(squad, path)
         return Set(path.stem, digest, questions, paragraphs)
     questions = tuple(_of_lines(text, path))
     if not questions:
-        raise BadRequest(f"{path} holds no question")
+        raise BadRequest(f"{path} に質問がありません。")
     return Set(path.stem, digest, questions)
 
 
@@ -94,9 +94,11 @@ def _of_lines(text: str, path: Path) -> Iterator[Question]:
         try:
             row = _Line.model_validate_json(line)
         except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(map(str, first["loc"]))
-            raise BadRequest(f"{path}, line {number}: {where} {first['msg']}") from None
+            where = ".".join(map(str, error.errors()[0]["loc"])) or "形"
+            raise BadRequest(
+                f"{path} の {number} 行目の {where} が正しくありません。"
+                '1 行に一つ、{"question": "…"} の形の JSON を書きます。'
+            ) from None
         documents = tuple(u for u in (*row.documents, row.uri) if u)
         answers = tuple(a for a in (*row.answers, row.answer, *row.accept) if a)
         if row.unanswerable:
@@ -133,5 +135,5 @@ def _of_squad(
                         Question(str(asked["question"]).strip(), documents, answers, "", kind)
                     )
     except (KeyError, TypeError) as error:
-        raise BadRequest(f"{path} is not of SQuAD's shape: {error!r}") from None
+        raise BadRequest(f"{path} は SQuAD の形ではありません（{error!r}）。") from None
     return tuple(questions), tuple(paragraphs)

@@ -44,6 +44,7 @@ _ROOT = Path(__file__).resolve().parents[2]
 _BLOCK = 1 << 20
 _START_S = 180.0  # of a busy machine
 _ANSWER_S = 10.0  # for the zygote to fork, or to say how a child ended
+_UNCONFINED = "このマシンでは、ファイルを読むプロセスを閉じ込められません"
 _TRIES = 3  # to start, where something else kills what was started
 _LONGEST = 10  # times `parse_seconds`: for a file with all that is inside it
 _PICTURE_S = 20  # a person is waiting
@@ -231,7 +232,9 @@ class Sandbox:
                 return self._run(source, task)
             except _Lost:
                 time.sleep(0.1 * 2**lost)  # a process that was killed takes a moment to be gone
-        raise Transient("the parsers' process keeps ending; the file waits for the next run")
+        raise Transient(
+            "ファイルを読むプロセスが繰り返し終わります。このファイルは次の取り込みを待ちます。"
+        )
 
     def _run(self, source: int, task: _Task) -> tuple[list[bytes], bytes | _Died]:
         """What one child said before its last word, and that, or how it died. Raises _Lost."""
@@ -322,9 +325,9 @@ class Sandbox:
         finally:
             os.close(source)
         if isinstance(reply, _Died):
-            raise SettingsError(f"parsers cannot be confined on this machine: {reply.told(1)}")
+            raise SettingsError(f"{_UNCONFINED}（{reply.told(1)}）。")
         if unconfined := json.loads(reply).get("unconfined"):
-            raise SettingsError(f"parsers cannot be confined on this machine: {unconfined}")
+            raise SettingsError(f"{_UNCONFINED}（{unconfined}）。")
 
     def _alive(self) -> socket.socket:
         if self._closed:
@@ -348,7 +351,7 @@ class Sandbox:
             if not killed:
                 break
         why = hello.get("error", "its process does not start")
-        raise SettingsError(f"parsers cannot be confined on this machine: {why}")
+        raise SettingsError(f"{_UNCONFINED}（{why}）。")
 
     def _hello(self) -> tuple[dict[str, Any], bool]:
         """What a new zygote says, and whether it was killed before."""
@@ -433,7 +436,7 @@ def _copy(stream: BinaryIO, copy: int, limit: int) -> int:
             view = view[os.write(copy, view) :]
     after = _fingerprint(stream)
     if before != after or (after and after[0] != size):
-        raise SourceBusy("the file changed while it was read")
+        raise SourceBusy("読んでいる間にファイルが変わりました。次の取り込みで読み直します。")
     return size
 
 

@@ -119,7 +119,9 @@ class Batcher(Generic[Item, Row]):
         future = self.submit(items, role)
         try:
             if not wait([future], timeout_s).done:
-                raise ModelBusy(f"the models took longer than {timeout_s:g} s", self._drained(role))
+                raise ModelBusy(
+                    f"モデルの応答に {timeout_s:g} 秒より長くかかっています。", self._drained(role)
+                )
             return future.result()
         finally:
             future.cancel()
@@ -136,10 +138,10 @@ class Batcher(Generic[Item, Row]):
         lane = self._lane(role)
         with self._changed:
             if self._closed:
-                raise ModelUnreachable("the models are being stopped")
+                raise ModelUnreachable("モデルを止めています。")
             count = self.waiting(role)
             if count and count + len(items) > self._limit:
-                raise ModelBusy(f"{count} texts are already waiting", self._drained(role))
+                raise ModelBusy(f"モデルの前に {count} 個の文が待っています。", self._drained(role))
             # The newest is behind everyone: starting lower, a stream of new ones would starve the old.
             served = max((other.served for other in lane.calls), default=0)
             call: _Call[Item, Row] = _Call(future, served, len(items))

@@ -170,7 +170,7 @@ class Child:
                 own.settle()
             egress.assert_off()
         except Exception as error:
-            self._encoders_error = f"the {role} cannot be loaded: {error}"
+            self._encoders_error = f"モデル（{role}）を読み込めません（{error}）。"
             self._encoders.pop(role, None)  # an embedder without its change gives other vectors
             raise
         finally:

@@ -80,7 +80,7 @@ class InferClient:
                         return
                     yield json.loads(data)
                 if not hung_up.is_set():
-                    raise ModelUnreachable("the model server ended in mid-answer")
+                    raise ModelUnreachable("モデルのプロセスが、答えの途中で終わりました。")
             finally:
                 done.set()
                 watcher.join()
@@ -112,7 +112,7 @@ def _errors(at: Path | str, hung_up: threading.Event | None = None) -> Iterator[
         if hung_up is not None and hung_up.is_set():
             return
         raise ModelUnreachable(
-            f"no answer from the model server: {type(error).__name__}"
+            f"モデルのプロセス（kura infer）が応答しません（{type(error).__name__}）。"
         ) from error
 
 
@@ -201,7 +201,9 @@ class RemoteGenerator:
             return []
         found = {int(row["index"]): float(row["logprob"]) for row in rows}
         if found.keys() != set(range(len(answers))):
-            raise ModelUnreachable(f"{self._model} weighed {len(found)} of {len(answers)} answers")
+            raise ModelUnreachable(
+                f"{self._model} が {len(answers)} 個の答えのうち {len(found)} 個しか量りません。"
+            )
         return [found[n] for n in range(len(answers))]
 
     def stream(

@@ -136,7 +136,7 @@ def read(path: Path) -> Header:
     except OSError as why:
         fault = f"cannot be read ({why.strerror})"
     raise ModelFileInvalid(
-        f"{path} {fault}; run `kura models unpack`, or copy the file again from where it came"
+        f"{path} を使えません（{fault}）。`kura models unpack` を実行するか、元の場所から写し直してください。"
     )
 
 

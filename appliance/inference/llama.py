@@ -57,7 +57,7 @@ class Llama:
         model_params.n_gpu_layers = gpu_layers
         self._model = llama_cpp.llama_model_load_from_file(str(path).encode(), model_params)
         if not self._model:
-            raise SettingsError(f"llama.cpp cannot load {path.name}")
+            raise SettingsError(f"llama.cpp が {path.name} を読み込めません。")
         lora = self._loaded(adapters)
         sizes = {"batch_tokens": batch_tokens, "threads": threads or os.cpu_count() or 1}
         self._main = _Context(
@@ -106,7 +106,7 @@ class Llama:
         for path in adapters:
             adapter = self.api.llama_adapter_lora_init(self._model, str(path).encode())
             if not adapter:
-                raise SettingsError(f"the adapter {path.name} does not fit the model")
+                raise SettingsError(f"アダプター {path.name} はモデルに合いません。")
             loaded.append(adapter)
         return loaded
 
@@ -215,7 +215,7 @@ class _Context:
             array = (api.llama_adapter_lora_p_ctypes * len(adapters))(*adapters)
             scales = (ctypes.c_float * len(adapters))(*[1.0] * len(adapters))
             if api.llama_set_adapters_lora(self._context, array, len(adapters), scales):
-                raise SettingsError("the adapters cannot be applied")
+                raise SettingsError("アダプターを当てられません。")
         self._memory = api.llama_get_memory(self._context)
         self.tokens = int(api.llama_n_ctx(self._context))
         self._batch = _Batch(api, batch_tokens, self._offsets)

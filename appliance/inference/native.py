@@ -105,7 +105,7 @@ class Native:
             if self._failed:
                 raise SettingsError(self._failed["message"])
             if not self._ready:
-                raise ModelUnreachable("the models are not loaded yet")
+                raise ModelUnreachable("モデルをまだ読み込んでいます。")
 
     def listen(self, emit: Callable[[int, Piece | End], None], wake: Callable[[], None]) -> None:
         self._emit, self._wake = emit, wake
@@ -148,20 +148,24 @@ class Native:
         for _ in range(CALL_TRIES):
             with self._changed:
                 if not self._changed.wait_for(lambda: self._ready or self._closing, BACK_S):
-                    raise ModelUnreachable("the models are being started")
+                    raise ModelUnreachable("モデルを起動しています。")
                 id = next(self._ids)
                 future = self._calls[id] = Future()
             self._send({"call": name, "id": id, "with": arguments})
             try:
                 return future.result(within_s)
             except FutureTimeout:
-                raise ModelUnreachable("the models do not answer") from None
+                raise ModelUnreachable(
+                    "モデルが時間内に応答しません。混み合っているか、止まっています。"
+                ) from None
             except _Gone:
                 continue
             finally:
                 with self._lock:
                     self._calls.pop(id, None)
-        raise ModelUnreachable("the models ended again and again; see the log")
+        raise ModelUnreachable(
+            "モデルのプロセスが繰り返し終わります。kura.log の infer の行を見てください。"
+        )
 
     def close(self) -> None:
         with self._changed:

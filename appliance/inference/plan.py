@@ -209,8 +209,8 @@ def encoder(folder: Path) -> Encoder:
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as why:
         raise ModelFileInvalid(
-            f"{folder} is no model of sentence-transformers ({type(why).__name__}: {why}); "
-            "run `kura models unpack`, or copy the folder again from where it came"
+            f"{folder} は sentence-transformers の形のモデルではありません（{type(why).__name__}: {why}）。"
+            "`kura models unpack` を実行するか、元の場所から写し直してください。"
         ) from None
 
 

@@ -26,7 +26,7 @@ NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,120}\.gguf")
 PAPER_BYTES = 64 << 10
 
-_AGAIN = "add the model again with `kura-installer model add`"
+_AGAIN = "`kura-installer model add` でもう一度登録してください。"
 
 
 def llm(settings: Settings) -> tuple[models.Model, Path]:
@@ -38,17 +38,17 @@ def llm(settings: Settings) -> tuple[models.Model, Path]:
 
 def named(name: str, settings: Settings) -> models.Model:
     if not NAME.fullmatch(name) or not (settings.site_models / name).is_dir():
-        here = ", ".join([*models.known(), *names(settings)])
-        raise SettingsError(f"no model called {name!r}; known are {here}")
+        here = "、".join([*models.known(), *names(settings)])
+        raise SettingsError(f"{name} というモデルはありません。あるのは {here} です。")
     folder = settings.site_models / name
     try:
         paper = folder / PAPER
         if paper.stat().st_size > PAPER_BYTES:
-            raise DigestMismatch(f"{paper} is too long; {_AGAIN}")
+            raise DigestMismatch(f"{paper} が長すぎます。{_AGAIN}")
         body = paper.read_bytes()
         signature = (folder / SIGNATURE).read_text("utf-8")
     except (OSError, UnicodeDecodeError) as why:
-        raise DigestMismatch(f"{folder} cannot be read ({why}); {_AGAIN}") from None
+        raise DigestMismatch(f"{folder} を読めません（{why}）。{_AGAIN}") from None
     _signed(folder, body, signature, settings.site_keys)
     return described(body, name)
 
@@ -58,11 +58,11 @@ def described(body: bytes, name: str) -> models.Model:
     try:
         said: dict[str, Any] = json.loads(body)
         if (said["format"], said["name"], said["kind"]) != (1, name, "llm"):
-            raise ValueError("it is of another model, or of another release of Kura")
+            raise ValueError("別のモデルか、別の版の Kura のものです")
         if not FILE.fullmatch(said["file"]) or not re.fullmatch("[0-9a-f]{64}", said["sha256"]):
-            raise ValueError("its file is not named as it should be")
+            raise ValueError("ファイルの名前かダイジェストの形が違います")
         if said["prompt_format"] not in prompts.FORMATS:
-            raise ValueError(f"its prompt format is not one of {', '.join(prompts.FORMATS)}")
+            raise ValueError(f"プロンプトの形式は {'、'.join(prompts.FORMATS)} のどれかです")
         return models.Model(
             name=name,
             kind="llm",
@@ -73,9 +73,7 @@ def described(body: bytes, name: str) -> models.Model:
             prompt_format=said["prompt_format"],
         )
     except (ValueError, KeyError, TypeError) as why:
-        raise SettingsError(
-            f"the paper of the model {name} cannot be used: {why}; {_AGAIN}"
-        ) from None
+        raise SettingsError(f"モデル {name} の登録の記録を使えません（{why}）。{_AGAIN}") from None
 
 
 def names(settings: Settings) -> Iterator[str]:
@@ -93,8 +91,8 @@ def _signed(folder: Path, body: bytes, signature: str, keys: Path) -> None:
                 return
     except (Refused, OSError, UnicodeDecodeError) as why:
         raise DigestMismatch(f"{folder}: {why}") from None
-    raise DigestMismatch(f"{folder / PAPER} is signed by no key of {keys}; {_AGAIN}")
+    raise DigestMismatch(f"{folder / PAPER} は、{keys} のどの鍵でも署名されていません。{_AGAIN}")
 
 
 def _cannot_be_made(folder: Path, progress: models.Progress) -> None:
-    raise SettingsError(f"{folder.name} was brought by the site; {_AGAIN}")
+    raise SettingsError(f"{folder.name} は、このサイトが登録したモデルです。{_AGAIN}")

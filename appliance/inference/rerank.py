@@ -208,7 +208,9 @@ class RemoteReader:
         results = self._client.post("/v1/rerank", body | ({"words": True} if words else {}))
         found = {int(row["index"]): _reading(row) for row in results["results"]}
         if found.keys() != set(range(len(texts))):
-            raise ModelUnreachable(f"{self._name} scored {len(found)} of {len(texts)} texts")
+            raise ModelUnreachable(
+                f"{self._name} が {len(texts)} 個の文のうち {len(found)} 個しか採点しません。"
+            )
         return [found[n] for n in range(len(texts))]
 
 

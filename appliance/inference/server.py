@@ -232,7 +232,7 @@ def create_app(served: Models) -> FastAPI:
             check(body.model)
         texts = [body.input] if isinstance(body.input, str) else body.input
         if not encoding.acquire(blocking=False):
-            raise ModelBusy(f"{ENCODINGS_WAITING} requests for vectors are already under way")
+            raise ModelBusy(f"埋め込みの要求がすでに {ENCODINGS_WAITING} 件あります。")
         began = time.monotonic()
         try:
             vectors = embedder.embed(texts, body.input_type)
@@ -251,7 +251,7 @@ def create_app(served: Models) -> FastAPI:
         if not reranker:
             raise _NoSuchModel("no reranker is loaded: KURA_RERANKER is none")
         if not encoding.acquire(blocking=False):
-            raise ModelBusy(f"{ENCODINGS_WAITING} requests for scores or vectors are under way")
+            raise ModelBusy(f"埋め込みと採点の要求がすでに {ENCODINGS_WAITING} 件あります。")
         try:
             return rerank.answer(reranker, body, served.reader)
         finally:

@@ -141,12 +141,18 @@ def _model(name: str) -> bytes:
     """The bytes that are loaded are the bytes that were checked."""
     spec = importlib.util.find_spec("rapidocr")
     if spec is None or not spec.submodule_search_locations:
-        raise SettingsError("the package rapidocr is not installed; run `make install`")
+        raise SettingsError(
+            "文字認識のパッケージ rapidocr が入っていません。導入をやり直してください。"
+        )
     path = Path(next(iter(spec.submodule_search_locations))) / "models" / name
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise DigestMismatch(f"{name} is missing; reinstall the rapidocr package") from error
+        raise DigestMismatch(
+            f"文字認識のモデル {name} がありません。rapidocr パッケージを入れ直してください。"
+        ) from error
     if hashlib.sha256(data).hexdigest() != FILES[name]:
-        raise DigestMismatch(f"{name} is not the file we know; reinstall the rapidocr package")
+        raise DigestMismatch(
+            f"文字認識のモデル {name} の中身が記録と違います。rapidocr パッケージを入れ直してください。"
+        )
     return data

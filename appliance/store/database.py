@@ -47,7 +47,9 @@ def connect(url: str) -> Engine:
     try:
         parsed = make_url(url)
     except ArgumentError:
-        raise SettingsError("database_url is not a database URL") from None
+        raise SettingsError(
+            "database_url をデータベースの URL として読めません（例: postgresql+psycopg://kura@db.example.co.jp/kura）。"
+        ) from None
     match parsed.get_backend_name():
         case "sqlite":
             return _sqlite(parsed)
@@ -61,7 +63,9 @@ def connect(url: str) -> Engine:
                 connect_args={"connect_timeout": 10, "application_name": "kura"},
             )
         case other:
-            raise SettingsError(f"database_url names {other}; Kura knows sqlite and postgresql")
+            raise SettingsError(
+                f"database_url の {other} は使えません。sqlite か postgresql+psycopg にしてください。"
+            )
 
 
 def migrate(engine: Engine) -> None:
@@ -85,7 +89,9 @@ def upgrade(connection: Connection, to: str = "head") -> None:
     try:
         command.upgrade(config, to)
     except CommandError as error:
-        raise SettingsError(f"the database was made by a newer version of Kura: {error}") from None
+        raise SettingsError(
+            f"データベースは、いまより新しい版の Kura のものです（{error}）。その版の Kura で起動してください。"
+        ) from None
 
 
 def revision(connection: Connection) -> str | None:
@@ -172,10 +178,12 @@ def _sqlite(url: URL) -> Engine:
     if pysqlite3.sqlite_version_info < OLDEST_SQLITE:
         wanted = ".".join(map(str, OLDEST_SQLITE))
         raise SettingsError(
-            f"SQLite {pysqlite3.sqlite_version} can lose data; install pysqlite3 with {wanted} or newer"
+            f"SQLite {pysqlite3.sqlite_version} はデータを失うことがあります。{wanted} 以上の pysqlite3 を入れてください。"
         )
     if not url.database or url.database == ":memory:":
-        raise SettingsError("database_url must name a file: several processes share it")
+        raise SettingsError(
+            "database_url には、いくつものプロセスが使うファイルの場所を書いてください。"
+        )
     path = Path(url.database)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.touch(mode=0o600)

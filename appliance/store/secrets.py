@@ -88,9 +88,11 @@ def keyring(path: Path) -> Keyring:
             _make(path)
             key = _read(path)
     except OSError as error:
-        raise SettingsError(f"secrets_key {path}: {error.strerror}") from None
+        raise SettingsError(f"secrets_key {path} を読めません（{error.strerror}）。") from None
     if key is None or len(key) != KEY_BYTES:
-        raise SettingsError(f"secrets_key {path} is not a key of {KEY_BYTES} bytes")
+        raise SettingsError(
+            f"secrets_key {path} は {KEY_BYTES} バイトの鍵ではありません。控えから戻してください。"
+        )
     return Keyring(key)
 
 
@@ -98,7 +100,9 @@ def _read(path: Path) -> bytes | None:
     try:
         with path.open("rb") as file:
             if stat.S_IMODE(os.fstat(file.fileno()).st_mode) & 0o077:
-                raise SettingsError(f"secrets_key {path} can be read by others: chmod 600 it")
+                raise SettingsError(
+                    f"secrets_key {path} をほかの利用者も読めます。`chmod 600 {path}` を実行してください。"
+                )
             return file.read(KEY_BYTES + 1)
     except FileNotFoundError:
         return None

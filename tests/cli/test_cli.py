@@ -67,6 +67,60 @@ def test_help_loads_nothing_heavy(home: dict[str, str]) -> None:
     assert "work" in kura(home, "--help").stdout
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("stats",), "stats というコマンドはありません（近いのは status、"),
+        (("user", "add"), "user_id を指定してください。使い方は `kura user add --help` "),
+        (
+            ("user", "add", "ito", "--nmae", "x"),
+            "--nmae というオプションはありません（近いのは --name）。使い方は `kura user add --help` ",
+        ),
+        (("user", "add", "ito", "--name"), "--name には値を続けて書いてください"),
+        (("audit", "-n", "多め"), "--limit に書けるのは、1 から 100000 までの整数です"),
+        (("audit", "--before", "-1"), "--before に書けるのは、0 以上の整数です"),
+        (("status", "--json=1"), "--json には値を書けません"),
+        (("user", "list", "ito", "sato"), "余分な言葉があります（ito sato）"),
+    ],
+)
+def test_a_wrong_command_line_is_one_sentence(
+    home: dict[str, str], words: tuple[str, ...], said: str
+) -> None:
+    refused = kura(home, *words, status=2).stderr
+    assert refused.startswith(f"kura: {said}")
+    assert refused.count("\n") == 1 and "rror" not in refused
+
+
+def test_kura_alone_shows_the_commands_and_its_version(home: dict[str, str]) -> None:
+    assert "アカウントの一覧" in kura(home, "user", status=2).stderr
+    assert kura(home, "--version").stdout.startswith("Kura 0.")
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("web_prot = 8401", "web_prot という設定はありません"),
+        ('web_port = "八千"', "設定 web_port に書けるのは整数です（いまは '八千'）"),
+        ("ocr = 3", "設定 ocr に書けるのは true か false です"),
+        ("web_port = = 1", "TOML として読めません"),
+        ('time_zone = "日本"', "time_zone の 日本 を、このマシンは知りません"),
+        ('tls_key = "a.pem"', "tls_certificate と tls_key は、両方書くか"),
+        ('database_url = "mysql://db/kura"', "database_url の mysql は使えません"),
+        ('sealed_resolvers = "dns.example"', "DNS サーバーの IP アドレスです"),
+    ],
+)
+def test_a_wrong_setting_is_one_sentence_that_names_it(
+    home: dict[str, str], written: str, said: str
+) -> None:
+    data = Path(home["KURA_DATA"])
+    data.mkdir(mode=0o700)
+    (data / "kura.toml").write_text(f"{written}\n", "utf-8")
+    home.pop("KURA_WEB_PORT")
+    refused = kura(home, "status", status=78).stderr
+    assert said in refused and refused.count("\n") == 1
+    assert refused.startswith("kura: ") and refused.endswith("。\n")
+
+
 def test_work_loads_no_index_and_no_model(home: dict[str, str]) -> None:
     code = "from appliance import build, settings, worker; build.work(settings.load())"
     assert not imported(home, code) & {"torch", "faiss", "tantivy", "llama_cpp", "fastapi"}

@@ -43,10 +43,10 @@ def test_a_sites_own_questions(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ('{"question": "a"}\n{"q": 1}', "line 2: question"),
-        ('{"question": ""}', "line 1: question"),
-        ("なにか", "line 1"),
-        ("", "no question"),
+        ('{"question": "a"}\n{"q": 1}', "2 行目の question"),
+        ('{"question": ""}', "1 行目の question"),
+        ("なにか", "1 行目の 形"),
+        ("", "質問がありません"),
         ('{"data": [{"title": "a"}]}', "SQuAD"),
     ],
 )

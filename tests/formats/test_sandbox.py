@@ -441,7 +441,7 @@ def test_a_machine_without_seccomp_parses_nothing(tmp_path: Path) -> None:
         timeout=60,
         check=True,
     )
-    assert "cannot be confined on this machine: seccomp refused" in done.stdout
+    assert "閉じ込められません（seccomp refused" in done.stdout
 
 
 LANDLOCK = """

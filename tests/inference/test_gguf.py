@@ -254,7 +254,7 @@ def test_each_kind_of_damage_is_named(tmp_path: Path, data: bytes, fault: str) -
     with pytest.raises(ModelFileInvalid, match=fault) as caught:
         read(path)
     assert str(caught.value).startswith(str(path))
-    assert "copy the file again" in str(caught.value)
+    assert "写し直してください" in str(caught.value)
 
 
 def test_what_is_no_file_is_refused(tmp_path: Path) -> None:

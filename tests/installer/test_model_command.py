@@ -188,12 +188,12 @@ def test_what_is_changed_after_it_was_signed_is_not_loaded(site: Path) -> None:
     (folder / "model.json.minisig").write_text(
         OTHER.sign(paper.replace("chatml", "llama3").encode(), "")
     )
-    with pytest.raises(DigestMismatch, match="signed by no key"):
+    with pytest.raises(DigestMismatch, match="どの鍵でも署名されていません"):
         registered.llm(chosen)  # by somebody whose key the site does not have
     (folder / "model.json").unlink()
-    with pytest.raises(DigestMismatch, match="cannot be read"):
+    with pytest.raises(DigestMismatch, match="を読めません"):
         registered.llm(chosen)
-    with pytest.raises(SettingsError, match="no model called"):
+    with pytest.raises(SettingsError, match="というモデルはありません"):
         registered.llm(known(site, "../tiny"))
 
 

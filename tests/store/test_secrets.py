@@ -68,7 +68,7 @@ def test_the_key_is_ones_own_and_made_once(tmp_path: Path) -> None:
         secrets.keyring(path)
     path.chmod(0o600)
     path.write_bytes(b"short")
-    with pytest.raises(SettingsError, match="32 bytes"):
+    with pytest.raises(SettingsError, match="32 バイト"):
         secrets.keyring(path)
     with pytest.raises(SettingsError, match="secrets_key"):
         secrets.keyring(tmp_path / "none" / "secrets.key")
