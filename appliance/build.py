@@ -84,7 +84,7 @@ def web(
     from appliance.identity.passwords import Door
     from appliance.ingest.originals import Originals
     from appliance.search.follow import Follower
-    from appliance.search.move import Mover, Serving
+    from appliance.search.move import Mover, Serving, tidy
     from appliance.search.retrieve import Retriever
     from appliance.search.scope import ScopeMap
 
@@ -104,7 +104,9 @@ def web(
     scopes = ScopeMap()
     follower = Follower(engine, indexes, scopes, settings)
     mover = None
+    kept = [dense_folder(settings, searched.name)]
     if searched is not embedder:
+        kept.append(dense_folder(settings, embedder.name, anew=True))
         mover = Mover(
             engine,
             follower,
@@ -113,6 +115,7 @@ def web(
             partial(dense_index, settings, embedder, anew=True),
             dense_folder(settings, searched.name),
         )
+    tidy(settings.data / "index", kept)
     retriever = Retriever(
         engine,
         searched,

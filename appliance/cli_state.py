@@ -232,10 +232,12 @@ def _page(state: dict[str, Any], settings: Settings) -> list[str]:
             + ("" if pages["on"] else "（設定で切られています）")
         )
     if move := state["embedding_anew"]:
-        lines.append(
-            f"埋め込み直し: {move['done']} / {move['total']} 単位"
-            f"（{move['origin']} → {move['target']}。終わるまで {move['origin']} で検索します）"
+        meanwhile = (
+            f"{move['origin']} → {move['target']}。終わるまで {move['origin']} で検索します"
+            if move["origin"]
+            else f"{move['target']}。まだのものは、終わるまで言葉で探します"
         )
+        lines.append(f"埋め込み直し: {move['done']} / {move['total']} 単位（{meanwhile}）")
     for one in state["sources"]:
         fresh = one["fresh_at"] and datetime.fromisoformat(one["fresh_at"])
         seen = f"{fresh.astimezone(settings.zone):%Y-%m-%d %H:%M} 現在" if fresh else ""

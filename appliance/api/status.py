@@ -38,7 +38,10 @@ class Pages(Shape):
 class EmbeddingAnew(Shape):
     """One embedder takes the place of another, in the background."""
 
-    origin: str = Field(description="Searches until all is done.")
+    origin: str = Field(
+        description="Searches until all is done; empty where this release does not have it: words "
+        "find what has no vector of `target` yet."
+    )
     target: str
     done: int = Field(description="Chunks that have vectors of both.")
     total: int

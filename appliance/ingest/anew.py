@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import Engine
 
+from appliance.errors import ApplianceError
 from appliance.ingest.vectors import embed
 from appliance.ports import Embedder
 from appliance.store import catalog, spaces
@@ -38,7 +39,7 @@ class Anew:
         known = self.named
         serving = spaces.serving(self.engine, target, lambda name: known(name) is not None)
         if serving == target:
-            if self._some(self.target, log=True):
+            if self._made("", log=True):
                 return True
             if spaces.fold(self.engine, target):
                 return True
@@ -48,13 +49,23 @@ class Anew:
         assert old is not None  # else it would not serve
         if self._some(old, log=True):  # came in since: to be found as the others are
             return True
-        if self._some(self.target, log=False):
-            self._note(serving)
+        if self._made(serving, log=False):
             return True
         now = spaces.move(self.engine)
         if now is None or not now.complete or now.done < now.total:
             spaces.note(self.engine, serving, target, complete=True)
         return bool(spaces.sweep(self.engine, {serving, target}))
+
+    def _made(self, origin: str, *, log: bool) -> bool:
+        """Vectors of the target. How far it is, is noted; where it cannot go on, too."""
+        try:
+            some = self._some(self.target, log=log)
+        except ApplianceError:
+            self._note(origin)
+            raise
+        if some:
+            self._note(origin)
+        return some
 
     def _some(self, by: Embedder, *, log: bool) -> bool:
         """A pass over all documents, some at a time; False once one has found none."""
@@ -74,7 +85,7 @@ class Anew:
         self._after[key] = found[-1] if found else ""
         return bool(found) or after != ""
 
-    def _note(self, serving: str) -> None:
+    def _note(self, origin: str) -> None:
         if time.monotonic() - self._noted >= NOTED_S:
             self._noted = time.monotonic()
-            spaces.note(self.engine, serving, self.target.name)
+            spaces.note(self.engine, origin, self.target.name)

@@ -230,7 +230,7 @@ def anew(look: Look) -> Iterator[Finding]:
         yield Finding(
             "embedding-anew",
             f"埋め込み直しが {move.done} / {move.total} 単位から {STUCK.seconds // 60} 分以上進んでいません。"
-            f"検索は {move.origin} で続いています。`kura infer` と `kura work` のログを見てください。",
+            f"検索は{f' {move.origin} ' if move.origin else '言葉'}で続いています。`kura infer` と `kura work` のログを見てください。",
         )
 
 

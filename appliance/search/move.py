@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import shutil
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,6 +22,15 @@ from appliance.store import spaces
 log = logging.getLogger(__name__)
 
 LOOK_S = 2.0
+
+
+def tidy(indexes: Path, keep: Collection[Path]) -> None:
+    """Indexes of vectors that nothing leads back to: of a move that was killed at its end, or of an
+    embedder that only another release knows."""
+    for folder in indexes.glob("dense*"):
+        if folder not in keep:
+            shutil.rmtree(folder, ignore_errors=True)
+            log.info("%s was left by another embedder; it is gone", folder)
 
 
 @dataclass

@@ -26,7 +26,10 @@ _SERVES, _MOVE = "embedder", "embedder.move"
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """From one embedder to another; `done` of `total` chunks have vectors of `target`."""
+    """From one embedder to another; `done` of `total` chunks have vectors of `target`.
+
+    Where `origin` is empty, no embedder there is made the others: words find what they belong to.
+    """
 
     origin: str
     target: str
@@ -44,12 +47,17 @@ def serving(engine: Engine, wanted: str, known: Callable[[str], bool]) -> str:
     """The embedder whose vectors are searched: `wanted`, unless documents have those of another
     that this release knows, and everything was not embedded anew yet."""
     kept = site.get(engine, _SERVES)
-    found = kept or _of_most(engine) or wanted
+    found = searched(engine) or wanted
     if found != wanted and not known(found):
         found = wanted
     if found != (kept or wanted):
         site.put(engine, _SERVES, found)
     return found
+
+
+def searched(engine: Engine) -> str:
+    """The embedder whose vectors were searched last, "" where there are none."""
+    return site.get(engine, _SERVES) or _of_most(engine) or ""
 
 
 def serve(engine: Engine, target: str) -> None:

@@ -211,6 +211,8 @@ def test_an_embedder_that_is_away_is_waited_for(
     with pytest.raises(ModelUnreachable):
         anew.turn()
     assert site.asked(site.old) and site.count(VectorRow) == 0
+    move = site.status()["embedding_anew"]
+    assert (move["origin"], move["target"], move["done"]) == ("old", "new", 0), "it is seen"
 
 
 def test_one_that_no_release_knows_any_more_gives_way_at_once(site: Site) -> None:
@@ -218,10 +220,50 @@ def test_one_that_no_release_knows_any_more_gives_way_at_once(site: Site) -> Non
     assert machine.mover is None and site.status()["embedder"] == "new"
     assert site.people["ito"].ask(QUESTION).json()["citations"], "by words"
     anew = Anew(site.engine, site.new, {"new": site.new}.get, threading.Event())
+    assert anew.turn()
+    move = site.status()["embedding_anew"]
+    assert (move["origin"], move["target"]) == ("", "new") and 0 < move["done"] < move["total"]
     until_done(anew.turn)
+    assert site.status()["embedding_anew"] is None
     machine.follower.catch_up()
     assert len(machine.indexes[0].ids()) == site.count(ChunkRow)
     assert site.spaces() == {"new"} and site.asked(site.new)
+
+
+def test_a_release_from_before_the_new_one_has_only_words_until_all_is_its_own_again(
+    site: Site,
+) -> None:
+    machine = site.start(site.new, site.old)
+    until_done(site.anew().turn)
+    assert machine.mover and machine.mover.turn()
+    until_done(site.anew().turn)
+    index = site.settings.data / "index"
+    assert {p.name for p in index.iterdir()} == {"dense-new", "keyword"}
+    machine = site.start(site.old)  # it has never heard of the new one
+    assert machine.mover is None and site.status()["embedder"] == "old"
+    assert {p.name for p in index.iterdir()} == {"keyword"}, "nothing leads back to it"
+    assert len(machine.indexes[0].ids()) == 0
+    assert site.people["ito"].ask(QUESTION).json()["citations"], "by words"
+    anew = Anew(site.engine, site.old, {"old": site.old}.get, threading.Event())
+    until_done(anew.turn)
+    machine.follower.catch_up()
+    assert len(machine.indexes[0].ids()) == site.count(ChunkRow)
+    assert site.spaces() == {"old"} and site.count(VectorRow) == 0 and site.asked(site.old)
+    machine = site.start(site.new, site.old)  # and to the new one once more
+    until_done(site.anew().turn)
+    assert machine.mover and machine.mover.turn() and site.asked(site.new)
+
+
+def test_an_index_that_a_kill_left_behind_goes(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = site.start(site.new, site.old)
+    until_done(site.anew().turn)
+    monkeypatch.setattr("appliance.search.move.shutil.rmtree", lambda *a, **k: None)
+    assert machine.mover and machine.mover.turn()
+    index = site.settings.data / "index"
+    assert {p.name for p in index.iterdir()} == {"dense", "dense-new", "keyword"}
+    monkeypatch.undo()
+    site.start(site.new, site.old)
+    assert {p.name for p in index.iterdir()} == {"dense-new", "keyword"} and site.asked(site.new)
 
 
 def test_who_changes_his_mind_has_the_old_one_as_before(site: Site) -> None:

@@ -2189,7 +2189,7 @@ export interface components {
         EmbeddingAnew: {
             /**
              * Origin
-             * @description Searches until all is done.
+             * @description Searches until all is done; empty where this release does not have it: words find what has no vector of `target` yet.
              */
             origin: string;
             /** Target */
