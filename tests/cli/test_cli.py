@@ -282,7 +282,7 @@ def test_an_evaluation_says_what_it_cannot_read(home: dict[str, str], tmp_path: 
     asked = tmp_path / "質問.jsonl"
     assert "質問.jsonl" in kura(home, "eval", str(asked), status=1).stderr
     asked.write_text('{"question": "a"}\n{}', "utf-8")
-    assert "line 2" in kura(home, "eval", str(asked), status=1).stderr
+    assert "2 行目" in kura(home, "eval", str(asked), status=1).stderr
     asked.write_text('{"question": "a", "viewer": "nobody"}', "utf-8")
     assert "nobody" in kura(home, "eval", str(asked), status=78).stderr
     kura(home, "user", "add", "ito")
