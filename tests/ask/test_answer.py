@@ -126,6 +126,18 @@ def test_what_is_hidden_is_as_absent_as_what_never_was(machine):
     assert "三千万" not in repr(machine.events)
 
 
+def test_what_is_hidden_is_not_even_ranked(machine):
+    """It would take the place of what may be read, and be counted, though nobody were shown it."""
+
+    def ranked(viewer):
+        found = machine.retriever.retrieve("役員報酬はいくらですか", viewer, trace=True)
+        return {c.chunk_id for c in found.candidates}
+
+    (secret,) = ranked(SATO) - ranked(ITO)
+    (passage,) = access.passages(machine.engine, SATO, [(secret, 1.0)])
+    assert passage.title == "報酬.txt"
+
+
 def test_nothing_relevant_is_said_without_the_model(machine):
     answer = machine.ask("ストックオプションの行使価額を知りたい", "百円[1]")
     assert (answer.text, answer.ended, machine.shown) == (NOT_FOUND, "no_evidence", NOT_FOUND)
