@@ -89,6 +89,16 @@ def test_sessions_end_with_what_they_stood_on(engine: Engine, settings: Settings
     assert sessions.find(engine, settings, other).user.id == "sato"
 
 
+def test_a_sign_in_that_ends_after_its_account_was_disabled(
+    engine: Engine, settings: Settings
+) -> None:
+    accounts.create(engine, "admin", "管理者", "administrator", PASSWORD)
+    people.update(engine, "ito", disabled=True)
+    token = begin(engine, settings)
+    with pytest.raises(NotSignedIn):
+        sessions.find(engine, settings, token)
+
+
 def test_a_key_dies_at_once(engine: Engine, settings: Settings) -> None:
     def caller(**more: float) -> tuple[int, str, callers.Caller]:
         key, secret = keys.issue(engine, "k", "ito", ["query"], created_by="admin", **more)
