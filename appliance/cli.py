@@ -191,6 +191,9 @@ def work(supervised: Supervised = 0) -> None:
 def infer(
     supervised: Supervised = 0,
     plan: Annotated[bool, typer.Option("--plan", help="必要なメモリを示して終わる。")] = False,
+    beside: Annotated[
+        str, typer.Option(help="--plan に、この埋め込みモデルも載せた分を含める。")
+    ] = "",
     as_json: AsJson = False,
 ) -> None:
     """モデルを動かす。"""
@@ -200,7 +203,7 @@ def infer(
     settings = _begin("infer", supervised)
     guard.check(settings.data)
     if plan:
-        _show_plan(settings, as_json)
+        _show_plan(settings, beside, as_json)
         return
     with up.held(settings.data, "infer"):
         from appliance.inference import server
@@ -208,12 +211,12 @@ def infer(
         server.serve(settings)
 
 
-def _show_plan(settings: Settings, as_json: bool) -> None:
+def _show_plan(settings: Settings, beside: str, as_json: bool) -> None:
     from appliance.inference import server
     from appliance.inference.plan import as_json as in_json
     from appliance.inference.plan import render
 
-    planned = server.budget(settings)
+    planned = server.budget(settings, beside=beside)
     if as_json:
         _print_json(in_json(planned))
     else:

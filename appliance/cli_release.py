@@ -32,11 +32,15 @@ def facts() -> None:
 
     now = settings.load()
     path = database.path_of(now)
+    embedders = [row for row in models.catalogue() if row.kind == "embedder"]
+    wanted = now.embedder or models.DEFAULT_EMBEDDER
     _print_json(
         {
             "version": __version__,
             "revisions": store.revisions(),
-            "embedder": now.embedder or models.DEFAULT_EMBEDDER,
+            "embedder": wanted,
+            "embedders": [row.name for row in embedders if models.there(row, now.models)],
+            "dim": next((row.dim for row in embedders if row.name == wanted), 0),
             "data": now.data,
             "config": settings.file(),
             "secrets_key": now.secrets_key,

@@ -240,6 +240,12 @@ def problems(model: Model, root: Path) -> list[str]:
     return []
 
 
+def there(model: Model, root: Path) -> bool:
+    """Whether its files lie there, and those of what it changes; their digests are not looked at."""
+    whole = all((root / model.name / name).is_file() for name in model.files)
+    return whole and (not model.base or there(named(model.base), root))
+
+
 def verified(model: Model, root: Path) -> Path:
     """The model's folder, every file's digest just checked. Raises DigestMismatch."""
     _check(model, root / model.name)

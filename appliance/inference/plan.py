@@ -75,6 +75,7 @@ class Parts:
     adapter: Header | None
     embedder: Encoder
     reranker: Encoder | None = None
+    beside: Encoder | None = None  # the embedder that searches until another has made all vectors
 
 
 @dataclass(frozen=True)
@@ -135,8 +136,10 @@ def plan(
     gpu: int | None = None,
     chunks: int = CHUNKS,
     torch_on_gpu: bool | None = None,
+    beside: str = "",
 ) -> Plan:
     """The budget of the default models. None asks the machine, `gpu=0` plans without a GPU.
+    `beside`: the name of a second embedder.
 
     `sequences` and `outputs` are the engine's (n_seq_max, n_outputs_max); 0 takes twice the slots.
     Raises DigestMismatch, ModelFileInvalid.
@@ -151,7 +154,7 @@ def plan(
         least_context=_cells(settings.prompt_tokens + settings.answer_tokens + 512),
     )
     return fit(
-        parts(settings),
+        parts(settings, beside),
         sizes,
         host=host_memory() if host is None else host,
         gpu=(gpu_memory() or 0) if gpu is None else gpu,
@@ -159,10 +162,11 @@ def plan(
     )
 
 
-def parts(settings: Settings) -> Parts:
+def parts(settings: Settings, beside: str = "") -> Parts:
     """The models, verified and read, and the site's reranker. Raises DigestMismatch, ModelFileInvalid."""
     llm, root = registered.llm(settings)
     embedder = models.embedder(settings.embedder)
+    second = models.embedder(beside) if beside else None
     adapter = None
     if llm.adapter:
         row = models.named(llm.adapter)
@@ -173,6 +177,7 @@ def parts(settings: Settings) -> Parts:
         adapter,
         encoder(models.network(embedder, settings.models)[0]),
         _reranker(settings),
+        encoder(models.network(second, settings.models)[0]) if second else None,
     )
 
 
@@ -228,7 +233,7 @@ def fit(parts: Parts, sizes: Sizes, *, host: int, gpu: int = 0, torch_on_gpu: bo
 
 def _lay(parts: Parts, sizes: Sizes, host: int, gpu: int, torch_on_gpu: bool) -> Plan:
     llm = parts.llm
-    encoders = [e for e in (parts.embedder, parts.reranker) if e]
+    encoders = [e for e in (parts.embedder, parts.reranker, parts.beside) if e]
     room = gpu - GPU_RUNTIME
     wanted = sum(e.model_bytes + e.working_bytes(GPU_EMBEDDING_TOKENS) for e in encoders)
     encoders_there = torch_on_gpu and wanted <= room
@@ -283,6 +288,7 @@ def _lay(parts: Parts, sizes: Sizes, host: int, gpu: int, torch_on_gpu: bool) ->
     for one, name, title in (
         (parts.embedder, "embedder", "埋め込みモデル"),
         (parts.reranker, "reranker", "リランカー"),
+        (parts.beside, "beside", "前の埋め込みモデル"),
     ):
         if one:
             tokens = GPU_EMBEDDING_TOKENS if encoders_there else EMBEDDING_TOKENS

@@ -445,8 +445,9 @@ def _usage(end: work.End) -> dict[str, Any]:
     }
 
 
-def budget(settings: Settings, free: int | None = None) -> plan.Plan:
+def budget(settings: Settings, free: int | None = None, beside: str = "") -> plan.Plan:
     """What the models will need of this machine's memory, of which `free` bytes may be taken.
+    `beside`: a second embedder, which searches until all was embedded anew.
 
     Raises DigestMismatch, ModelFileInvalid.
     """
@@ -454,7 +455,12 @@ def budget(settings: Settings, free: int | None = None) -> plan.Plan:
     sequences = 2 * (settings.infer_slots + local.CACHED) + 1
     outputs = max(sequences, settings.infer_slots + work.GUESSES)
     return plan.plan(
-        settings, slots=settings.infer_slots, sequences=sequences, outputs=outputs, host=free
+        settings,
+        slots=settings.infer_slots,
+        sequences=sequences,
+        outputs=outputs,
+        host=free,
+        beside=beside,
     )
 
 

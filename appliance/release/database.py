@@ -14,9 +14,9 @@ from sqlalchemy import Engine
 from appliance.errors import Conflict, DigestMismatch, SettingsError
 from appliance.release import schemas
 from appliance.settings import Settings
-from appliance.store import database, transfer
+from appliance.store import database, spaces, transfer
 
-_COUNTED = ("document", "conversation", "message", "user", "audit")
+_COUNTED = ("document", "chunk", "conversation", "message", "user", "audit")
 _GONE = ("session", "api_key", "try")  # in a copy that is tried: nobody else gets in
 
 
@@ -28,10 +28,12 @@ def path_of(settings: Settings) -> Path | None:
 
 
 def state(settings: Settings) -> dict[str, Any]:
-    """The revision that it has, and how many rows of what people made. Asking makes no database."""
+    """The revision that it has, how many rows of what people made, and whose vectors are searched ("":
+    there are none). Asking makes no database.
+    """
     path = path_of(settings)
     if path and not path.exists():
-        return {"revision": None, "rows": {}}
+        return {"revision": None, "rows": {}, "searched_by": ""}
     engine = database.connect(settings.database_url)
     told: dict[str, Any] = {}
     try:
@@ -41,14 +43,16 @@ def state(settings: Settings) -> dict[str, Any]:
                 live = connection.exec_driver_sql("SELECT current_schema()").scalar_one()
             told = {"schema": live, "lacks": wanted, "foreign": foreign, "bytes": size}
         with engine.connect() as connection:
-            there = set(sa.inspect(connection).get_table_names()) & set(_COUNTED)
+            tables = set(sa.inspect(connection).get_table_names())
+            there = tables & set(_COUNTED)
             rows = {
                 name: connection.execute(
                     sa.select(sa.func.count()).select_from(sa.table(name))
                 ).scalar_one()
                 for name in sorted(there)
             }
-            return told | {"revision": database.revision(connection), "rows": rows}
+            told |= {"revision": database.revision(connection), "rows": rows}
+        return told | {"searched_by": spaces.searched(engine) if "site" in tables else ""}
     finally:
         engine.dispose()
 

@@ -1,7 +1,8 @@
 """`kura-installer rollback [VERSION]`: an earlier release serves again.
 
-Where the database is of the same form in both, all that was written stays. Else the snapshot comes
-back that was taken when that release was left, and what was written since is put aside and counted.
+Where the database is of the same form in both, all that was written stays. Else, or with `--snapshot`,
+the snapshot comes back that was taken when that release was left, and what was written since is put
+aside and counted.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 
 from installer import steps
 from installer.steps import Refused, Step
-from installer.upgrade import database, files, folders, history, switch
+from installer.upgrade import database, embedder, files, folders, history, switch
 from installer.upgrade.change import END, Change, went
 from installer.upgrade.database import Database
 from installer.upgrade.files import Swap
@@ -44,6 +45,11 @@ def options(parser: argparse.ArgumentParser) -> None:
         "version", nargs="?", default="", help="戻る版。空なら直前の版 / where to; the last one"
     )
     parser.add_argument(
+        "--snapshot",
+        action="store_true",
+        help="その版を離れたときの状態に戻す / the state in which it was left, even if all could stay",
+    )
+    parser.add_argument(
         "--yes", action="store_true", help="確かめずに進める / do not ask, whatever is put aside"
     )
 
@@ -57,8 +63,8 @@ def run(given: argparse.Namespace) -> int:
         if done := switch.settle(site):
             work.say(done)
         work.version = _target(site, given.version)
-        _tell(site, work)
-        if work.snapshot and not given.yes and not _agreed():
+        costs = _tell(site, work, given.snapshot)
+        if costs and not given.yes and not _agreed():
             work.say("何も変えていません。 / Nothing was changed.")
             return 1
         with switch.held_back(site):
@@ -91,17 +97,19 @@ def _target(site: Site, wanted: str) -> str:
     return wanted
 
 
-def _tell(site: Site, work: Rollback) -> None:
-    """Whether the data stays; if not, what of it the snapshot does not have."""
+def _tell(site: Site, work: Rollback, snapshot: bool) -> bool:
+    """Say whether the data stays; if not, what of it the snapshot does not have. True: it costs something."""
     now, then = site.facts(site.installed()), site.facts(work.version)
     work.database = database.of(site, now)
     work.database.refuse(site)
-    if now.revision == then.head and now.embedder == then.embedder:
+    if now.revision == then.head and not snapshot:
         work.say(
             "データベースの形は同じなので、書かれたものはすべて残ります。"
             " / The database is of the same form: all that was written stays."
         )
-        return
+        if meanwhile := embedder.back(now, then):
+            work.say(meanwhile)
+        return bool(meanwhile) and now.searched_by not in then.embedders
     place = folders.before_folder(site, work.version) / files.FACTS
     try:
         work.snapshot = json.loads(site.owned(lambda: place.read_text("utf-8")))
@@ -122,6 +130,7 @@ def _tell(site: Site, work: Rollback) -> None:
         "  取り込み元の文書は次の確認で読み直されます。アップロード・会話・設定の変更は戻りません。"
         " / Sources are read again; uploads, conversations and changed settings are not."
     )
+    return True
 
 
 def _agreed() -> bool:

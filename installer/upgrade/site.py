@@ -47,6 +47,9 @@ class Facts:
     lacks: tuple[str, ...] = ()  # what the role must be given there
     foreign: tuple[str, ...] = ()  # what else lies there
     size: int = 0  # of all of it, in bytes
+    embedders: tuple[str, ...] = ()  # that it can load: their files are there
+    dim: int = 0  # of the vectors of its own
+    searched_by: str = ""  # the embedder whose vectors are searched; "" where there are none
 
     @property
     def head(self) -> str:
@@ -145,8 +148,13 @@ class Site:
             f"（全文: {self.places.log}） / `release {verb}` of {version} failed; the log has all of it."
         )
 
-    def facts(self, version: str, more: Mapping[str, str] = {}) -> Facts:
-        told = self.ask(version, "facts", more=more)
+    def models(self, version: str) -> dict[str, str]:
+        """The setting under which a release that does not serve finds its own models."""
+        folder = self.places.release(version) / "models"
+        return {"KURA_MODELS": str(folder)} if folder.is_dir() else {}
+
+    def facts(self, version: str) -> Facts:
+        told = self.ask(version, "facts", more=self.models(version))
         return Facts(
             told["version"],
             tuple(told["revisions"]),
@@ -162,6 +170,9 @@ class Site:
             tuple(told.get("lacks", ())),
             tuple(told.get("foreign", ())),
             told.get("bytes", 0),
+            tuple(told.get("embedders", ())),
+            told.get("dim", 0),
+            told.get("searched_by", ""),
         )
 
     # --- the owner of the data ------------------------------------------------------

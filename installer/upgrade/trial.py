@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from installer import steps
-from installer.upgrade import files, folders
+from installer.steps import Refused
+from installer.upgrade import embedder, files, folders
 from installer.upgrade.database import Database
 from installer.upgrade.site import Facts, Site
 
@@ -32,7 +33,6 @@ def environment(site: Site, facts: Facts, database: Database, version: str) -> d
     """Settings under which everything of the copy lies in its own folder."""
     folder = folders.next_folder(site)
     inside = facts.secrets_key.parent == site.data
-    models = site.places.release(version) / "models"
     found = {
         "KURA_DATA": str(folder),
         **database.environment(folder),
@@ -40,46 +40,62 @@ def environment(site: Site, facts: Facts, database: Database, version: str) -> d
         "KURA_LOG": str(folder / "kura.log"),
         "KURA_SECRETS_KEY": str(folder / facts.secrets_key.name if inside else facts.secrets_key),
         **_QUIET,
+        **site.models(version),
     }
-    if models.is_dir():
-        found["KURA_MODELS"] = str(models)
-    elif "KURA_MODELS" not in site.settings:
+    if "KURA_MODELS" not in found | site.settings:
         found["KURA_MODELS"] = str(site.data / "models")
     return found
 
 
-def run(site: Site, facts: Facts, database: Database, version: str) -> float:
+def run(site: Site, facts: Facts, database: Database, new: Facts) -> float:
     """Returns the seconds until it served. Raises Refused with the first thing that did not work."""
+    version = new.version
     env = environment(site, facts, database, version)
     site.ask(version, "isolate", more=env)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         env["KURA_WEB_PORT"] = str(free.getsockname()[1])
-    room = _room_for_models(site, version, env)
-    if not room:
+    lacking = _lacking(site, version, env, embedder.beside(facts, new))
+    if lacking:
+        if not embedder.answers(facts, new):
+            raise Refused(
+                f"新しい版の埋め込みモデル {new.embedder} を、動いているものの隣で試すメモリがありません: {lacking}"
+                f" / No memory to try the new embedder beside the models that run."
+                f"{embedder.as_before(facts, new)}"
+            )
         site.context.say(
             "モデルを二つ載せるメモリがないので、動いているほうのモデルで点検します。"
             " / No memory for the models twice: the running ones are asked."
         )
         env["KURA_INFER_SOCKET"] = str(facts.infer_socket)
-    with _running(site, version, env, ("up",) if room else ("web", "work")):
+    with _running(site, version, env, ("up",) if not lacking else ("web", "work")):
         wanted = ("--version", version, "--ready", str(READY_S))
         told = site.ask(version, "check", *wanted, more=env)
         return float(told["steps"][0]["took_s"])
 
 
-def _room_for_models(site: Site, version: str, env: dict[str, str]) -> bool:
-    """Whether `kura infer` would start beside the one there is, by its own plan."""
+def _lacking(site: Site, version: str, env: dict[str, str], beside: str) -> str:
+    """Why `kura infer` would not start beside the one there is, by its own plan; "" where it would.
+
+    Raises Refused where it cannot start at all.
+    """
+    also = ("--beside", beside) if beside else ()
     done = subprocess.run(
-        [*site.as_owner, str(site.program(version)), "infer", "--plan", "--json"],
+        [*site.as_owner, str(site.program(version)), "infer", "--plan", "--json", *also],
         env=site.environment(env),
         capture_output=True,
+        text=True,
+        errors="replace",
         check=False,
     )
     try:
-        return not json.loads(done.stdout)["refusal"]
+        return str(json.loads(done.stdout)["refusal"])
     except (ValueError, KeyError):
-        return True  # it will say itself what is wrong
+        said = (done.stderr.strip().splitlines() or [f"終了コード {done.returncode}"])[-1]
+        raise Refused(
+            f"{version} のモデルを読み込めません: {said[:500]}"
+            f" / The models of {version} cannot be loaded."
+        ) from None
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from installer.bundle.manifest import Manifest
 from installer.deploy import verb as deploy
 from installer.places import VERSION
 from installer.steps import Refused, Step
-from installer.upgrade import database, files, folders, switch, trial
+from installer.upgrade import database, embedder, files, folders, switch, trial
 from installer.upgrade.change import END, Change, went
 from installer.upgrade.database import Database
 from installer.upgrade.files import Swap
@@ -33,6 +33,7 @@ PREPARING = frozenset({"packages", "unpack", "environment", "release"})  # steps
 @dataclass
 class Upgrade(Change):
     facts: Facts | None = None
+    new: Facts | None = None
     database: Database | None = None
     ready_s: float = 0.0  # that the new release took on the copy
 
@@ -117,7 +118,8 @@ def _look(work: Upgrade) -> None:
             f"{work.version} はこのデータベース（{facts.revision}）を知りません。より新しい版が要ります。"
             f" / {work.version} does not know this database; it takes a newer release."
         )
-    work.facts = facts
+    embedder.look(site, facts, new)
+    work.facts, work.new = facts, new
     work.did("look")
 
 
@@ -129,7 +131,8 @@ def _copy(work: Upgrade) -> None:
 
 
 def _try(work: Upgrade) -> None:
-    work.ready_s = trial.run(_site(work), _facts(work), _database(work), work.version)
+    assert work.new
+    work.ready_s = trial.run(_site(work), _facts(work), _database(work), work.new)
     work.did("try")
 
 

@@ -95,6 +95,18 @@ def test_a_gpu_with_room_takes_every_layer_and_the_output() -> None:
     assert row(plan, "embedder").host == ENCODER.table_bytes
 
 
+def test_an_embedder_that_searches_until_another_is_done_counts() -> None:
+    alone = fit(parts(), SIZES, host=PLENTY)
+    both = fit(replace(parts(), beside=ENCODER), SIZES, host=PLENTY)
+    more = row(both, "beside").host
+    assert more == row(alone, "embedder").host > ENCODER.model_bytes
+    assert both.host_need == alone.host_need + more
+    assert not fit(parts(), SIZES, host=alone.host_need).refusal
+    assert fit(replace(parts(), beside=ENCODER), SIZES, host=alone.host_need).refusal
+    gpu = fit(replace(parts(), beside=ENCODER), SIZES, host=PLENTY, gpu=64 << 30, torch_on_gpu=True)
+    assert row(gpu, "beside").gpu > 0
+
+
 def test_tied_embeddings_are_on_both_sides() -> None:
     weights = row(fit(parts(header(tied=True)), SIZES, host=PLENTY, gpu=64 << 30), "weights")
     assert (weights.gpu, weights.host) == (60 * MIB, 20 * MIB)

@@ -32,10 +32,13 @@ def main(version: str, revision: int, behaviour: set[str], words: list[str]) -> 
     match words:
         case ["up"]:
             up(data, path, version, revision)
-        case ["infer", *_]:
-            print(json.dumps({"refusal": ""}))
+        case ["infer", *plan]:
+            if "no-models" in behaviour:
+                sys.exit("kura: f: weights is missing")
+            lacking = "--beside" in plan and "small" in behaviour
+            print(json.dumps({"refusal": "メモリーが 1 GB 足りません。" if lacking else ""}))
         case ["release", "facts"]:
-            print(json.dumps({"version": version, "revisions": [f"{n:04}" for n in range(revision, 0, -1)], "embedder": "e", "data": str(data), "database": str(path), "postgresql": False, "infer_socket": "i", "secrets_key": str(data / "secrets.key"), "log": "kura.log", **state(path)}))  # fmt: skip
+            print(json.dumps({"version": version, "revisions": [f"{n:04}" for n in range(revision, 0, -1)], **embedders(data, behaviour), "data": str(data), "database": str(path), "postgresql": False, "infer_socket": "i", "secrets_key": str(data / "secrets.key"), "log": "kura.log", **state(path)}))  # fmt: skip
         case ["release", "copy", target]:
             with sqlite3.connect(path) as old, sqlite3.connect(target) as new:
                 old.backup(new)
@@ -57,9 +60,23 @@ def main(version: str, revision: int, behaviour: set[str], words: list[str]) -> 
             sys.exit(f"no {words}")
 
 
+def embedders(data: Path, behaviour: set[str]) -> dict[str, object]:
+    """`embedder=…`, `knows=…,…`, `dim=…`; whose vectors are searched is in a file of the data folder."""
+    told = {"embedder": "e", "knows": "", "dim": "4"}
+    told |= dict(one.split("=") for one in behaviour if "=" in one)
+    place = data / "searched-by"
+    return {
+        "embedder": told["embedder"],
+        "embedders": [one for one in told["knows"].split(",") if one],
+        "dim": int(told["dim"]),
+        "searched_by": place.read_text() if place.exists() else "",
+    }
+
+
 def state(path: Path) -> dict[str, object]:
     with sqlite3.connect(path) as db:
-        rows = {"document": db.execute("SELECT count(*) FROM document").fetchone()[0]}
+        count = db.execute("SELECT count(*) FROM document").fetchone()[0]
+        rows = {"document": count, "chunk": count}
         found = db.execute("SELECT version_num FROM alembic_version").fetchone()[0]
     db.close()
     return {"revision": found, "rows": rows}
