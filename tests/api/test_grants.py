@@ -255,6 +255,8 @@ def test_one_that_breaks_off_in_the_middle_has_verified_nothing(
         look()
         an_hour_passes(machine)
         assert finds(ito) == set()
+    look()
+    assert finds(ito) == set(), "it began to tell again, and told not all"
 
 
 def test_a_listing_that_lost_most_of_it_has_verified_nothing(
