@@ -130,12 +130,18 @@ class Follower:
     def fill(self, index: Index) -> bool:
         """Make an index that is not followed yet what the catalogue is. False: it was not ended.
 
-        It takes a while, in which the others are followed.
+        It takes a while, in which the others are followed. One that was saved may be from before the
+        log begins, so it is compared, too.
         """
         head = catalog.head(self._engine)
-        if not 0 < index.sequence <= head:
-            self._saved[id(index)] = _UNSAVED
-            self._repair(index, dict(catalog.chunk_accesses(self._engine)), head)
+        if 0 < index.sequence <= head:
+            self._follow([index])
+            head = index.sequence
+        self._repair(index, dict(catalog.chunk_accesses(self._engine)), head)
+        return self.follow(index)
+
+    def follow(self, index: Index) -> bool:
+        """What the log has of late for an index that was filled. False: it was not ended."""
         self._follow([index])
         return not self._stop.is_set()
 

@@ -76,7 +76,7 @@ class Mover:
         new.save()
         old = self.serving.pair[1]
         with self.follower.still():
-            self.follower.fill(new)  # what came since, and nothing after it
+            self.follower.follow(new)  # what came since, and nothing after it
             spaces.serve(self.engine, self.target.name)
             self.serving.pair = (self.target, new)
             self.follower.exchange(old, new)

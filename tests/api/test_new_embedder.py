@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -264,6 +265,28 @@ def test_an_index_that_a_kill_left_behind_goes(site: Site, monkeypatch: pytest.M
     monkeypatch.undo()
     site.start(site.new, site.old)
     assert {p.name for p in index.iterdir()} == {"dense-new", "keyword"} and site.asked(site.new)
+
+
+def test_an_index_that_was_saved_before_the_log_begins_lacks_nothing(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine = site.start(site.new, site.old)
+    until_done(site.anew().turn)
+
+    def killed(engine: Engine, target: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(spaces, "serve", killed)
+    with pytest.raises(KeyboardInterrupt):
+        assert machine.mover and machine.mover.turn()
+    monkeypatch.undo()
+    late = {f"規程/{n}.txt": (f"第{n}倉庫の当番は{n}班とする。", PUBLIC) for n in range(3)}
+    take_in(machine, FILES | MORE | late)
+    until_done(site.anew().turn)
+    assert catalog.trim_log(site.engine, timedelta(days=-1)) > 0
+    machine = site.start(site.new, site.old)
+    assert machine.mover and machine.mover.turn()
+    assert len(machine.indexes[0].ids()) == site.count(ChunkRow)
 
 
 def test_who_changes_his_mind_has_the_old_one_as_before(site: Site) -> None:
