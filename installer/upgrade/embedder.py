@@ -37,7 +37,8 @@ def look(site: Site, now: Facts, new: Facts) -> None:
             f"終わるまで {old} で検索します。"
             f" / The embedder changes: all is embedded anew behind, and {old} searches meanwhile."
         )
-    _room(site, now, new)
+    if now.embedder != new.embedder:  # else it is under way already
+        _room(site, now, new)
 
 
 def beside(now: Facts, new: Facts) -> str:
