@@ -57,7 +57,7 @@ class Host:
         places.point(self.places.current, self.places.release(version))
 
     def kura(
-        self, *words: str, more: dict[str, str] | None = None
+        self, *words: str, more: dict[str, str] | None = None, stdin: str | None = None
     ) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [str(self.places.current / "venv/bin/kura"), *words],
@@ -67,6 +67,7 @@ class Host:
                 **self.settings,
                 **(more or {}),
             },
+            input=stdin,
             capture_output=True,
             text=True,
             check=False,
