@@ -17,6 +17,10 @@ NONE_OF_THESE = (
     "SELECT c.uri FROM document c JOIN document p ON p.id = c.parent_id "
     "WHERE c.access_id != p.access_id OR c.uri != p.uri || ' › ' || c.inside",
     "SELECT source_id, uri FROM document GROUP BY source_id, uri HAVING count(*) > 1",
+    "SELECT id FROM wording WHERE id NOT IN (SELECT wording_id FROM body)",
+    "SELECT id FROM point WHERE id NOT IN (SELECT point_id FROM chunk)",
+    "SELECT document_id FROM body WHERE wording_id IS NULL",
+    "SELECT id FROM chunk WHERE point_id IS NULL",
     'SELECT document_id, start FROM chunk GROUP BY document_id, start, "end" HAVING count(*) > 1',
 )
 

@@ -147,7 +147,7 @@ class Sandbox:
             if size == 0:
                 raise Unreadable("ファイルが空です")
             given = b"" if file.read is None else readings.pack(file.read, file.read_inside)
-            document, media_type = self._parse(source, _name(file), given)
+            document, media_type = self._parse(source, name_of(file), given)
         return replace(document, children=_Cuts(self, file).readable(document.children)), media_type
 
     def cut(
@@ -157,13 +157,13 @@ class Sandbox:
 
         Raises TooLarge, SourceBusy, Transient, and what `file.open` raises.
         """
-        task = _Task({"name": _name(file), "cut": [*wanted]}, b"", seconds, "取り出し")
+        task = _Task({"name": name_of(file), "cut": [*wanted]}, b"", seconds, "取り出し")
         with _bytes_of(file, self._settings.file_bytes) as (source, _):
             return answers.cut(self._last(source, task)[0], wanted)
 
     def picture(self, file: RawFile, page: int) -> bytes:
         """Page `page` of the file, from 1, as PNG. Raises what `parse` raises."""
-        task = _Task({"name": _name(file), "page": page}, b"", _PICTURE_S, "ページの表示")
+        task = _Task({"name": name_of(file), "page": page}, b"", _PICTURE_S, "ページの表示")
         with _bytes_of(file, self._settings.file_bytes) as (source, _):
             return png(answers.pixels(self._answer(source, task, deaths=2)))
 
@@ -457,7 +457,7 @@ def _too_large(size: int, limit: int) -> TooLarge:
     return TooLarge(f"ファイルが大きすぎます ({size:,} バイト、上限 {limit:,} バイト)")
 
 
-def _name(file: RawFile) -> str:
+def name_of(file: RawFile) -> str:
     """The name whose ending may break a tie between kinds of text."""
     for name in (file.uri, file.title):
         if PurePosixPath(name.replace("\x00", "")).suffix:

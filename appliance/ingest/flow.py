@@ -15,7 +15,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Literal, Self, TypeVar
@@ -41,6 +41,7 @@ class Prepared:
 
     parts: Sequence[Part]
     store: Callable[[Sequence[Vectors]], str]  # the vectors of each part; what it counts as
+    awaited: bool = False  # others of the same bytes may have what a parser said, once it is stored
 
     @property
     def size(self) -> int:
@@ -48,7 +49,8 @@ class Prepared:
 
     @property
     def chunks(self) -> int:
-        return sum(len(part.chunks) for part in self.parts)
+        """How many are to be embedded."""
+        return sum(part.new for part in self.parts)
 
 
 @dataclass(eq=False, slots=True)
@@ -58,6 +60,7 @@ class _Passing:
     prepare: Callable[[], Prepared]
     finish: Callable[[Callable[[], str]], object]
     release: Callable[[], None]
+    alike: tuple[str, str] = ("", "")  # the digest of its bytes, and its title
     at: Literal["put", "preparing", "prepared", "embedding", "done"] = "put"
     prepared: Prepared | None = None
     vectors: list[Vectors] = field(default_factory=list)
@@ -66,6 +69,15 @@ class _Passing:
     @property
     def parts(self) -> Sequence[Part]:
         return self.prepared.parts if self.prepared else ()
+
+    def spares(self, other: _Passing) -> bool:
+        """True if the other, of the same bytes, may have from the catalogue what is made here."""
+        digest, title = self.alike
+        if not digest or digest != other.alike[0]:
+            return False
+        if self.prepared is None or self.prepared.awaited:
+            return True
+        return bool(self.prepared.chunks) and title == other.alike[1]
 
     def outcome(self) -> str:
         """Stores it. Raises what a stage raised."""
@@ -87,6 +99,7 @@ class Flow:
         self._over_at: float | None = None  # noticed
         self._changed = threading.Condition()
         self._passing: deque[_Passing] = deque()
+        self._storing: _Passing | None = None
         self._closed = False
         self._threads: list[threading.Thread] = []
 
@@ -115,11 +128,14 @@ class Flow:
         prepare: Callable[[], Prepared],
         finish: Callable[[Callable[[], str]], object],
         release: Callable[[], None],
+        alike: tuple[str, str] = ("", ""),
     ) -> None:
         """Waits for room, finishing others. `finish` is given what stores the file, or raises why
-        it cannot be; `release` is called when nobody needs the file's bytes any more.
+        it cannot be; `release` is called when nobody needs the file's bytes any more. Of files that
+        are `alike`, by the digest of their bytes and their title, the second waits until the first
+        is stored, where it may have from there what was made of that.
         """
-        one = _Passing(uri, size, prepare, finish, release)
+        one = _Passing(uri, size, prepare, finish, release, alike)
         try:
             while self._passing and not self._has_room(size):
                 self._finish()
@@ -162,12 +178,15 @@ class Flow:
             while first.at != "done":
                 self._changed.wait(_LOOK_S)
                 self._mind_the_stop()
-            self._passing.popleft()
+            self._storing = self._passing.popleft()
             self._changed.notify_all()
         try:
             first.finish(first.outcome)
         finally:
             first.release()
+            with self._changed:
+                self._storing = None
+                self._changed.notify_all()
 
     def _mind_the_stop(self) -> None:
         if self._over.is_set():
@@ -189,11 +208,13 @@ class Flow:
         while (one := self._taken(self._to_parse)) is not None:
             try:
                 prepared = one.prepare()
+                if not prepared.chunks:
+                    one.vectors = of_parts(prepared.parts, self._embedder, self._over)
             except BaseException as error:  # noqa: BLE001  the owner's thread raises it
                 self._done([one], error)
                 continue
             with self._changed:
-                one.prepared, one.at = prepared, "prepared"
+                one.prepared, one.at = prepared, "prepared" if prepared.chunks else "done"
                 one.size += prepared.size
                 self._changed.notify_all()
 
@@ -216,17 +237,25 @@ class Flow:
 
     def _to_parse(self) -> _Passing | None:
         """The next, unless texts that were parsed already fill the room; the first has it always."""
-        one = next((one for one in self._passing if one.at == "put"), None)
+        one = next((one for one in self._ready() if one.at == "put"), None)
         if one is None or (one is not self._passing[0] and self._size() > ROOM):
             return None
         one.at = "preparing"
         return one
 
+    def _ready(self) -> Iterator[_Passing]:
+        """All but those that wait for one of the same bytes to be stored."""
+        ahead = [self._storing] if self._storing else []
+        for one in self._passing:
+            if one.at != "put" or not any(other.spares(one) for other in ahead):
+                yield one
+            ahead.append(one)
+
     def _to_embed(self) -> list[_Passing] | None:
         """The next that are parsed, in their order. Beside another call only as many as fill one."""
         some: list[_Passing] = []
         chunks = 0
-        for one in self._passing:
+        for one in self._ready():
             if one.at in ("put", "preparing") or chunks >= EMBED_AT_ONCE:
                 break
             if one.at == "prepared" and one.prepared:

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from sqlalchemy import Engine
 
 from appliance.errors import ApplianceError, Conflict, TooLarge, Transient, Unreadable
-from appliance.ingest import inside, kept
+from appliance.ingest import inside, kept, once
 from appliance.ingest.handling import handled, quiet
-from appliance.ingest.vectors import Stopped, of_chunks
+from appliance.ingest.vectors import Part, Stopped, named, of_parts
 from appliance.ports import Embedder, PageReader
 from appliance.settings import Settings
 from appliance.store import catalog, scans, sources
@@ -99,7 +99,10 @@ def _held(engine: Engine, scan: Scan) -> Iterator[None]:
 def _read(room: Room, scan: Scan, stop: threading.Event) -> bool:
     """Read page after page. False if some still wait."""
     file, over = kept.path(room.settings, scan.digest), time.monotonic() + TURN_S
+    shared = once.shared(sources.get(room.engine, scan.source_id).kind)
     while not stop.is_set() and time.monotonic() < over:
+        if shared:
+            scans.learn(room.engine, scan)
         if (number := scans.begin(room.engine, scan)) is None:
             return True
         try:
@@ -142,7 +145,9 @@ def _put_together(room: Room, scan: Scan, stop: threading.Event) -> None:
         kept.drop(room.engine, settings, scan.digest)
         return
     chunks = split(document, *sizes)
-    vectors = of_chunks(scan.title, document, chunks, room.embedder, stop, scan.holder)
+    part = Part(scan.title, document, chunks, scan.holder)
+    (part,) = named(room.engine, [part], room.embedder, share=once.shared(source.kind))
+    (vectors,) = of_parts([part], room.embedder, stop)
     failed = scans.state(room.engine, scan.document_id).failed
     catalog.reread(
         room.engine,
@@ -155,6 +160,7 @@ def _put_together(room: Room, scan: Scan, stop: threading.Event) -> None:
         problem=lost(failed) if failed else None if chunks else _NOTHING,
         counts=counts,
         made=made,
+        said=part.said,
     )
     kept.drop(room.engine, settings, scan.digest)
 

@@ -24,7 +24,7 @@ from appliance.errors import (
     Transient,
     no_room,
 )
-from appliance.ingest import kept
+from appliance.ingest import kept, once
 from appliance.ingest.fetching import fetch, reopen, too_large
 from appliance.ingest.flow import NOT_THE_FILES_FAULT, Flow
 from appliance.ingest.grants import Grants
@@ -306,6 +306,7 @@ def _take(run: Run, file: RawFile, flow: Flow) -> None:
             prepare=partial(prepared, run, held, known, copy, digest),
             finish=partial(_judged, run, file),
             release=copy.close,
+            alike=(digest, held.title) if once.shares(run) else ("", ""),
         )
 
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 
 import numpy as np
+from sqlalchemy import Engine
 
 from appliance.errors import ModelBusy, ModelUnreachable
 from appliance.ports import Embedder
-from appliance.store import catalog
+from appliance.store import alike, catalog
 from appliance.types import Chunk, Document, Vectors
 
 EMBED_AT_ONCE = 32  # texts
@@ -26,12 +27,22 @@ class Stopped(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Chunks of one document, as they are embedded under its title."""
+    """Chunks of one document, as they are embedded under its title.
+
+    `said` names what is embedded of each chunk, `known` the vectors that were made before.
+    """
 
     title: str
     document: Document
     chunks: Sequence[Chunk]
     holder: str | None = None
+    said: Sequence[bytes] = ()
+    known: Mapping[bytes, Vectors] = field(default_factory=dict)
+
+    @property
+    def new(self) -> int:
+        """How many are to be embedded."""
+        return sum(one not in self.known for one in self.said)
 
     def texts(self) -> Iterator[str]:
         whole = self.document
@@ -40,24 +51,38 @@ class Part:
             yield catalog.entry_text(self.title, whole.title, c.heading, text, self.holder)
 
 
+def named(engine: Engine, parts: Sequence[Part], embedder: Embedder, *, share: bool) -> list[Part]:
+    """The parts with what they say named, and, where it is to be shared, what is known of that."""
+    said = [tuple(alike.of_entry(embedder.name, text) for text in part.texts()) for part in parts]
+    known = alike.vectors(engine, chain.from_iterable(said), embedder.dim) if share else {}
+    return [
+        replace(part, said=own, known={one: known[one] for one in own if one in known})
+        for part, own in zip(parts, said, strict=True)
+    ]
+
+
 def of_parts(parts: Sequence[Part], embedder: Embedder, over: threading.Event) -> list[Vectors]:
-    """The vectors of each. What is embedded at once may be of several. Raises what `embed` does."""
-    counts = [len(part.chunks) for part in parts]
-    texts = chain.from_iterable(part.texts() for part in parts)
-    rows = _embed(texts, sum(counts), embedder, over)
-    return np.split(rows, np.cumsum(counts)[:-1]) if parts else []
+    """The vectors of each. What is embedded at once may be of several, and what they have alike is
+    embedded once. Raises what `embed` does.
+    """
+    new = dict.fromkeys(one for part in parts for one in part.said if one not in part.known)
+    made = dict(zip(new, _embed(_once(parts, set(new)), len(new), embedder, over), strict=True))
+    found = []
+    for part in parts:
+        vectors = np.empty((len(part.chunks), embedder.dim), np.float32)
+        for n, one in enumerate(part.said):
+            vectors[n] = part.known[one] if one in part.known else made[one]
+        found.append(vectors)
+    return found
 
 
-def of_chunks(
-    title: str,
-    document: Document,
-    chunks: Sequence[Chunk],
-    embedder: Embedder,
-    over: threading.Event,
-    holder: str | None = None,
-) -> Vectors:
-    """Raises what `embed` does."""
-    return of_parts([Part(title, document, chunks, holder)], embedder, over)[0]
+def _once(parts: Sequence[Part], new: set[bytes]) -> Iterator[str]:
+    """The text of each of the `new`, in their order."""
+    for part in parts:
+        for one, text in zip(part.said, part.texts(), strict=True):
+            if one in new:
+                new.remove(one)
+                yield text
 
 
 def embed(texts: Sequence[str], embedder: Embedder, over: threading.Event) -> Vectors:

@@ -15,7 +15,7 @@ from sqlmodel import Session, col, select
 
 from appliance.store.access import blocks, mark_from_json
 from appliance.store.database import reading, writing
-from appliance.store.tables import BodyRow, DocumentRow, MetadataRow, PersonalRow
+from appliance.store.tables import BodyRow, DocumentRow, MetadataRow, PersonalRow, WordingRow
 from appliance.text import metadata, personal
 from appliance.types import UNSAID, Document, Metadata, Properties
 
@@ -25,11 +25,11 @@ def of(document_id: str, name: str, document: Document) -> dict[str, Any]:
     return _row(document_id, metadata.read(name, document), document.properties)
 
 
-def rename(s: Session, document_id: str, name: str, body: BodyRow) -> None:
+def rename(s: Session, document_id: str, name: str, body: WordingRow) -> None:
     """A name may say something too."""
     mine = col(MetadataRow.document_id) == document_id
     own = s.exec(select(MetadataRow.own).where(mine)).first()
-    document = _document(body, _properties(own) if own else UNSAID)
+    document = _document(body, properties(own) if own else UNSAID)
     s.connection().execute(delete(MetadataRow).where(mine))
     s.connection().execute(insert(MetadataRow), [of(document_id, name, document)])
 
@@ -52,8 +52,9 @@ def fill(engine: Engine, block: int = 50) -> Iterator[int]:
     while True:
         with reading(engine) as s:
             rows = s.exec(
-                select(DocumentRow.id, DocumentRow.title, BodyRow)
+                select(DocumentRow.id, DocumentRow.title, WordingRow)
                 .join(BodyRow, col(BodyRow.document_id) == col(DocumentRow.id))
+                .join(WordingRow, col(WordingRow.id) == col(BodyRow.wording_id))
                 .outerjoin(MetadataRow, col(MetadataRow.document_id) == col(DocumentRow.id))
                 .where(col(MetadataRow.document_id).is_(None))
                 .limit(block)
@@ -112,11 +113,11 @@ def _row(document_id: str, said: Metadata, own: Properties) -> dict[str, Any]:
     }
 
 
-def _document(body: BodyRow, own: Properties) -> Document:
+def _document(body: WordingRow, own: Properties) -> Document:
     return Document(body.text, tuple(map(mark_from_json, body.marks)), properties=own)
 
 
-def _properties(own: Sequence[Any]) -> Properties:
+def properties(own: Sequence[Any]) -> Properties:
     author, created, edges = own
     return Properties(author, created and date.fromisoformat(created), tuple(edges))
 

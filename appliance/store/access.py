@@ -30,6 +30,7 @@ from appliance.store.tables import (
     DocumentRow,
     MetadataRow,
     SourceRow,
+    WordingRow,
     now,
 )
 from appliance.text import places, where
@@ -215,9 +216,7 @@ def labelled(s: Session, wanted: Sequence[tuple[str, int]]) -> list[str]:
     """`labels` of documents that were found visible, within a transaction."""
     marks: dict[str, tuple[Mark, ...]] = {}
     for block in blocks({document_id for document_id, _ in wanted}):
-        rows = s.exec(
-            select(BodyRow.document_id, BodyRow.marks).where(col(BodyRow.document_id).in_(block))
-        )
+        rows = s.exec(said_of(BodyRow.document_id, WordingRow.marks, ids=block))
         marks |= {i: tuple(map(mark_from_json, stored)) for i, stored in rows}
     return [places.at(marks.get(i, ()), at) for i, at in wanted]
 
@@ -232,7 +231,7 @@ def document(engine: Engine, viewer: Viewer, document_id: str) -> DocumentView:
             .join(SourceRow, col(SourceRow.id) == col(DocumentRow.source_id))
             .where(DocumentRow.id == document_id)
         ).one()
-        body = s.get(BodyRow, document_id)
+        body = s.exec(said_of(WordingRow, ids=[document_id])).first()
         said = s.get(MetadataRow, document_id)
         return DocumentView(
             row.id,
@@ -351,8 +350,7 @@ def page(engine: Engine, viewer: Viewer, document_id: str, number: int) -> Part:
     with reading(engine) as s:
         length = _length(s, viewer, document_id)
         leaves = places.leaves(_marks(s, document_id))
-        states = select(BodyRow.pages).where(BodyRow.document_id == document_id)
-        rows = s.exec(states).first() or []
+        rows = s.exec(said_of(WordingRow.pages, ids=[document_id])).first() or []
         state = next((Page(*row) for row in rows if row[0] == number), None)
         at = next((n for n, mark in enumerate(leaves) if mark.page == number), None)
         if at is None:
@@ -369,7 +367,7 @@ def boxes(engine: Engine, viewer: Viewer, document_id: str, start: int, end: int
     """Where the characters [start, end) stand on its pages, line by line. Raises NotVisible."""
     with reading(engine) as s:
         _length(s, viewer, document_id)
-        packed = s.exec(select(BodyRow.runs).where(BodyRow.document_id == document_id)).first()
+        packed = s.exec(said_of(WordingRow.runs, ids=[document_id])).first()
         found = where.touched(where.unpack(packed), start, end)
         if not found:
             return []
@@ -384,7 +382,7 @@ def own_text(engine: Engine, viewer: Viewer, document_id: str, number: int) -> s
     """What the file says on a page whose text is what was read of its picture. Raises NotVisible."""
     with reading(engine) as s:
         _length(s, viewer, document_id)
-        said = s.exec(select(BodyRow.own).where(BodyRow.document_id == document_id)).first() or []
+        said = s.exec(said_of(WordingRow.own, ids=[document_id])).first() or []
         return next((str(text) for page, text in said if page == number), "")
 
 
@@ -419,9 +417,10 @@ def pieces(
                 ChunkRow.end,
                 ChunkRow.heading,
                 ChunkRow.label,
-                func.substr(BodyRow.text, ChunkRow.start + 1, ChunkRow.end - ChunkRow.start),
+                func.substr(WordingRow.text, ChunkRow.start + 1, ChunkRow.end - ChunkRow.start),
             )
             .join(BodyRow, col(BodyRow.document_id) == col(ChunkRow.document_id))
+            .join(WordingRow, col(WordingRow.id) == col(BodyRow.wording_id))
             .where(mine)
             .order_by(col(ChunkRow.start), col(ChunkRow.id))
             .offset(first)
@@ -582,6 +581,16 @@ def _visible_chunks(s: Session, viewer: Viewer, ids: Collection[int]) -> dict[in
     return {row.id: row for row in rows if row.access_id in allowed and row.source_id not in closed}
 
 
+def said_of(*columns: Any, ids: Collection[str]) -> Any:
+    """Columns of the texts of these documents, for whoever has asked who may read them."""
+    return (
+        select(*columns)
+        .select_from(BodyRow)
+        .join(WordingRow, col(WordingRow.id) == col(BodyRow.wording_id))
+        .where(col(BodyRow.document_id).in_(ids))
+    )
+
+
 def shut(s: Session) -> frozenset[int]:
     """`withheld`, within a transaction."""
     return frozenset(s.exec(select(SourceRow.id).where(col(SourceRow.access_until) <= now())))  # type: ignore[arg-type]
@@ -607,8 +616,9 @@ def _parents(s: Session, ids: Iterable[int]) -> dict[int, str]:
     texts: dict[int, str] = {}
     for block in blocks(ids):
         rows = s.exec(
-            select(ChunkRow.id, func.substr(BodyRow.text, ChunkRow.parent_start + 1, size))
+            select(ChunkRow.id, func.substr(WordingRow.text, ChunkRow.parent_start + 1, size))
             .join(BodyRow, col(BodyRow.document_id) == col(ChunkRow.document_id))
+            .join(WordingRow, col(WordingRow.id) == col(BodyRow.wording_id))
             .where(col(ChunkRow.id).in_(block))
         )
         texts |= {chunk_id: text for chunk_id, text in rows if chunk_id is not None}
@@ -619,18 +629,17 @@ def _length(s: Session, viewer: Viewer, document_id: str) -> int:
     """Of the text of a document that the viewer may read. Raises NotVisible."""
     if document_id not in visible(s, viewer, [document_id]):
         raise NotVisible("資料が見つかりません。")
-    size = select(func.length(BodyRow.text)).where(BodyRow.document_id == document_id)
-    return s.exec(size).first() or 0
+    return s.exec(said_of(func.length(WordingRow.text), ids=[document_id])).first() or 0
 
 
 def _marks(s: Session, document_id: str) -> list[Mark]:
-    body = select(BodyRow.marks).where(BodyRow.document_id == document_id)
-    return [mark_from_json(one) for one in s.exec(body).first() or []]
+    marks = s.exec(said_of(WordingRow.marks, ids=[document_id])).first()
+    return [mark_from_json(one) for one in marks or []]
 
 
 def _text(s: Session, document_id: str, start: int, end: int) -> str:
-    part = func.substr(BodyRow.text, start + 1, end - start)
-    return str(s.exec(select(part).where(BodyRow.document_id == document_id)).one())
+    part = func.substr(WordingRow.text, start + 1, end - start)
+    return str(s.exec(said_of(part, ids=[document_id])).one())
 
 
 def _metadata(row: MetadataRow | None) -> Metadata:

@@ -36,9 +36,11 @@ from appliance.store.tables import (
     DocumentRow,
     MetadataRow,
     PersonalRow,
+    PointRow,
     SiteRow,
     SourceRow,
     VectorRow,
+    WordingRow,
     now,
 )
 from appliance.text import personal
@@ -191,14 +193,17 @@ def replace(
     new: bool = True,
     waiting: Collection[int] = (),
     children: Sequence[Inner] = (),
+    said: Sequence[bytes] = (),
+    read_as: str | None = None,
 ) -> str:
     """The file's text, chunks and vectors in place of what there was, and so those of the files
     inside it. Returns the document's id.
 
     `digest` names the bytes the text came from, `sizes` how it was cut, `personal_data` how the
     `counts` of it that were found were handled, `embedded_as` the title in its vectors, `waiting`
-    the pages of those bytes that are still to be read. A `problem` is shown beside what was stored:
-    "no text found". Raises Conflict if the source is gone, or wants personal data handled
+    the pages of those bytes that are still to be read, `said` what was embedded
+    (`alike.of_entry`), `read_as` how the bytes were read, where others of the same may take what was
+    made of them (`store/twins.py`). A `problem` is shown beside what was stored: "no text found". Raises Conflict if the source is gone, or wants personal data handled
     otherwise, or the document where it may not be `new`.
     """
     rows.check_vectors(chunks, vectors)
@@ -232,7 +237,9 @@ def replace(
         scans.want(s, row.id, digest, waiting)
         history.note(s, row.id, event, problem or "")
         stored = (document, chunks, vectors, embedder, sizes, problem, personal_data, counts or {})
-        changed = _put(s, row, *stored)
+        changed = _put(s, row, *stored, said)
+        row.read_as = read_as
+        s.add(row)
         changed |= inside.replace(s, row, children, embedder, sizes, personal_data)
         rows.log(s, changed)
         return row.id
@@ -250,6 +257,7 @@ def reread(
     problem: str | None = None,
     counts: Mapping[str, int] | None = None,
     made: str | None = None,
+    said: Sequence[bytes] = (),
 ) -> None:
     """The same bytes with what was read of their pages, under the name and access of now.
 
@@ -269,7 +277,7 @@ def reread(
                 held[kind] = max(n, held.get(kind, 0))
         handling = scan.personal_data
         stored = (document, chunks, vectors, embedder, sizes, problem, handling, held)
-        rows.log(s, _put(s, row, *stored))
+        rows.log(s, _put(s, row, *stored, said))
 
 
 def withhold(
@@ -532,10 +540,7 @@ def set_vectors(
             or {r.id for r in found} != set(vectors)
         ):
             return False
-        for row in found:
-            row.vector = vectors[row.id or 0].astype("<f4").tobytes()
-            s.add(row)
-        s.flush()
+        rows.change_vectors(s, [(row, vectors[row.id or 0]) for row in found])
         rows.log(s, {document_id: b""})
         return True
 
@@ -842,6 +847,7 @@ def _put(
     problem: str | None,
     personal_data: Handling,
     counts: Mapping[str, int],
+    said: Sequence[bytes],
 ) -> dict[str, bytes]:
     """A text in place of the one there was. Returns the chunks it lost, to be logged."""
     changed = {row.id: b""} | rows.drop_chunks(s, [row.id])
@@ -849,13 +855,13 @@ def _put(
     row.status, row.problem = "problem" if problem else "ready", problem
     row.notes = [clean(note) for note in document.problems]
     row.embedder, row.sizes, row.personal_data = embedder, sizes, personal_data
-    row.outdated, row.updated_at = False, now()
+    row.outdated, row.updated_at, row.read_as = False, now(), None
     s.add(row)
     s.flush()
     rows.set_texts(s, {row.id: rows.Text(row.title, document, counts, row.in_force)})
     if personal_data == "mask" and counts:
         scans.unlearn(s, [row.id])
-    rows.add_chunks(s, row.id, document.marks, chunks, vectors)
+    rows.add_chunks(s, row.id, document.marks, chunks, vectors, said)
     return changed
 
 
@@ -884,7 +890,7 @@ def _is(source_id: int, uri: str) -> tuple[Any, Any]:
 
 def _look_again(s: Session, row: DocumentRow) -> None:
     """Another name may make it a version of other documents."""
-    if body := s.get(BodyRow, row.id):
+    if body := s.exec(accesses.said_of(WordingRow, ids=[row.id])).first():
         editions.keep(s, row.id, row.title, body.text)
         about.rename(s, row.id, row.title, body)
 
@@ -918,7 +924,7 @@ def _empty(
 ) -> dict[str, bytes]:
     """None of its text is left; the row says why. Returns the chunks it lost, by document."""
     row.status, row.problem, row.notes = "problem", problem, []
-    row.own_title = row.embedder = row.sizes = None
+    row.own_title = row.embedder = row.sizes = row.read_as = None
     row.outdated = False
     row.attempts, row.next_attempt_at = 0, again_at
     row.updated_at = now()
@@ -1041,18 +1047,13 @@ def _entries(s: Session, column: Any, ids: set[Any], embedder: str | None) -> li
     same = and_(True) if embedder is None else or_(own, col(VectorRow.chunk_id).is_not(None))
     for block in blocks(ids):
         found += s.exec(
-            select(ChunkRow, DocumentRow, VectorRow.vector)
+            select(ChunkRow, DocumentRow, PointRow.vector, VectorRow.vector)
             .join(DocumentRow, col(DocumentRow.id) == col(ChunkRow.document_id))
+            .join(PointRow, col(PointRow.id) == col(ChunkRow.point_id))
             .join(VectorRow, other, isouter=True)
             .where(column.in_(block), same)
         ).all()
-    texts: dict[str, str] = {}
-    for ids_ in blocks({document.id for _, document, _ in found}):
-        texts |= dict(
-            s.exec(
-                select(BodyRow.document_id, BodyRow.text).where(col(BodyRow.document_id).in_(ids_))
-            ).all()
-        )
+    texts = _texts(s, {document.id for _, document, *_ in found})
     return [
         Entry(
             chunk.id,
@@ -1064,12 +1065,25 @@ def _entries(s: Session, column: Any, ids: set[Any], embedder: str | None) -> li
                 texts[d.id][chunk.start : chunk.end],
                 d.holder,
             ),
-            np.frombuffer(chunk.vector if embedder in (None, d.embedder) else vector, "<f4").astype(
+            np.frombuffer(vector if embedder in (None, d.embedder) else beside, "<f4").astype(
                 np.float32
             ),
         )
-        for chunk, d, vector in sorted(found, key=lambda row: row[0].id)
+        for chunk, d, vector, beside in sorted(found, key=lambda row: row[0].id)
     ]
+
+
+def _texts(s: Session, ids: Collection[str]) -> dict[str, str]:
+    """Document id → its text, which is read once however many have it."""
+    held: dict[str, int | None] = {}
+    for block in blocks(ids):
+        mine = col(BodyRow.document_id).in_(block)
+        held |= dict(s.exec(select(BodyRow.document_id, BodyRow.wording_id).where(mine)).all())
+    texts: dict[int | None, str] = {}
+    for some in blocks({*held.values()}):
+        query = select(WordingRow.id, WordingRow.text).where(col(WordingRow.id).in_(some))
+        texts |= dict(s.exec(query).all())
+    return {i: texts[wording] for i, wording in held.items()}
 
 
 def _stored() -> Any:

@@ -23,6 +23,7 @@ from appliance.store.tables import (
     EditionRow,
     PersonalRow,
     SourceRow,
+    WordingRow,
 )
 from appliance.text import personal, places
 from appliance.types import Access, Page
@@ -67,9 +68,9 @@ def of(engine: Engine, document_id: str) -> Dossier:
         if listed is None or row is None:
             raise NotVisible("資料が見つかりません。")
         holder = s.get(DocumentRow, row.parent_id) if row.parent_id else None
-        mine = BodyRow.document_id == document_id
-        columns = (func.length(BodyRow.text), BodyRow.pages, BodyRow.marks)
-        length, pages, marks = s.exec(select(*columns).where(mine)).first() or (0, [], [])
+        columns = (func.length(WordingRow.text), WordingRow.pages, WordingRow.marks)
+        body = s.exec(access.said_of(*columns, ids=[document_id])).first()
+        length, pages, marks = body or (0, [], [])
         leaves = places.leaves(map(access.mark_from_json, marks))
         chunks = select(func.count()).where(col(ChunkRow.document_id) == document_id)
         edition = s.get(EditionRow, document_id)
@@ -113,8 +114,9 @@ def _masked(s: Session, row: DocumentRow, listed: Listed, pages: Sequence[Sequen
     if s.exec(held.where(inside, col(PersonalRow.kind).in_(kinds)).limit(1)).first():
         return True
     read = (
-        select(DocumentRow.personal_data, BodyRow.pages)
+        select(DocumentRow.personal_data, WordingRow.pages)
         .outerjoin(BodyRow, col(BodyRow.document_id) == col(DocumentRow.id))
+        .outerjoin(WordingRow, col(WordingRow.id) == col(BodyRow.wording_id))
         .where(inside)
     )
     return any(_hides(handled, source.personal_data, of or []) for handled, of in s.exec(read))

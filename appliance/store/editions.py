@@ -14,7 +14,7 @@ from sqlmodel import Session, col, select
 from appliance.store import access
 from appliance.store.access import blocks
 from appliance.store.database import reading, writing
-from appliance.store.tables import BodyRow, DocumentRow, EditionRow
+from appliance.store.tables import BodyRow, DocumentRow, EditionRow, WordingRow
 from appliance.text import versions
 from appliance.types import Version, Viewer
 
@@ -58,8 +58,9 @@ def fill(engine: Engine, block: int = 200) -> Iterator[int]:
     while True:
         with writing(engine) as s:
             rows = s.exec(
-                select(DocumentRow.id, DocumentRow.title, BodyRow.text)
+                select(DocumentRow.id, DocumentRow.title, WordingRow.text)
                 .join(BodyRow, col(BodyRow.document_id) == col(DocumentRow.id))
+                .join(WordingRow, col(WordingRow.id) == col(BodyRow.wording_id))
                 .outerjoin(EditionRow, col(EditionRow.document_id) == col(DocumentRow.id))
                 .where(col(EditionRow.document_id).is_(None))
                 .limit(block)

@@ -29,6 +29,7 @@ _UNREAD: dict[str, Any] = {
     "sizes": None,
     "notes": [],
     "outdated": False,
+    "read_as": None,
 }
 _MADE = ("digest", "embedder", "sizes", "personal_data")  # of what, and how, a text was made
 
@@ -64,6 +65,7 @@ class Inner:
     embedded_as: str = ""  # the title in its vectors
     chunks: Sequence[Chunk] = ()
     vectors: Vectors = field(default_factory=lambda: np.empty((0, 0), np.float32))
+    said: Sequence[bytes] = ()  # what was embedded: `alike.of_entry`
     waiting: Collection[int] = ()  # pages of it that are still to be read
     bytes_digest: str | None = None  # of its bytes, which the pages are of
 
@@ -244,7 +246,7 @@ def replace(
     about.count(s, withheld)
     rows.set_texts(s, texts)
     for i, one, document in fresh:
-        rows.add_chunks(s, i, document.marks, one.chunks, one.vectors)
+        rows.add_chunks(s, i, document.marks, one.chunks, one.vectors, one.said)
     for i, one in paged:
         scans.want(s, i, one.bytes_digest, one.waiting)
     if handling == "mask":

@@ -17,14 +17,16 @@ from sqlalchemy.orm import aliased
 from sqlmodel import Session, SQLModel, col, select
 
 from appliance.store import access as accesses
-from appliance.store import catalog, rows
+from appliance.store import alike, catalog, rows
 from appliance.store.database import reading, writing
 from appliance.store.tables import (
     AccessRow,
     BodyRow,
     ChunkRow,
     DocumentRow,
+    PointRow,
     SourceRow,
+    WordingRow,
     now,
 )
 from appliance.types import NOBODY
@@ -44,8 +46,8 @@ def orphans(engine: Engine) -> dict[str, int]:
             .scalar_one()
             for table, lost in _pointers()
         }
-        strays = len(_strays(s))
-    return {name: n for name, n in (found | {"document": strays}).items() if n}
+        found |= {"document": len(_strays(s))} | alike.unheld(s)
+    return {name: n for name, n in found.items() if n}
 
 
 def drop_orphans(engine: Engine) -> None:
@@ -58,6 +60,7 @@ def drop_orphans(engine: Engine) -> None:
                 rows.log(s, rows.drop_chunks(s, gone))
             else:
                 s.connection().execute(delete(table).where(lost))
+        alike.drop_unheld(s)
 
 
 def _pointers() -> Iterator[tuple[Table, Any]]:
@@ -177,14 +180,18 @@ def broken_texts(
         inner = exists().where(col(above.parent_id) == col(DocumentRow.id))
         empty = and_(col(DocumentRow.status) == "ready", ~chunks, ~inner, ~waits)
         found |= dict.fromkeys(s.exec(select(DocumentRow.id).where(empty)).all(), "empty")
-        body = exists().where(col(BodyRow.document_id) == col(DocumentRow.id))
+        body = exists().where(
+            col(BodyRow.document_id) == col(DocumentRow.id),
+            col(WordingRow.id) == col(BodyRow.wording_id),
+        )
         found |= dict.fromkeys(s.exec(select(DocumentRow.id).where(chunks, ~body)).all(), "text")
         beyond = (
             select(ChunkRow.document_id)
             .join(BodyRow, col(BodyRow.document_id) == col(ChunkRow.document_id))
+            .join(WordingRow, col(WordingRow.id) == col(BodyRow.wording_id))
             .where(
                 or_(
-                    col(ChunkRow.end) > func.length(BodyRow.text),
+                    col(ChunkRow.end) > func.length(WordingRow.text),
                     col(ChunkRow.start) < 0,
                     col(ChunkRow.end) <= col(ChunkRow.start),
                 )
@@ -239,8 +246,9 @@ def _bad_vectors(engine: Engine, dim: int, space: str, first: int, last: int) ->
     while True:
         with reading(engine) as s:
             block = s.exec(
-                select(ChunkRow.id, ChunkRow.document_id, ChunkRow.vector)
+                select(ChunkRow.id, ChunkRow.document_id, PointRow.vector)
                 .join(DocumentRow, col(DocumentRow.id) == col(ChunkRow.document_id))
+                .outerjoin(PointRow, col(PointRow.id) == col(ChunkRow.point_id))
                 .where(col(ChunkRow.id) > after, col(ChunkRow.id) <= last, *ours)
                 .order_by(col(ChunkRow.id))
                 .limit(_BLOCK)
@@ -248,8 +256,8 @@ def _bad_vectors(engine: Engine, dim: int, space: str, first: int, last: int) ->
         if not block:
             return bad
         after = block[-1][0] or 0
-        right = [(of, vector) for _, of, vector in block if len(vector) == 4 * dim]
-        bad |= {of for _, of, vector in block if len(vector) != 4 * dim}
+        right = [(of, vector) for _, of, vector in block if len(vector or b"") == 4 * dim]
+        bad |= {of for _, of, vector in block if len(vector or b"") != 4 * dim}
         if right:
             values = np.frombuffer(b"".join(v for _, v in right), "<f4").reshape(-1, dim)
             with np.errstate(all="ignore"):

@@ -11,7 +11,7 @@ import numpy as np
 from sqlalchemy import delete, insert
 from sqlmodel import Session, col, select
 
-from appliance.store import about, editions
+from appliance.store import about, alike, editions
 from appliance.store import access as accesses
 from appliance.store.access import blocks
 from appliance.store.database import CHANGE_LOCK, lock
@@ -24,8 +24,10 @@ from appliance.store.tables import (
     HistoryRow,
     MetadataRow,
     PersonalRow,
+    PointRow,
     ScanPageRow,
     ScanRow,
+    WordingRow,
     now,
 )
 from appliance.text import places, where
@@ -52,18 +54,20 @@ class Text(NamedTuple):
 
 def set_texts(s: Session, wanted: Mapping[str, Text]) -> None:
     """Document id → what takes the place of what there was."""
-    _delete(s, wanted, *_OF_TEXT)
-    bodies, said, known = [], [], []
+    _drop_texts(s, wanted)
+    texts, said, known = [], [], []
     for i, (title, document, _, in_force) in wanted.items():
         text = clean(document.text)
         marks = [accesses.mark_to_json(mark) for mark in document.marks]
         pages = [[p.number, p.state, p.sure, p.read] for p in document.pages]
         own = [[n, clean(words)] for n, words in document.own] or None
-        body = {"document_id": i, "text": text, "marks": marks, "pages": pages}
-        bodies.append(body | {"runs": where.pack(document.runs), "own": own})
+        rest = {"runs": where.pack(document.runs), "own": own}
+        texts.append({"text": text, "marks": marks, "pages": pages} | rest)
         said.append(editions.of(i, title, text, in_force))
         known.append(about.of(i, title, document))
     if wanted:
+        kept = zip(wanted, alike.wordings(s, texts), strict=True)
+        bodies = [{"document_id": i, "wording_id": wording} for i, wording in kept]
         s.connection().execute(insert(BodyRow), bodies)
         s.connection().execute(insert(EditionRow), said)
         s.connection().execute(insert(MetadataRow), known)
@@ -73,8 +77,16 @@ def set_texts(s: Session, wanted: Mapping[str, Text]) -> None:
 def empty(s: Session, ids: Sequence[str]) -> dict[str, bytes]:
     """None of the texts of these documents is left. Returns, of each that had chunks, which."""
     removed = drop_chunks(s, ids)
-    _delete(s, ids, *_OF_TEXT, *_OF_PAGES)
+    _drop_texts(s, ids)
+    _delete(s, ids, *_OF_PAGES)
     return removed
+
+
+def _drop_texts(s: Session, ids: Iterable[str]) -> None:
+    for block in blocks(ids):
+        mine = col(BodyRow.document_id).in_(block)
+        alike.let_go(s, WordingRow, s.exec(select(col(BodyRow.wording_id)).where(mine)))
+    _delete(s, ids, *_OF_TEXT)
 
 
 def _delete(s: Session, ids: Iterable[str], *tables: Any) -> None:
@@ -93,11 +105,18 @@ def check_vectors(chunks: Sequence[Chunk], vectors: Vectors) -> None:
 
 
 def add_chunks(
-    s: Session, document_id: str, marks: Sequence[Mark], chunks: Sequence[Chunk], vectors: Vectors
+    s: Session,
+    document_id: str,
+    marks: Sequence[Mark],
+    chunks: Sequence[Chunk],
+    vectors: Vectors,
+    said: Sequence[bytes] = (),
 ) -> None:
+    """`said`: the digest of what was embedded of each (`alike.of_entry`), where that is known."""
     if not chunks:
         return
     labels = places.of_chunks(marks, chunks)
+    points = keep_vectors(s, vectors, said)
     rows = [
         {
             "document_id": document_id,
@@ -107,11 +126,28 @@ def add_chunks(
             "parent_end": c.parent_end,
             "heading": clean(c.heading),
             "label": clean(place),
-            "vector": v.astype("<f4").tobytes(),
+            "point_id": point,
         }
-        for c, v, place in zip(chunks, vectors, labels, strict=True)
+        for c, point, place in zip(chunks, points, labels, strict=True)
     ]
     s.connection().execute(insert(ChunkRow), rows)
+
+
+def keep_vectors(s: Session, vectors: Iterable[Vectors], said: Sequence[bytes] = ()) -> list[int]:
+    """The points of these vectors."""
+    stored = [vector.astype("<f4").tobytes() for vector in vectors]
+    names = said or [alike.of_vector(vector) for vector in stored]
+    return alike.points(s, [*zip(names, stored, strict=True)])
+
+
+def change_vectors(s: Session, wanted: Sequence[tuple[ChunkRow, Vectors]]) -> None:
+    """Each of these chunks has this vector from now on."""
+    alike.let_go(s, PointRow, (chunk.point_id for chunk, _ in wanted))
+    points = keep_vectors(s, [vector for _, vector in wanted])
+    for (chunk, _), point in zip(wanted, points, strict=True):
+        chunk.point_id = point
+        s.add(chunk)
+    s.flush()
 
 
 def drop_chunks(s: Session, ids: Iterable[str]) -> dict[str, bytes]:
@@ -119,8 +155,11 @@ def drop_chunks(s: Session, ids: Iterable[str]) -> dict[str, bytes]:
     removed: dict[str, list[int]] = {}
     for block in blocks(ids):
         mine = col(ChunkRow.document_id).in_(block)
-        for document_id, chunk_id in s.exec(select(ChunkRow.document_id, ChunkRow.id).where(mine)):
+        columns = (col(ChunkRow.document_id), col(ChunkRow.id), col(ChunkRow.point_id))
+        found = s.exec(select(*columns).where(mine)).all()
+        for document_id, chunk_id, _ in found:
             removed.setdefault(document_id, []).append(chunk_id or 0)
+        alike.let_go(s, PointRow, (point for *_, point in found))
         s.connection().execute(delete(ChunkRow).where(mine))
     return {i: np.array(sorted(gone), "<i8").tobytes() for i, gone in removed.items()}
 
@@ -136,11 +175,14 @@ def forget(s: Session, ids: Sequence[str]) -> None:
 
 def log(s: Session, removed: Mapping[str, bytes]) -> None:
     """Documents that changed, with the chunks they lost. Comes last: numbers of the log become
-    visible in their order, gaps and all.
+    visible in their order, gaps and all; and what nobody has any more goes.
     """
-    if not removed:
+    if not removed and not alike.loose(s):
         return
     lock(s, CHANGE_LOCK)
+    alike.sweep(s)
+    if not removed:
+        return
     at = now()
     rows = [{"document_id": i, "removed": gone, "at": at} for i, gone in removed.items()]
     s.connection().execute(insert(ChangeRow), rows)

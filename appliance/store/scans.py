@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Engine, case, delete, func, or_, update
+from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select
 
 from appliance.errors import Conflict
@@ -232,6 +233,32 @@ def keep(engine: Engine, scan: Scan, number: int, page: ReadPage) -> None:
         )
 
 
+def learn(engine: Engine, scan: Scan) -> None:
+    """What was read of the same bytes for another document is read. Raises Conflict like `keep`."""
+    mine, other, its = aliased(ScanPageRow), aliased(ScanPageRow), aliased(ScanRow)
+    query = (
+        select(other.number, other.read, other.ended_at)
+        .join(its, col(its.document_id) == col(other.document_id))
+        .join(mine, col(mine.number) == col(other.number))
+        .where(
+            col(mine.document_id) == scan.document_id,
+            col(mine.state) == "waiting",
+            col(its.document_id) != scan.document_id,
+            col(its.digest) == scan.digest,
+            col(other.state) == "done",
+        )
+    )
+    with reading(engine) as s:  # mostly there is nothing, and asking costs no writer its turn
+        found = {number: (said, at) for number, said, at in s.exec(query)}
+    if not found:
+        return
+    with writing(engine) as s:
+        _ours(s, scan)
+        for number, (said, at) in found.items():
+            done = {"state": "done", "read": said, "reason": None, "ended_at": at}
+            s.connection().execute(_page(scan, number).values(**done))
+
+
 def spare(engine: Engine, scan: Scan, number: int) -> None:
     """A page that was begun and not read, through no fault of its own."""
     with writing(engine) as s:
@@ -295,15 +322,19 @@ def give_up(engine: Engine, scan: Scan, reason: str) -> None:
 # --- what there is ----------------------------------------------------------------
 
 
-def pages(engine: Engine, document_id: str, digest: str, sure: float) -> dict[int, ReadPage]:
-    """What was read of these bytes. A page with a line under `sure` is doubtful."""
+def pages(engine: Engine, document_id: str | None, digest: str, sure: float) -> dict[int, ReadPage]:
+    """What was read of these bytes, for one document; for any where none is named.
+
+    A page with a line under `sure` is doubtful.
+    """
     found: dict[int, ReadPage] = {}
+    of = [] if document_id is None else [col(ScanRow.document_id) == document_id]
     with reading(engine) as s:
         rows = s.exec(
             select(ScanPageRow.number, ScanPageRow.read)
             .join(ScanRow, col(ScanRow.document_id) == col(ScanPageRow.document_id))
             .where(
-                col(ScanRow.document_id) == document_id,
+                *of,
                 col(ScanRow.digest) == digest,
                 col(ScanPageRow.state) == "done",
             )

@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
 
+import numpy as np
 from sqlalchemy import Engine, and_, delete, exists, func, or_, update
 from sqlmodel import Session, col, select
 
@@ -131,12 +132,14 @@ def fold(engine: Engine, target: str, limit: int = 20) -> int:
         found = list(s.exec(ready).all())
         of = col(ChunkRow.document_id).in_(found)
         other = and_(col(VectorRow.chunk_id) == ChunkRow.id, col(VectorRow.space) == target)
-        its = select(VectorRow.vector).where(other).scalar_subquery()
-        connection = s.connection()
-        connection.execute(update(ChunkRow).where(of, exists().where(other)).values(vector=its))
+        beside = select(ChunkRow, VectorRow.vector).join(VectorRow, other).where(of)
+        rows.change_vectors(
+            s, [(chunk, np.frombuffer(made, "<f4")) for chunk, made in s.exec(beside)]
+        )
         documents = update(DocumentRow).where(col(DocumentRow.id).in_(found))
-        connection.execute(documents.values(embedder=target))
+        s.connection().execute(documents.values(embedder=target))
         _drop(s, col(VectorRow.chunk_id).in_(select(ChunkRow.id).where(of)))
+        rows.log(s, {})  # nothing else is found than was
         return len(found)
 
 

@@ -159,7 +159,11 @@ class DocumentRow(SQLModel, table=True):
     next_attempt_at: datetime | None = Field(default=None, sa_type=Utc)
     media_type: str | None = None
     size_bytes: int | None = Field(default=None, sa_type=BIG)
-    digest: str | None = Field(default=None, max_length=64)  # of the bytes the text came from
+    digest: str | None = Field(  # of the bytes the text came from
+        default=None, max_length=64, index=True
+    )
+    # how they were read, where the text is all that was made of them, as it was (`store/twins.py`)
+    read_as: str | None = None
     embedder: str | None = None
     sizes: str | None = None  # of chunks and parents, as it was cut
     personal_data: str | None = None  # how personal data was handled when it was read
@@ -168,20 +172,36 @@ class DocumentRow(SQLModel, table=True):
     updated_at: datetime = Field(default_factory=now, sa_type=Utc)
 
 
-class BodyRow(SQLModel, table=True):
-    """A document's text, apart: listing documents must not read it."""
+class WordingRow(SQLModel, table=True):
+    """A text with all that holds for it wherever it stands, once for all documents that have it.
 
-    __tablename__ = "body"
+    Rows never change. The last document that lets go of one takes it along (`store/alike.py`).
+    """
 
-    document_id: str = Field(
-        primary_key=True, foreign_key="document.id", ondelete="CASCADE", max_length=32
-    )
+    __tablename__ = "wording"
+    __table_args__ = NEVER_REUSED
+
+    id: int | None = Field(default=None, primary_key=True, sa_type=BIG)
+    digest: bytes = Field(sa_type=LargeBinary, index=True)  # of all the rest
     text: str = Field(sa_type=Text)
     marks: list[Any] = Field(sa_column=Column(JSON, nullable=False))
     pages: list[Any] = Field(default_factory=list, sa_column=Column(JSON, nullable=False))
     runs: bytes | None = Field(default=None, sa_type=LargeBinary)  # `text.where`
     # by page: what the file itself says where the text is what was read of a picture
     own: list[Any] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))
+
+
+class BodyRow(SQLModel, table=True):
+    """Which text a document has, apart: listing documents must not read it."""
+
+    __tablename__ = "body"
+
+    document_id: str = Field(
+        primary_key=True, foreign_key="document.id", ondelete="CASCADE", max_length=32
+    )
+    wording_id: int | None = Field(  # empty in no row: SQLite adds no other column
+        default=None, foreign_key="wording.id", sa_type=BIG, index=True
+    )
 
 
 class HistoryRow(SQLModel, table=True):
@@ -268,6 +288,17 @@ class ScanPageRow(SQLModel, table=True):
     ended_at: datetime | None = Field(default=None, sa_type=Utc, index=True)
 
 
+class PointRow(SQLModel, table=True):
+    """A vector, once for all chunks that have it. Rows never change, and go like wordings."""
+
+    __tablename__ = "point"
+    __table_args__ = NEVER_REUSED
+
+    id: int | None = Field(default=None, primary_key=True, sa_type=BIG)
+    digest: bytes = Field(sa_type=LargeBinary, index=True)  # of what was embedded, by what
+    vector: bytes = Field(sa_type=LargeBinary)  # float32, little-endian
+
+
 class ChunkRow(SQLModel, table=True):
     __tablename__ = "chunk"
     __table_args__ = NEVER_REUSED
@@ -282,7 +313,9 @@ class ChunkRow(SQLModel, table=True):
     parent_end: int
     heading: str = Field(sa_type=Text)
     label: str = Field(sa_type=Text)  # the place a person opens: "p. 3 · 第12条"
-    vector: bytes = Field(sa_type=LargeBinary)  # float32, little-endian
+    point_id: int | None = Field(  # likewise
+        default=None, foreign_key="point.id", sa_type=BIG, index=True
+    )
 
 
 class VectorRow(SQLModel, table=True):

@@ -101,25 +101,31 @@ def found(one: Person) -> set[str]:
 
 
 def _everything(engine: Engine) -> list[Any]:
-    tables = ("document", "chunk", "body", "access", "change", "source")
+    tables = ("document", "chunk", "point", "body", "wording", "access", "change", "source")
     with engine.connect() as raw:
         return [raw.execute(text(f"SELECT * FROM {t} ORDER BY 1")).all() for t in tables]
 
 
 DAMAGES: dict[str, tuple[str, ...]] = {
     "orphans": (
-        'INSERT INTO chunk (document_id, start, "end", parent_start, parent_end, heading, label, vector)'
-        " SELECT 'nobody', start, \"end\", parent_start, parent_end, heading, label, vector FROM chunk",
+        'INSERT INTO chunk (document_id, start, "end", parent_start, parent_end, heading, label, point_id)'
+        " SELECT 'nobody', start, \"end\", parent_start, parent_end, heading, label, point_id FROM chunk",
         "INSERT INTO history (document_id, at, kind, detail, actor) VALUES ('gone', '2026-01-01', 'x', '', '')",
     ),
     "no body": (
         "DELETE FROM body WHERE document_id IN (SELECT id FROM document WHERE title LIKE '旅費%')",
     ),
     "no chunks": ("DELETE FROM chunk",),
-    "short vector": ("UPDATE chunk SET vector = substr(vector, 1, 8)",),
-    "zero vector": ("UPDATE chunk SET vector = zeroblob(length(vector))",),
+    "no text": ("DELETE FROM wording",),
+    "no vectors": ("DELETE FROM point",),
+    "a text of nobody": (
+        "INSERT INTO wording (digest, text, marks, pages) VALUES (x'00', 'x', '[]', '[]')",
+        "INSERT INTO point (digest, vector) VALUES (x'00', x'00')",
+    ),
+    "short vector": ("UPDATE point SET vector = substr(vector, 1, 8)",),
+    "zero vector": ("UPDATE point SET vector = zeroblob(length(vector))",),
     "odd vector": (
-        "UPDATE chunk SET vector = CAST(zeroblob(length(vector) - 4) || x'0000c07f' AS BLOB)",
+        "UPDATE point SET vector = CAST(zeroblob(length(vector) - 4) || x'0000c07f' AS BLOB)",
     ),
     "place": ('UPDATE chunk SET "end" = "end" + 100000',),
     "access gone": ("DELETE FROM access",),
@@ -142,8 +148,8 @@ def test_a_sample_is_bounded_and_all_is_looked_at_when_asked(
     damage(
         bench.engine,
         "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 400) "
-        'INSERT INTO chunk (document_id, start, "end", parent_start, parent_end, heading, label, vector)'
-        ' SELECT document_id, start, "end", parent_start, parent_end, heading, label, vector'
+        'INSERT INTO chunk (document_id, start, "end", parent_start, parent_end, heading, label, point_id)'
+        ' SELECT document_id, start, "end", parent_start, parent_end, heading, label, point_id'
         " FROM (SELECT * FROM chunk LIMIT 1), n",
     )
     monkeypatch.setattr(rows, "_BLOCK", 10)

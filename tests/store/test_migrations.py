@@ -92,7 +92,7 @@ def test_every_table_whose_ids_must_not_return_counts_on(sqlite_engine: Engine) 
     with sqlite_engine.connect() as connection:
         rows = connection.execute(text("SELECT name FROM sqlite_master WHERE sql LIKE '%AUTOINC%'"))
         assert set(rows.scalars()) == counting
-    assert {"chunk", "access", "change"} <= counting
+    assert {"chunk", "access", "change", "wording", "point"} <= counting
 
 
 CONFIG = Config()
@@ -152,6 +152,47 @@ def test_what_held_others_in_its_own_text_is_read_once_more(bare_url: str) -> No
     with engine.connect() as connection:
         again = connection.execute(text("SELECT id FROM document WHERE sizes = ''"))
         assert set(again.scalars()) == {"zip", "mail"}
+    engine.dispose()
+
+
+def test_what_is_alike_already_becomes_one(bare_url: str) -> None:
+    engine = database.connect(bare_url)
+    with engine.execution_options(kura_write=True).begin() as connection:
+        CONFIG.attributes["connection"] = connection
+        command.upgrade(CONFIG, "0017")
+    filled(engine)
+    found = MetaData()
+    found.reflect(engine)
+    with engine.begin() as connection:
+        document, body, chunk = (found.tables[name] for name in ("document", "body", "chunk"))
+        first = dict(connection.execute(document.select()).mappings().one())
+        part = dict(connection.execute(chunk.select()).mappings().one())
+        for n in range(500):
+            i, text_ = f"d{n:03}", "同じ" if n % 2 else f"別の {n}"
+            connection.execute(document.insert().values(first | {"id": i, "uri_digest": i}))
+            said = {"marks": [[0, "p. 1", "page", 1, None, 0]], "pages": [], "own": [[1, "x"]]}
+            connection.execute(body.insert().values(document_id=i, text=text_, runs=b"r", **said))
+            own = {"id": 1000 + n, "document_id": i, "vector": text_.encode()}
+            connection.execute(chunk.insert().values(part | own))
+    database.migrate(engine)
+    with engine.connect() as connection:
+        kept = connection.execute(
+            text(
+                "SELECT d.id, w.text, w.marks, w.own, w.runs, p.vector, c.id FROM document d"
+                " JOIN body b ON b.document_id = d.id JOIN wording w ON w.id = b.wording_id"
+                " JOIN chunk c ON c.document_id = d.id JOIN point p ON p.id = c.point_id"
+                " WHERE d.id LIKE 'd%' ORDER BY d.id"
+            )
+        ).all()
+        assert len(kept) == 500
+        for n, row in enumerate(kept):
+            text_ = "同じ" if n % 2 else f"別の {n}"
+            assert (row.id, row.text, bytes(row.runs)) == (1000 + n, text_, b"r")
+            assert bytes(row.vector) == text_.encode()
+        for table, rows in (("wording", 252), ("point", 252)):
+            assert connection.execute(text(f"SELECT count(*) FROM {table}")).scalar() == rows
+    with database.writing(engine) as s:  # numbers go on where they were
+        s.add(tables.PointRow(digest=b"new", vector=b"new"))
     engine.dispose()
 
 
