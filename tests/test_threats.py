@@ -10,7 +10,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs/en/threats.md"
 WANTED = [f"M{n}" for n in range(1, 15)] + ["R4", "R5", "R15", "R23"]
-WANTED += ["E1", "E2", "E3", "E4", "E5", "E12"] + [f"P{n}" for n in range(1, 20)]
+WANTED += ["E1", "E2", "E3", "E4", "E5", "E12"] + [f"P{n}" for n in range(1, 21)]
 WANTED += [f"S{n}" for n in range(1, 13)] + ["A18", "A19", "A20", "A21", "R25"]
 
 

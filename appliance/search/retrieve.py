@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
 from typing import Literal, Protocol
 
 import numpy as np
@@ -21,7 +22,7 @@ from sqlalchemy import Engine
 
 from appliance.errors import NotReady
 from appliance.ports import Embedder, Index, Reader
-from appliance.search import evidence
+from appliance.search import behind, evidence
 from appliance.search.move import Serving
 from appliance.search.narrow import Narrowing
 from appliance.search.scope import ScopeMap
@@ -134,7 +135,9 @@ class Retriever:
         words = _BESIDE.submit(self._by_words, Query(question, _NO_VECTOR, terms), count, scope)
         query = Query(question, self.embedder.embed([question], "query"), terms)
         dense = self.dense.search(query, count, scope)
-        candidates = self._fused(query, [*dense, *words.result()], scope)
+        found = [*dense, *words.result()]
+        found += behind.copies(self.engine, found, count, scope, partial(self._looked, query))
+        candidates = self._fused(query, found, scope)
         considered = list(self._considered(question, candidates, viewer, k, trace))
         if self.reader:  # reading took a while: what may be read now
             ids = {c.passage.document_id for c in considered}
@@ -159,8 +162,10 @@ class Retriever:
 
     def candidates(self, query: Query, count: int, scope: Scope) -> list[Candidate]:
         """The best of each index, all scored by both, best first."""
-        dense = self.dense.search(query, count, scope)
-        return self._fused(query, [*dense, *self._by_words(query, count, scope)], scope)
+        return self._fused(query, self._looked(query, count, scope), scope)
+
+    def _looked(self, query: Query, count: int, scope: Scope) -> list[Hit]:
+        return [*self.dense.search(query, count, scope), *self._by_words(query, count, scope)]
 
     def _by_words(self, query: Query, count: int, scope: Scope) -> list[Hit]:
         found = self.keyword.search(query, count, scope)
