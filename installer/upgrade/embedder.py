@@ -11,9 +11,8 @@ import shutil
 from installer.steps import Refused
 from installer.upgrade.site import Facts, Site
 
-COPIES = (
-    4  # of the new vectors, on the disk: rows beside the old ones, and two generations of an index
-)
+# of the new vectors, on the disk: rows beside the old ones, and two generations of an index
+COPIES = 4
 
 
 def look(site: Site, now: Facts, new: Facts) -> None:
