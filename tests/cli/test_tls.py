@@ -120,7 +120,7 @@ def test_a_key_that_others_read_or_of_another_certificate_serves_nothing(
     gone = tls | {"KURA_TLS_KEY": str(tmp_path / "gone")}
     assert "gone" in kura(gone, "web", status=78).stderr
     half = {k: v for k, v in tls.items() if k != "KURA_TLS_KEY"}
-    assert "together" in kura(half, "status", status=78).stderr
+    assert "両方書くか" in kura(half, "status", status=78).stderr
     assert key.stat().st_mode & 0o777 == 0o644
 
 

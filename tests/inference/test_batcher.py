@@ -267,7 +267,7 @@ def test_who_waits_too_long_hears_so_and_frees_the_places(desk: Desk) -> None:
 def test_the_queue_is_bounded_for_each_urgency(desks: Callable[..., Desk]) -> None:
     desk = desks(waiting=10)
     large = desk.batches.submit(["p"] * 30, "passage")  # nothing else waited
-    with pytest.raises(ModelBusy, match="30 texts") as caught:
+    with pytest.raises(ModelBusy, match="30 個の文") as caught:
         desk.batches.submit(["p"], "passage")
     assert caught.value.retry_after_s >= 1
     question = desk.batches.submit(["q"] * 10, "query")

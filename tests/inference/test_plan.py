@@ -321,7 +321,7 @@ def test_an_encoder_is_counted_by_its_shapes(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("damage", [b"", b"[]", b'{"a": 1}', b'{"a": {"shape": "x"}}', b"\xff"])
 def test_an_encoder_that_cannot_be_read_is_named(tmp_path: Path, damage: bytes) -> None:
-    with pytest.raises(ModelFileInvalid, match="no model of sentence-transformers"):
+    with pytest.raises(ModelFileInvalid, match="sentence-transformers の形"):
         planning.encoder(encoder_folder(tmp_path, damage))
 
 

@@ -310,7 +310,7 @@ def test_a_server_that_leaves_texts_out_is_not_believed(
 ) -> None:
     results = [{"index": n, "relevance_score": 0.5} for n in indexes]
     reranker = RemoteReader(serving(lambda body: {"results": results}), "other")
-    with pytest.raises(ModelUnreachable, match="of 2 texts"):
+    with pytest.raises(ModelUnreachable, match="2 個の文のうち"):
         reranker.scores("q", ["a", "b"])
 
 

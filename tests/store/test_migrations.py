@@ -81,7 +81,7 @@ def test_several_processes_may_migrate_an_empty_database_at_once(bare_url: str) 
 def test_a_database_of_a_newer_version_is_left_alone(migrated: Engine) -> None:
     with migrated.begin() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
-    with pytest.raises(SettingsError, match="newer"):
+    with pytest.raises(SettingsError, match="新しい版"):
         database.migrate(migrated)
 
 
