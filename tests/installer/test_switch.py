@@ -445,11 +445,15 @@ def test_what_takes_the_place_is_on_the_disk_before(
     data = host.data
 
     def synced(what: str, first: int, last: int) -> bool:
-        return any(line.startswith(f"sync {what}") for line in lines[first:last])
+        return f"sync {what}" in lines[first:last]
 
     state = host.places.state
     assert synced(f"{data}/upgrade/next/kura.db", 0, moves[0])
-    assert synced(f"{state}/.switch.json", 0, moves[0]) and synced(f"{state}", 0, moves[0])
+    for copy in ("next", f"before/{OLD}"):  # what is in a folder is there once the folder is
+        assert synced(f"{data}/upgrade/{copy}", 0, moves[0])
+        assert synced(f"{data}/upgrade/{copy}/uploads/請求書", 0, moves[0])
+    assert any(line.startswith(f"sync {state}/.switch.json") for line in lines[: moves[0]])
+    assert synced(f"{state}", 0, moves[0])
     assert synced(f"{data}", moves[1], pointed), "both moves are on the disk before `current` moves"
     assert synced(f"{host.places.opt}", pointed, len(lines))
 
