@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from sqlalchemy import Engine
 
 from appliance.errors import ApplianceError
-from appliance.ingest.vectors import embed
+from appliance.ingest.vectors import Stopped, embed
 from appliance.ports import Embedder
 from appliance.store import catalog, spaces
 
@@ -34,7 +34,8 @@ class Anew:
     _noted: float = -NOTED_S
 
     def turn(self) -> bool:
-        """A few documents. False if there is nothing to do now. Raises as `embed` does."""
+        """A few documents. False if there is nothing to do now. Raises as `embed` does; Stopped where
+        the stop came before the end."""
         target = self.target.name
         known = self.named
         serving = spaces.serving(self.engine, target, lambda name: known(name) is not None)
@@ -74,7 +75,7 @@ class Anew:
         found = spaces.lacking(self.engine, by.name, after)
         for document_id in found:
             if self.over.is_set():
-                return False
+                raise Stopped  # False would say that all is done
             entries = catalog.entries_of(self.engine, document_id)
             made = embed([entry.text for entry in entries], by, self.over)
             again = catalog.entries_of(self.engine, document_id)

@@ -18,6 +18,7 @@ from appliance.errors import ModelUnreachable
 from appliance.identity import accounts
 from appliance.ingest.again import _embed
 from appliance.ingest.anew import Anew
+from appliance.ingest.vectors import Stopped
 from appliance.settings import Settings
 from appliance.store import catalog, repair, sources, spaces
 from appliance.store.database import reading, writing
@@ -287,6 +288,22 @@ def test_an_index_that_was_saved_before_the_log_begins_lacks_nothing(
     machine = site.start(site.new, site.old)
     assert machine.mover and machine.mover.turn()
     assert len(machine.indexes[0].ids()) == site.count(ChunkRow)
+
+
+def test_a_stop_in_the_middle_is_not_the_end(site: Site) -> None:
+    """`kura work` is stopped before `kura web`, which must not take half for all."""
+    machine = site.start(site.new, site.old)
+    over = threading.Event()
+
+    class Stopping(HashEmbedder):
+        def embed(self, texts: Any, role: Any) -> Any:
+            over.set()
+            return super().embed(texts, role)
+
+    with pytest.raises(Stopped):
+        Anew(site.engine, Stopping(32, "new"), {"old": site.old}.get, over).turn()
+    assert site.count(VectorRow) == 1
+    assert machine.mover and not machine.mover.turn() and site.asked(site.old)
 
 
 def test_who_changes_his_mind_has_the_old_one_as_before(site: Site) -> None:
