@@ -17,7 +17,7 @@ from appliance.errors import Unreadable
 from appliance.formats import kinds
 from appliance.ingest.sync import Report, sync, take_again
 from appliance.settings import Settings
-from appliance.store import access, catalog, database, repair, sources, spaces
+from appliance.store import access, alike, catalog, database, repair, sources, spaces
 from appliance.store.sources import Source, Tuning
 from appliance.store.tables import BodyRow, ChunkRow, DocumentRow, PointRow, WordingRow
 from appliance.testing.fakes import HashEmbedder, MemoryConnector, ScriptedPages
@@ -339,6 +339,16 @@ def test_another_embedder_keeps_vectors_of_copies_once(site: Site) -> None:
         assert spaces.put(site.engine, document.id, "new", vectors, log=False)
     assert spaces.fold(site.engine, "new") == 3
     assert site.kept == (1, 1) and site.count(ChunkRow) == 3
+
+
+def test_copies_are_known_by_their_place_and_by_their_vector(site: Site) -> None:
+    site.sync({"a/規程.txt": RULE, "b/規程.txt": RULE, "旅費.txt": RULE, "別.txt": "別のこと"})
+    entries = {e.chunk_id: e.text for e in catalog.changes(site.engine, 0).added}
+    rules = {i for i, said in entries.items() if RULE in said}
+    named = {i for i in rules if entries[i].startswith("規程")}
+    places = alike.places(site.engine, entries)
+    assert len({places[i] for i in rules}) == 1 and len(set(places.values())) == 2
+    assert set(alike.same(site.engine, [min(named)])) == named
 
 
 def test_a_text_that_nobody_has_is_found_and_taken_away(site: Site) -> None:
