@@ -104,18 +104,21 @@ def test_a_key_dies_at_once(engine: Engine, settings: Settings) -> None:
         key, secret = keys.issue(engine, "k", "ito", ["query"], created_by="admin", **more)
         return key.id, secret, callers.by_key(engine, secret)
 
+    def dead(secret: str, by: callers.Caller) -> bool:
+        with pytest.raises(NotSignedIn):
+            keys.find(engine, secret)
+        return not callers.alive(engine, settings, by)
+
     key_id, revoked, by_revoked = caller()
     _, expiring, by_expiring = caller(lives_s=0.2)
     _, orphaned, by_orphaned = caller()
     key_rows.revoke(engine, key_id)
     time.sleep(0.25)
+    assert dead(revoked, by_revoked) and dead(expiring, by_expiring), "though its user is not"
     assert callers.alive(engine, settings, by_orphaned)
     accounts.create(engine, "admin", "管理者", "administrator", PASSWORD)
     people.update(engine, "ito", disabled=True)
-    for secret, by in ((revoked, by_revoked), (expiring, by_expiring), (orphaned, by_orphaned)):
-        with pytest.raises(NotSignedIn):
-            keys.find(engine, secret)
-        assert not callers.alive(engine, settings, by)
+    assert dead(orphaned, by_orphaned)
 
 
 def test_leaving_a_group_ends_what_was_begun_as_its_member(
