@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from appliance.cli_common import has_site
 from appliance.errors import BadRequest
 
 if TYPE_CHECKING:
@@ -90,8 +91,10 @@ def _make(settings: Settings, out: Path, rules: Path | None, as_json: bool) -> N
     from appliance.attest import report, shelf
     from appliance.store import audit
 
-    if not settings.data.is_dir():
-        raise BadRequest(f"{settings.data} に Kura のデータがありません。")
+    if not settings.data.is_dir() or not has_site(settings):
+        raise BadRequest(
+            f"{settings.data} に Kura のデータがありません。KURA_DATA の指す場所を確かめてください。"
+        )
     console = Console(stderr=True, quiet=as_json, highlight=False)
     with up.held(settings.data, "attest"):
         engine = build.store(settings)

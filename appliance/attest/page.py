@@ -32,7 +32,7 @@ _FONTS = (
 )
 _FOLDERS = ("/usr/share/fonts", "/usr/local/share/fonts")
 _NAMED_ONLY = "HeiseiKakuGo-W5"  # a reader's own font, not put into the file
-_WIDE = A4[0] - 36 * mm
+_WIDE = A4[0] - 36 * mm - 12  # less what a frame leaves free, so that tables begin where lines do
 _LINE = colors.HexColor("#9aa5b1")
 _HEAD = colors.HexColor("#e8edf2")
 
@@ -137,15 +137,21 @@ def _models(style: _Style, value: Mapping[str, Any]) -> list[Flowable]:
     for one in value["catalogue"]:
         files = "<br/>".join(f"{escape(n)}<br/>{d}" for n, d in one["files"].items())
         state = "○ 一致" if one["as_known"] else "× " + escape(" ".join(one["problems"]))
-        about = "<br/>".join(escape(t) for t in (one["name"], one["origin"], one["licence"]))
-        rows.append((_Raw(about), _Raw(files), _Raw(state)))
+        brought = "このサイトが登録" if one.get("brought") else ""
+        told = (one["name"], one["origin"], one["licence"], brought)
+        about = "<br/>".join(escape(text) for text in told if text)
+        rows.append((_Raw(about), one["use"] or "使っていません", _Raw(files), _Raw(state)))
     return [
         Paragraph("回答を書くもの: " + escape(value["generator"]), style.text),
+        *(
+            Paragraph(escape(f"サイトの並べ替えモデル {name}: {digest}"), style.text)
+            for name, digest in value.get("own_reranker", {}).items()
+        ),
         _table(
             style,
-            ("名前・出所・ライセンス", "ファイルと SHA-256", "照合"),
+            ("名前・出所・ライセンス", "用途", "ファイルと SHA-256", "照合"),
             rows,
-            (0.33, 0.49, 0.18),
+            (0.26, 0.12, 0.52, 0.1),
             small=True,
         ),
     ]
@@ -161,7 +167,11 @@ def _materials(style: _Style, value: Mapping[str, Any]) -> list[Flowable]:
         else "入っている部品のファイルは、すべて部品の記録のとおりです。"
     )
     rows = [
-        (f"{one['name']} {one['version']}", one["licence"], one["sha256"][:32])
+        (
+            f"{one['name']} {one['version']}",
+            one["licence"] or "記載なし",
+            one["sha256"][:32] or "記載なし",
+        )
         for one in value["components"]
     ]
     return [
@@ -181,7 +191,7 @@ def _data(style: _Style, value: Sequence[Mapping[str, Any]]) -> list[Flowable]:
     rows = []
     for one in value:
         facts = (
-            f"まだありません（{one['absent']}）"
+            "まだありません"
             if "absent" in one
             else " ".join(
                 [
@@ -213,9 +223,24 @@ def _network(style: _Style, value: Mapping[str, Any]) -> list[Flowable]:
             style.text,
         ),
         Paragraph(
-            "設定が許す相手（取り込み元を除く）: "
+            "データベース、モデルのサーバー、DNS として許す相手: "
             + escape("、".join([*value["may_reach"], *value["resolvers"]]) or "ありません"),
             style.text,
+        ),
+        Paragraph("登録されている取り込み元、ディレクトリ、通知の送り先", style.text),
+        _table(
+            style,
+            ("何に", "名前", "種類", "相手のホスト"),
+            [
+                (one["what"], one["name"] or "—", one["kind"], "、".join(one["hosts"]) or "—")
+                for one in value["peers"]
+            ]
+            or [("ありません", "—", "—", "—")],
+            (0.16, 0.28, 0.3, 0.26),
+        ),
+        Paragraph(
+            "相手のホストが「—」のものは、このマシンの中か、種類で相手の決まっているサービスです。",
+            style.note,
         ),
     ]
     for one in value["walls"]:
@@ -242,7 +267,7 @@ def _firewall(style: _Style, value: Mapping[str, Any]) -> list[Flowable]:
         return [
             Paragraph(
                 escape(
-                    f"nftables の規則と計数: この報告には入っていません（{value['why']}）。"
+                    f"nftables の規則と計数: この報告には入っていません。{value['why']}。"
                     "入れるには、root で書き出したものを --firewall で渡します。"
                 ),
                 style.text,

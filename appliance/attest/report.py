@@ -16,8 +16,10 @@ from sqlalchemy import Engine
 
 import appliance
 from appliance import doctor
-from appliance.attest import checklists, places, sign
-from appliance.inference import models
+from appliance.attest import checklists, peers, places, sign
+from appliance.errors import ApplianceError
+from appliance.inference import models, registered
+from appliance.ocr import engine as ocr
 from appliance.settings import Settings
 from appliance.sovereignty import egress, firewall, walls
 from appliance.store import audit
@@ -52,7 +54,7 @@ def sections(
         "models": lambda: learned(settings),
         "materials": materials,
         "data": lambda: places.all(settings),
-        "network": lambda: network(settings, rules, before.get("network", {})),
+        "network": lambda: network(settings, engine, rules, before.get("network", {})),
         "self_test": lambda: [asdict(check) for check in doctor.examine(settings)],
         "audit": lambda: chain(engine, before.get("audit", {})),
         "checklists": lambda: lists,
@@ -83,19 +85,18 @@ def product(settings: Settings) -> dict[str, Any]:
 
 
 def learned(settings: Settings) -> dict[str, Any]:
-    rows = [
-        {
-            "name": model.name,
-            "kind": model.kind,
-            "origin": model.source,
-            "licence": model.licence,
-            "files": dict(sorted(model.files.items())),
-            "as_known": not (problems := models.problems(model, settings.models)),
-            "problems": problems,
-        }
-        for model in models.catalogue()
-    ]
-    found: dict[str, Any] = {"catalogue": rows, "generator": "kura infer"}
+    """Every model there is, and what each is used for; those that the site brought are among them."""
+    uses = _uses(settings)
+    rows = [_model(model, settings.models, uses) for model in models.catalogue()]
+    for name in registered.names(settings):
+        try:
+            row = _model(registered.named(name, settings), settings.site_models, uses)
+        except ApplianceError as error:
+            row = {"name": name, "kind": "llm", "origin": "", "licence": "", "files": {}}
+            row |= {"use": uses.get(name, ""), "as_known": False, "problems": [str(error)]}
+        rows.append(row | {"brought": True})
+    rows.append(_reading(settings))
+    found: dict[str, Any] = {"catalogue": rows, "generator": _answering(settings)}
     if settings.generator_url:
         found["generator"] = "別のサーバー（中身はこの報告の外）: " + ", ".join(
             sorted(egress.allowed_hosts(settings))
@@ -107,6 +108,56 @@ def learned(settings: Settings) -> dict[str, Any]:
             if path.is_file()
         }
     return found
+
+
+def _model(model: models.Model, root: Path, uses: Mapping[str, str]) -> dict[str, Any]:
+    problems = models.problems(model, root)
+    made_of = model.base or model.adapter
+    return {
+        "name": model.name,
+        "kind": model.kind,
+        "use": uses.get(model.name, ""),
+        "origin": model.source + (f" + {made_of}" if made_of else ""),
+        "licence": model.licence,
+        "files": dict(sorted(model.files.items())),
+        "as_known": not problems,
+        "problems": problems,
+    }
+
+
+def _uses(settings: Settings) -> dict[str, str]:
+    """What is loaded here, by name, and what for; what another server does is not here."""
+    found: dict[str, str] = {}
+    if not settings.generator_url:
+        found[_answering(settings)] = "回答"
+    if not settings.reranker:
+        found[models.DEFAULT_READER] = "並べ替えと読解"
+    found[settings.embedder or models.DEFAULT_EMBEDDER] = "検索（埋め込み）"
+    for model in models.catalogue():
+        if model.name in found:
+            for below in filter(None, (model.base, model.adapter)):
+                role = f"{model.name} の{'土台' if model.base else '一部'}"
+                found[below] = "、".join(filter(None, (found.get(below), role)))
+    return found
+
+
+def _answering(settings: Settings) -> str:
+    return settings.llm or models.DEFAULT_LLM
+
+
+def _reading(settings: Settings) -> dict[str, Any]:
+    """The models that read pages come inside a package, whose licence is theirs."""
+    why = ocr.problem() if settings.ocr else None
+    return {
+        "name": "PP-OCRv6",
+        "kind": "ocr",
+        "use": "文字の読み取り (OCR)" if settings.ocr else "",
+        "origin": "package rapidocr",
+        "licence": "Apache-2.0",
+        "files": dict(sorted(ocr.FILES.items())),
+        "as_known": why is None,
+        "problems": [why] if why else [],
+    }
 
 
 def materials() -> dict[str, Any]:
@@ -138,7 +189,7 @@ def materials() -> dict[str, Any]:
 
 
 def network(
-    settings: Settings, rules: firewall.Firewall, before: Mapping[str, Any]
+    settings: Settings, engine: Engine, rules: firewall.Firewall, before: Mapping[str, Any]
 ) -> dict[str, Any]:
     blocked = egress.counts(settings.data)
     then = before.get("blocked", {})
@@ -149,6 +200,7 @@ def network(
         "switches": egress.SWITCHES,
         "may_reach": sorted(egress.allowed_hosts(settings)),
         "resolvers": sorted(settings.resolvers),
+        "peers": peers.all(settings, engine),
         "blocked": blocked,
         # a count that is lower began anew
         "blocked_since": {

@@ -31,6 +31,7 @@ class Shelf:
     def __init__(self, data: Path) -> None:
         self.folder = data / signing.FOLDER
         self.folder.mkdir(mode=0o700, exist_ok=True)
+        signing.key(self.folder)  # before anything is looked at: a report tells where it lies
 
     def last(self) -> sign.Report | None:
         """Raises BadRequest where it is there and cannot be read: a chain is not begun anew."""

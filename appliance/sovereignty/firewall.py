@@ -71,6 +71,8 @@ def read(saved: Path | None = None) -> Firewall:
         return Firewall(why=f"nft が答えません（{type(error).__name__}）")
     if done.returncode != 0:
         last = (done.stderr.strip().splitlines() or [""])[0]
+        if "No such file" in last:
+            return Firewall(why="表 inet kura が、この環境にはありません")
         return Firewall(why=f"読めませんでした（{last[:200]}）")
     return _parsed(json.loads(done.stdout))
 

@@ -18,7 +18,7 @@ from sqlalchemy import text
 from appliance.attest import report, shelf, sign
 from appliance.backup import files
 from appliance.settings import Settings
-from appliance.store import audit, database, signing
+from appliance.store import alerts, audit, database, secrets, signing, sources
 from tests import forked
 
 pytestmark = pytest.mark.slow  # two whole reports: every model and every installed file is read
@@ -48,6 +48,10 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     database.migrate(engine)
     for n in range(5):
         audit.record(engine, "user:伊藤", "ask", {"n": n})
+    site = {"start": "https://intra.example.co.jp/top/", "password": "hidden-word"}
+    sources.create(engine, "社内サイト", "web", site)
+    told = {"mail_server": "mail.example.co.jp:587", "mail_password": "hidden-word"}
+    alerts.set_destinations(engine, told, secrets.keyring(data / "secrets.key"))
     engine.dispose()
     rules = home / "規則.json"
     for packets in (7, 12):
@@ -89,6 +93,13 @@ def test_what_is_in_it(made: Path) -> None:
     assert s["network"]["sealed"] is False and s["network"]["walls"] == []
     names = {c["name"]: c for c in s["materials"]["components"]}
     assert len(names["torch"]["sha256"]) == 64 and s["materials"]["changed_files"] == []
+    used = {m["name"]: m["use"] for m in s["models"]["catalogue"]}
+    assert used["kura-270m"] == "回答" == used[s["models"]["generator"]] and used["PP-OCRv6"]
+    assert "kura-e5-v1 の土台" in used["multilingual-e5-small"] and used["gemma-3-270m"] == ""
+    peers = [(p["what"], p["kind"], p["hosts"]) for p in s["network"]["peers"]]
+    assert ("取り込み元", "社内の Web サイト", ["intra.example.co.jp"]) in peers
+    assert ("通知", "メール", ["mail.example.co.jp"]) in peers
+    assert "hidden-word" not in json.dumps(s, ensure_ascii=False)
     for model in s["models"]["catalogue"]:
         assert (
             model["licence"]
@@ -97,6 +108,11 @@ def test_what_is_in_it(made: Path) -> None:
         )
     places = {place["what"]: place for place in s["data"]}
     assert places["データフォルダ"]["mode"] == "700" and places["データフォルダ"]["disk_encryption"]
+    assert places["報告に署名する鍵"]["mode"] == "600"
+    assert {check["name"] for check in first["sections"]["self_test"]} >= {"モデル"}
+    assert "absent" not in next(
+        place for place in first["sections"]["data"] if place["what"] == "報告に署名する鍵"
+    )
     assert {check["name"] for check in s["self_test"]} >= {"監査記録", "サンドボックス"}
     for part in s["checklists"]:
         assert all(row["not_covered"] for row in part["rows"])
@@ -111,6 +127,8 @@ def test_a_person_can_read_it(made: Path) -> None:
             *report.TITLES.values(),
             "個人情報保護法",
             "AI事業者ガイドライン（第1.2版）",
+            "mail.example.co.jp",
+            "検索（埋め込み）",
             "web_refused",
         ):
             assert said in words.replace("\r\n", "")
