@@ -222,7 +222,7 @@ def _page(state: dict[str, Any], settings: Settings) -> list[str]:
         "  ".join(f"{name}: {state[name]}" for name in ("web", "work", "infer"))
         + f"  {state['address']}",
         f"文書 {state['documents']}（問題あり {state['problems']}）、"
-        f"書庫や添付の中のファイル {state['inside']}（問題あり {state['inside_problems']}）、"
+        f"圧縮ファイルや添付の中のファイル {state['inside']}（問題あり {state['inside_problems']}）、"
         f"索引の単位 {state['chunks']}、空き {state['free_bytes'] / 1e9:.1f} GB",
     ]
     if pages["waiting"] or pages["done"] or pages["failed"]:

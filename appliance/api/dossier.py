@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import PurePosixPath
-from typing import Annotated, Literal
+from typing import Annotated, Literal, cast
 from urllib.parse import quote
 
 from fastapi import APIRouter, Path, Query
@@ -20,11 +20,11 @@ from pydantic import Field
 
 from appliance.api import shelf
 from appliance.api.deps import ApplianceDep, DocumentsCaller
-from appliance.api.shapes import WITHIN, Done, Id, Shape
+from appliance.api.shapes import WITHIN, Done, Family, Id, Shape
 from appliance.errors import BadRequest, Conflict, NotAllowed, NotVisible, Unreadable
 from appliance.identity.callers import Caller
 from appliance.ingest.originals import INSIDE, PICTURED, Original
-from appliance.store import access, again, audit, catalog, dossier, editions, sources
+from appliance.store import access, again, audit, catalog, dossier, editions, narrow, sources
 from appliance.store.dossier import Dossier
 from appliance.system import Appliance
 
@@ -83,6 +83,7 @@ class About(Shape):
     children: int = Field(description="How many files are inside it.")
     children_problems: int = Field(description="Those of them that could not be read.")
     media_type: str | None
+    family: Family | None = Field(description="What people call that, as in a filter.")
     size_bytes: int | None
     modified_at: datetime
     added_at: datetime
@@ -369,6 +370,7 @@ def _about(machine: Appliance, caller: Caller, rights: _Rights, known: Dossier) 
         children=one.children,
         children_problems=one.children_problems,
         media_type=one.media_type,
+        family=cast(Family | None, narrow.family(one.media_type)),
         size_bytes=one.size_bytes,
         modified_at=one.modified_at,
         added_at=one.added_at,

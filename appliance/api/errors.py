@@ -96,14 +96,14 @@ TABLE = (
     Row(
         e.SourceMisconfigured,
         422,
-        "文書ソースの設定が正しくありません。",
+        "情報源の設定が正しくありません。",
         "A setting of the source is wrong.",
         True,
     ),
     Row(
         e.SourceDenied,
         422,
-        "文書ソースを読む権限がありません。",
+        "情報源を読む権限がありません。",
         "The source may not be read.",
         True,
     ),

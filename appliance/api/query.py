@@ -11,7 +11,7 @@ from pydantic import Field
 
 from appliance.api import render, running, sse
 from appliance.api.deps import ApplianceDep, QueryCaller, SearchCaller
-from appliance.api.shapes import Answer, Error, Id, Passage, Piece, Question, Shape, Stage
+from appliance.api.shapes import Answer, Error, Family, Id, Passage, Piece, Question, Shape, Stage
 from appliance.identity.callers import Caller
 from appliance.search.retrieve import Retrieval
 from appliance.store import access, narrow
@@ -23,9 +23,6 @@ router = APIRouter(tags=["query"])
 
 
 Day = Annotated[date, Field(ge=date(1900, 1, 1), le=date(2999, 12, 31))]
-Family = Literal[
-    "pdf", "word", "excel", "powerpoint", "web", "book", "markdown", "csv", "data", "archive", "image", "text", "mail"
-]  # fmt: skip
 
 
 class Filter(Shape):

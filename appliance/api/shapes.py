@@ -12,6 +12,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 Id = Annotated[str, Field(max_length=64)]
+Family = Literal[
+    "pdf", "word", "excel", "powerpoint", "web", "book", "markdown", "csv", "data", "archive", "image", "text", "mail"
+]  # fmt: skip
 Question = Annotated[str, Field(min_length=1, max_length=4000, examples=["出張の宿泊費の上限は?"])]
 
 

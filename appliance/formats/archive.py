@@ -114,14 +114,14 @@ def document(members: Iterator[Member]) -> Document:
     except _BROKEN as error:
         if not count:
             raise _broken(error) from None
-        problems.append(f"書庫が途中で壊れています ({error})")
+        problems.append(f"圧縮ファイルが途中で壊れています ({error})")
     if not count:
-        raise Unreadable("書庫にファイルがありません")
+        raise Unreadable("圧縮ファイルにファイルがありません")
     return Document("", problems=tuple(problems), children=tuple(children))
 
 
 def _broken(error: BaseException) -> Unreadable:
-    return Unreadable(f"書庫が壊れています ({error})")
+    return Unreadable(f"圧縮ファイルが壊れています ({error})")
 
 
 def _too_large() -> TooLarge:

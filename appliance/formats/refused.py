@@ -16,7 +16,9 @@ def docuworks(stream: BinaryIO) -> NoReturn:
 
 
 def rar(stream: BinaryIO) -> NoReturn:
-    raise Unreadable("RAR の書庫は読めません (中身を取り出し、zip で圧縮し直して置いてください)")
+    raise Unreadable(
+        "RAR の圧縮ファイルは読めません (中身を取り出し、zip で圧縮し直して置いてください)"
+    )
 
 
 def unknown_office(stream: BinaryIO) -> NoReturn:

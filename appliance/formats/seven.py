@@ -51,7 +51,7 @@ def parse(stream: BinaryIO) -> Document:
     try:
         folders, files = _contents(stream)
     except (IndexError, StopIteration, struct.error, EOFError, ValueError, lzma.LZMAError) as error:
-        raise Unreadable(f"書庫が壊れています ({error})") from None
+        raise Unreadable(f"圧縮ファイルが壊れています ({error})") from None
     if folders and all(_is_locked(folder) for folder in folders):
         raise PasswordNeeded("パスワードが必要です")
     return archive.document(_members(stream, folders, files))
@@ -205,7 +205,7 @@ def _contents(stream: BinaryIO) -> tuple[list[_Folder], list[tuple[str, datetime
     if not size:
         return [], []
     if size > _HEADER_BYTES:
-        raise TooLarge("書庫の目次が大きすぎます")
+        raise TooLarge("圧縮ファイルの目次が大きすぎます")
     data = b"".join(_read(stream, _HEAD + offset, size))
     if len(data) != size or zlib.crc32(data) != checksum:
         raise ValueError("the header is torn")
@@ -215,7 +215,7 @@ def _contents(stream: BinaryIO) -> tuple[list[_Folder], list[tuple[str, datetime
         (folder,) = _streams(_Reader(data[1:]))
         (size,) = folder.parts
         if size > _HEADER_BYTES:
-            raise TooLarge("書庫の目次が大きすぎます")
+            raise TooLarge("圧縮ファイルの目次が大きすぎます")
         data = _Unpacked(stream, folder).read(0, size, folder.digests[0], size)
     reader = _Reader(data)
     folders, files = list[_Folder](), list[tuple[str, datetime | None]]()
@@ -258,7 +258,7 @@ class _Reader:
 
     def count(self) -> int:
         if (found := self.number()) > _MOST:
-            raise TooLarge("書庫のファイルが多すぎます")
+            raise TooLarge("圧縮ファイルのファイルが多すぎます")
         return found
 
     def bits(self, count: int) -> list[bool]:

@@ -52,6 +52,10 @@ FAMILIES = {
 }
 
 
+def family(media_type: str | None) -> str | None:
+    return next((name for name, held in FAMILIES.items() if media_type in held), None)
+
+
 def chunks(engine: Engine, wanted: Filter) -> BitMap64:
     found: Any = select(ChunkRow.id).join(
         DocumentRow, col(DocumentRow.id) == col(ChunkRow.document_id)

@@ -106,7 +106,8 @@ def test_a_page_beside_its_text(desk: Desk, rules: str) -> None:
     expect(page.get_by_label("ページ番号")).to_have_value("1")
     assert view.locator("mark.cited").inner_text()[:20] == words[:20]
     page.get_by_role("tab", name="情報").click()
-    expect(view).to_contain_text("application/pdf")
+    expect(view).to_contain_text("形式PDF")
+    expect(view).not_to_contain_text("application/pdf")
     expect(view).to_contain_text("許可: 全員")
     expect(view.locator(".history")).to_contain_text("取り込み")
     shot(page, "info")

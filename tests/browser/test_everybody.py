@@ -117,6 +117,10 @@ def test_a_phone(desk_for: Callable[..., Desk]) -> None:
         expect(page.get_by_role("heading", level=1)).to_be_visible()
         assert not page.evaluate(wide), path
 
+    page.goto(desk.origin + "/admin/synonyms")
+    room = page.get_by_role("navigation", name="管理").get_by_role("link", name="社内用語")
+    expect(room).to_be_in_viewport(ratio=1)  # the row of rooms is wider than the screen
+
 
 def test_by_keyboard_alone(desk: Desk) -> None:
     page = desk.sign_in("ito")

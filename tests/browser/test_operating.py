@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 from playwright.sync_api import expect
 
-from appliance.store import alerts, audit
+from appliance.store import alerts, audit, sources
 from appliance.system import Appliance
 from tests.browser.conftest import Desk
 
@@ -41,3 +43,26 @@ def test_where_alerts_go(desk: Desk, machine: Appliance) -> None:
     expect(page.get_by_text("1分以内に送ります")).to_be_visible()
     assert alerts.wants_test(machine.engine)
     assert audit.entries(machine.engine, action="alerts.change")
+
+
+def test_what_is_wrong_stands_on_the_page_of_the_status_too(desk: Desk, machine: Appliance) -> None:
+    now = datetime.now(UTC)
+    wrong = alerts.Open(
+        "backup", "critical", "控えがない", "控えが三日ありません。", now, told_at=now
+    )
+    assert alerts.lease(machine.engine, "test", 600)
+    state = alerts.read(machine.engine)
+    state.open["backup"] = wrong
+    alerts.save(machine.engine, "test", state)
+    page = desk.sign_in("admin", "/admin/status")
+    expect(page.get_by_text("控えがない")).to_be_visible()
+    page.get_by_role("link", name="異常が1件あります。").click()
+    expect(page.get_by_text("控えが三日ありません。")).to_be_visible()
+
+
+def test_a_source_that_was_never_read_is_not_called_well(desk: Desk, machine: Appliance) -> None:
+    sources.create(machine.engine, "これから", "memory", {}, enabled=True)
+    page = desk.sign_in("admin", "/admin/sources")
+    card = page.locator(".card", has_text="これから")
+    expect(card).to_contain_text("取り込み待ち")
+    expect(card).not_to_contain_text("正常")

@@ -1,4 +1,4 @@
-import type { ComponentType } from "react";
+import { useEffect, useRef, type ComponentType } from "react";
 import { DirectoriesRoom } from "../directories/DirectoriesRoom";
 import { GroupsRoom } from "../people/GroupsRoom";
 import { KeysRoom } from "../people/KeysRoom";
@@ -30,9 +30,14 @@ const ROOMS: readonly { name: string; label: TextKey; Room: ComponentType }[] = 
 export function AdminPage({ room }: { room: string }) {
   const say = useSay();
   const found = ROOMS.find((r) => r.name === room);
+  const nav = useRef<HTMLElement>(null);
+  // On a phone the rooms are a row that is wider than the screen.
+  useEffect(() => {
+    nav.current?.querySelector('[aria-current="page"]')?.scrollIntoView({ block: "nearest", inline: "center" });
+  }, [room]);
   return (
     <div className="adminPage">
-      <nav className="adminNav" aria-label={say("navAdmin")}>
+      <nav ref={nav} className="adminNav" aria-label={say("navAdmin")}>
         {ROOMS.map(({ name, label }) => (
           <Link key={name} href={`/admin/${name}`} aria-current={name === room ? "page" : undefined}>
             {say(label)}

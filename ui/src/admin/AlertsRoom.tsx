@@ -132,12 +132,13 @@ function Editor({ kept, fixed, onSaved }: { kept: Destinations; fixed: string[];
 
   return (
     <form
+      className="form adminForm"
       onSubmit={(event) => {
         event.preventDefault();
         void save();
       }}
     >
-      <fieldset>
+      <fieldset className="form">
         <legend>{say("wayMail")}</legend>
         <TextField label={say("mailServer")} placeholder="mail.example.co.jp:587" hint={hint("mail_server")} {...field("mail_server")} />
         <SelectField label={say("mailSecurity")} {...field("mail_security")}>
@@ -150,7 +151,7 @@ function Editor({ kept, fixed, onSaved }: { kept: Destinations; fixed: string[];
         <TextField label={say("mailFrom")} placeholder="kura@example.co.jp" {...field("mail_from")} />
         <TextField label={say("mailTo")} placeholder="it@example.co.jp" hint={hint("mail_to", "mailToHint")} {...field("mail_to")} />
       </fieldset>
-      <fieldset>
+      <fieldset className="form">
         <legend>{say("wayWebhook")}</legend>
         <TextField label={say("webhookUrl")} placeholder="https://chat.example.co.jp/hooks/…" hint={hint("webhook_url")} {...field("webhook_url")} />
         <PasswordField
@@ -160,7 +161,7 @@ function Editor({ kept, fixed, onSaved }: { kept: Destinations; fixed: string[];
           autoComplete="new-password"
         />
       </fieldset>
-      <fieldset>
+      <fieldset className="form">
         <legend>{say("waySyslog")}</legend>
         <TextField label={say("syslogPlace")} placeholder="local" hint={hint("syslog", "syslogHint")} {...field("syslog")} />
       </fieldset>

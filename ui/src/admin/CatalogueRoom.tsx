@@ -146,7 +146,7 @@ function Row({ listed }: { listed: Listed }) {
         )}
         {Object.keys(listed.personal).length > 0 && (
           <p className="rowSub">
-            {say("personalFound")}：{personalWords(listed.personal, say, "personalCount")}
+            {say("named", { name: say("personalFound"), what: personalWords(listed.personal, say, "personalCount") })}
           </p>
         )}
         {listed.notes.map((note, i) => (

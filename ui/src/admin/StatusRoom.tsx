@@ -5,6 +5,7 @@ import type { Status } from "../api/types";
 import { size } from "../documents/UploadsPage";
 import { useLanguage } from "../shared/language";
 import { Await, Badge } from "../shared/Notice";
+import { Link } from "../shared/router";
 import type { Say } from "../shared/text";
 import { useLoad } from "../shared/useLoad";
 
@@ -40,6 +41,7 @@ export function StatusRoom() {
             <p className="overall">
               <Overall status={now} say={say} />
             </p>
+            <Open />
             {now.withheld_sources.length > 0 && (
               <p className="rowProblem" role="alert">
                 {say("statusWithheld", { names: now.withheld_sources.join("、") })}
@@ -104,6 +106,20 @@ export function StatusRoom() {
       </Await>
       <Maintenance />
     </>
+  );
+}
+
+/** What is wrong now, in a line; the page of alerts says more. */
+function Open() {
+  const { say, language } = useLanguage();
+  const alerts = useLoad(() => unwrap(api.GET("/api/v1/admin/alerts")), [], EVERY_MS);
+  const open = alerts.data?.open ?? [];
+  if (open.length === 0) return null;
+  return (
+    <p className="rowProblem">
+      <Link href="/admin/alerts">{say("statusOpen", { count: open.length })}</Link>{" "}
+      {open.map((one) => one.title).join(language === "ja" ? "、" : ", ")}
+    </p>
   );
 }
 

@@ -1353,6 +1353,11 @@ export interface components {
             children_problems: number;
             /** Media Type */
             media_type: string | null;
+            /**
+             * Family
+             * @description What people call that, as in a filter.
+             */
+            family: ("pdf" | "word" | "excel" | "powerpoint" | "web" | "book" | "markdown" | "csv" | "data" | "archive" | "image" | "text" | "mail") | null;
             /** Size Bytes */
             size_bytes: number | null;
             /**

@@ -11,7 +11,7 @@ import { ALL, isNarrow, narrow, useNarrowing } from "./narrowing";
 
 type Family = Filter["types"][number];
 
-const FAMILY: Readonly<Record<Family, TextKey>> = {
+export const FAMILY: Readonly<Record<Family, TextKey>> = {
   pdf: "familyPdf",
   word: "familyWord",
   excel: "familyExcel",

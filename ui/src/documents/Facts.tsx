@@ -1,5 +1,6 @@
 import type { ReactNode } from "react";
 import type { About } from "../api/types";
+import { FAMILY } from "../ask/Narrowing";
 import { day, minute } from "../shared/dates";
 import { useLanguage } from "../shared/language";
 import { Badge } from "../shared/Notice";
@@ -45,7 +46,7 @@ export function Facts({ known }: { known: About }) {
         <Fact name={say("sourceUri")}>
           <span className="path">{known.uri}</span>
         </Fact>
-        <Fact name={say("docKind")}>{known.media_type ?? "—"}</Fact>
+        <Fact name={say("docKind")}>{known.family ? say(FAMILY[known.family]) : (known.media_type ?? "—")}</Fact>
         <Fact name={say("docSize")}>{known.size_bytes === null ? "—" : size(known.size_bytes)}</Fact>
         <Fact name={say("docLength")}>
           {say("docLengthOf", { characters: known.length.toLocaleString(), chunks: known.chunks.toLocaleString() })}

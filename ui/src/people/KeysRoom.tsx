@@ -147,7 +147,8 @@ function KeyForm({ onClose, onIssued }: { onClose: () => void; onIssued: (key: I
           .filter((u) => !u.disabled)
           .map((u) => (
             <option key={u.id} value={u.id}>
-              {u.display_name}（{u.id}）
+              {u.display_name}
+              {say("bracketed", { what: u.id })}
             </option>
           ))}
       </SelectField>

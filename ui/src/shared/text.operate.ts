@@ -3,6 +3,7 @@
 export const OPERATE = {
   navAlerts: ["通知", "Alerts"],
   alertsTitle: ["通知", "Alerts"],
+  statusOpen: ["異常が{count}件あります。", "{count} things are wrong."],
   alertsLead: [
     "異常が始まったときと終わったときに、メール、Webhook、syslog で一度ずつ知らせます。文書の中身は送りません。",
     "Tells by mail, webhook and syslog, once when something begins to be wrong and once when it ends. Nothing of a document is sent.",

@@ -120,7 +120,7 @@ function Outcomes({ source, run }: { source: Source; run: Run }) {
             <ul className="outcomes">
               {documents.map((one, n) => (
                 <li key={n}>
-                  {say(KINDS[one.kind])}：{one.uri}
+                  {say("named", { name: say(KINDS[one.kind]), what: one.uri })}
                   {one.reason && <p className="rowProblem">{one.reason}</p>}
                 </li>
               ))}

@@ -99,12 +99,12 @@ function Filled({ source, connectors, onClose, onSaved }: Props & { connectors: 
   };
   const hint = (field: FieldSchema) => {
     const words = OURS.has(kind) ? WORDS[field.name] : undefined;
-    return (words ? say(words.hint) : [field.description, field.kind === "lines" && !/1 ?行に|one per line/i.test(field.description) ? say("linesHint") : ""].filter(Boolean).join(" ")) || undefined;
+    return (words ? say(words.hint) : [field.description, field.kind === "lines" && !/1 ?行に|one per line/i.test(field.description) ? say("linesHint") : ""].filter(Boolean).join(language === "ja" ? "" : " ")) || undefined;
   };
 
   return (
     <FormDialog title={say(source ? "sourceEdit" : "sourceAdd")} act={say("save")} wide onClose={onClose} onSubmit={save}>
-      <TextField label={say("sourceName")} value={name} maxLength={200} autoFocus onChange={(e) => setName(e.target.value)} />
+      <TextField label={say("sourceName")} aria-required value={name} maxLength={200} autoFocus onChange={(e) => setName(e.target.value)} />
       {!source && connectors.length > 1 && (
         <SelectField label={say("sourceKind")} value={kind} onChange={(e) => setKind(e.target.value)}>
           {connectors.map((c) => (

@@ -96,7 +96,8 @@ export function SourcesRoom() {
                   <Personal source={source} say={say} />
                   {source.problem && <p className="rowProblem">{source.problem}</p>}
                   <p className="rowSub">
-                    {say("sourceLastRun")}：{source.last_run ? <RunLine run={source.last_run} /> : say("sourceNeverRun")}
+                    {say("named", { name: say("sourceLastRun"), what: "" })}
+                    {source.last_run ? <RunLine run={source.last_run} /> : say("sourceNeverRun")}
                   </p>
                   <p className="rowSub">
                     {[
@@ -185,7 +186,8 @@ function Personal({ source, say }: { source: Source; say: Say }) {
   if (!found && source.personal_data === "show") return null;
   return (
     <p className="rowSub">
-      {say("personalFound")}：{found || "—"}（{say(HANDLING[source.personal_data])}）
+      {say("named", { name: say("personalFound"), what: found || "—" })}
+      {say("bracketed", { what: say(HANDLING[source.personal_data]) })}
     </p>
   );
 }
@@ -199,7 +201,8 @@ function State({ source, say }: { source: Source; say: Say }) {
       </Badge>
     );
   }
-  if (source.last_run && !source.last_run.finished_at) return <Badge tone="wait">{say("sourceRunning")}</Badge>;
+  if (!source.last_run) return <Badge tone="wait">{say("sourceWaiting")}</Badge>;
+  if (!source.last_run.finished_at) return <Badge tone="wait">{say("sourceRunning")}</Badge>;
   return (
     <Badge tone="good" icon="check">
       {say("sourceOk")}
