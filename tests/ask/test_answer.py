@@ -312,6 +312,21 @@ def test_a_right_withdrawn_between_search_and_prompt(machine, monkeypatch):
     assert "10,000円" not in repr([e for e in machine.events if isinstance(e, Found)])
 
 
+def test_a_right_withdrawn_while_the_prompt_is_fitted(machine, monkeypatch):
+    fitted = Answerer._fitted
+
+    def slow(*given):
+        found = fitted(*given)
+        assert "旅費規程.txt" in {p.uri for p in found}
+        catalog.set_access(machine.engine, machine.source_id, "旅費規程.txt", SECRET)
+        return found
+
+    monkeypatch.setattr(Answerer, "_fitted", slow)
+    machine.ask("出張の宿泊費はいくらですか", "10,000円[1]")
+    assert all("10,000円" not in p.user for p in machine.generator.prompts)
+    assert "10,000円" not in repr([e for e in machine.events if isinstance(e, Found)])
+
+
 def test_a_follow_up_searches_for_what_is_meant(machine):
     history = [Turn("出張の宿泊費はいくらですか？", "10,000円です[1]。")]
     answer = machine.ask("じゃあ日当は？", "三千円[1]", history=history)
