@@ -1,8 +1,9 @@
 """A data folder that was made ready takes the place of the one there is: wholly, or not at all.
 
 What is made ready lies beside the folder and has a marker in it; the kernel exchanges the two in
-one step. A volume cannot be renamed, so there it lies inside, and everything is moved, first out,
-then in, while `MOVING` keeps every Kura from starting: killed meanwhile, the next restore goes on.
+one step. A folder that cannot be renamed (a volume, or one in a folder of somebody else's: of root's,
+where Kura is installed) has it inside, and everything is moved, first out, then in, while `MOVING`
+keeps every Kura from starting: killed meanwhile, the next restore goes on.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from appliance.backup.files import BEFORE, MADE_ANEW, MOVING, UNFINISHED
 from appliance.errors import BackupProblem, Conflict
 
 _EXCHANGE = 2
-_OURS = (".restore-", ".incoming-", ".gone-", BEFORE)  # in a volume
+_OURS = (".restore-", ".incoming-", ".gone-", BEFORE)  # in a folder that stays
 
 
 class Yard:
@@ -37,9 +38,9 @@ class Yard:
         if not folder.parent.is_dir():
             raise BackupProblem(f"{folder.parent} がありません。作ってからやり直してください。")
         self.folder = folder
-        self.volume = is_volume(folder)
-        self._in = folder if self.volume else folder.parent
-        self._prefix = "." if self.volume else f".{folder.name}."
+        self.stays = stays(folder)
+        self._in = folder if self.stays else folder.parent
+        self._prefix = "." if self.stays else f".{folder.name}."
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -64,7 +65,7 @@ class Yard:
 
     @property
     def moving(self) -> str:
-        """The token of a switch that has begun in a volume and not ended."""
+        """The token of a switch that has begun inside the folder and not ended."""
         try:
             return (self.folder / MOVING).read_text("utf-8")
         except (FileNotFoundError, NotADirectoryError):
@@ -78,7 +79,7 @@ class Yard:
     def switch(self, token: str) -> Path | None:
         """What was made ready takes the place. Returns where the old one lies, if it held anything."""
         staging, folder = self.staging(token), self.folder
-        if self.volume:
+        if self.stays:
             if not self.moving:
                 _write(folder / MOVING, token)
             return self._move(token)
@@ -158,8 +159,9 @@ def is_bare(folder: Path) -> bool:
     return all(name in MADE_ANEW or name.startswith(_OURS) or _stays(name) for name in names)
 
 
-def is_volume(folder: Path) -> bool:
-    return folder.is_mount()
+def stays(folder: Path) -> bool:
+    """Whether it is there and nobody may rename it."""
+    return folder.is_mount() or (folder.exists() and not os.access(folder.parent, os.W_OK))
 
 
 def exchange(one: Path, other: Path) -> bool:

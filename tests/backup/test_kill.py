@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import random
 import shutil
 import subprocess
@@ -43,6 +44,7 @@ def live() -> Iterator[Live]:
         nth: int = 1,
         after: bool = True,
         volume: bool = False,
+        powerless: bool = False,
         by_hand: bool = False,
     ) -> int:
         assert process.stdin and process.stdout
@@ -53,6 +55,7 @@ def live() -> Iterator[Live]:
             "nth": nth,
             "after": after,
             "volume": volume,
+            "powerless": powerless,
             "by_hand": by_hand,
             "log": str(home.folder / "出力"),
         }
@@ -250,3 +253,21 @@ def tidy(home: Home) -> None:
     """Nothing lies about, in the data folder or beside it."""
     assert not [p for p in home.folder.iterdir() if p.name.startswith(".")]
     assert not (home.data / "restore.unfinished").exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives a folder away")
+def test_kuras_own_user_restores_below_a_folder_of_somebody_elses(home: Home, live: Live) -> None:
+    """As installed: /var/lib is root's, and `kura` is not root."""
+    assert live(home, "backup", "create") == 0
+    held = site.facts(home.settings.database_url)
+    (home.data / "uploads" / "後から.txt").write_text("控えの後", "utf-8")
+    (home.folder / "出力").touch()
+    home.folder.chmod(0o755)
+    os.chown(home.folder, 65534, 65534)
+    words = ("restore", home.backups, "--key", home.folder / "鍵.txt", "--replace")
+    said = home.folder / "出力"
+    assert live(home, *words, powerless=True) == 0, said.read_text("utf-8")
+    assert site.facts(home.settings.database_url) == held
+    (before,) = home.data.glob("before-*")
+    assert (before / "uploads" / "後から.txt").exists() and (before / "kura.db").exists()
+    assert str(before) in said.read_text("utf-8")

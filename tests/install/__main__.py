@@ -82,7 +82,7 @@ chown kura /media/key.txt  # `kura` reads it as the user it becomes
 stopped
 kura-installer configure --no-systemd | tail -3
 kura backup create
-kura backup verify
+kura backup verify --restore --key /media/key.txt
 echo "--- restore"
 stopped
 kura restore /srv/控え --key /media/key.txt --replace
