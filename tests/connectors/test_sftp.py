@@ -229,7 +229,7 @@ def test_a_server_that_falls_silent_is_left_in_the_middle_of_anything(
     shell: Shell, monkeypatch: pytest.MonkeyPatch, at: int
 ) -> None:
     """At the sign-in, in a listing and in a file: the line stays open, and nothing comes any more."""
-    monkeypatch.setattr(sftp, "CONNECT_S", 0.5 if at == 1 else 20.0)
+    monkeypatch.setattr(sftp, "CONNECT_S", 0.5 if at == 1 else 8.0)
     monkeypatch.setattr(sftp, "SILENT_S", 1.0)
     shell.put("大きい.bin", b"0" * 3_000_000)
     pipe, began = Pipe(shell.port), time.monotonic()
