@@ -465,6 +465,10 @@ def test_the_sites_own_certificate_is_taken_and_a_wrong_pair_is_not(
 def at_a_terminal(machine: Machine, typed: list[str]) -> tuple[int, str]:
     """The guided screen, at a real terminal."""
 
+    def at_it() -> None:
+        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # what runs behind a shell has it ignored
+
     ours, theirs = os.openpty()
     words = machine.words("--no-start")
     del words[words.index("--answers") : words.index("--answers") + 2]
@@ -475,7 +479,7 @@ def at_a_terminal(machine: Machine, typed: list[str]) -> tuple[int, str]:
         stdout=theirs,
         stderr=theirs,
         start_new_session=True,
-        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+        preexec_fn=at_it,
     )
     os.close(theirs)
     said = b""
