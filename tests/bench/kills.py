@@ -432,8 +432,8 @@ def _documents(engine: Engine) -> int:
 
 def _compare(engine: Engine, expected: dict[str, str | None], outcome: Outcome) -> None:
     query = (
-        "SELECT d.uri, d.status, d.problem, b.text FROM document d "
-        "LEFT JOIN body b ON b.document_id = d.id"
+        "SELECT d.uri, d.status, d.problem, w.text FROM document d "
+        "LEFT JOIN body b ON b.document_id = d.id LEFT JOIN wording w ON w.id = b.wording_id"
     )
     with engine.connect() as connection:
         rows = connection.execute(text(query)).all()

@@ -178,7 +178,7 @@ class Storm:
     # --- what is there ------------------------------------------------------------
 
     def held(self) -> Counter[str]:
-        query = "SELECT b.text FROM body b JOIN document d ON d.id = b.document_id"
+        query = "SELECT w.text FROM body b JOIN wording w ON w.id = b.wording_id"
         with self.engine.connect() as connection:
             texts = [row[0] for row in connection.execute(text(query))]
         return Counter(words for said in texts for words in NUMBER.findall(said))

@@ -74,7 +74,11 @@ def test_a_copy_that_is_tried_reaches_for_nothing(settings: Settings) -> None:
 
 
 def test_asking_makes_no_database(tmp_path: Path) -> None:
-    assert of.state(Settings(data=tmp_path / "none")) == {"revision": None, "rows": {}}
+    assert of.state(Settings(data=tmp_path / "none")) == {
+        "revision": None,
+        "rows": {},
+        "searched_by": "",
+    }
     assert not (tmp_path / "none").exists()
 
 
