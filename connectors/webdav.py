@@ -212,7 +212,7 @@ class WebDavConnector:
             return [e for e in map(_entry, answers) if e and self._within(e.href)]
         except (etree.XMLSyntaxError, ValueError) as error:
             raise SourceUnreachable(
-                f"{shown(self._settings.url)} の一覧が途中で切れているか、壊れています ({error})。"
+                f"{shown(self._settings.url)} の一覧を読めません。途中で切れているか、壊れています ({error})。"
                 "次の回に読み直します。続くときは、サーバーと、間にあるプロキシーを確かめてください。"
             ) from None
 
