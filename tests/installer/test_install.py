@@ -482,16 +482,24 @@ def at_a_terminal(machine: Machine, typed: list[str]) -> tuple[int, str]:
         preexec_fn=at_it,
     )
     os.close(theirs)
-    said = b""
-    with contextlib.suppress(OSError):  # EIO: the other side is gone
-        while True:
-            assert select.select([ours], [], [], 120)[0], said.decode("utf-8", "replace")
-            said += os.read(ours, 4096)
-            if typed and said.rstrip(b" ").endswith((b"]:", b"]: ")):
-                os.write(ours, typed.pop(0).encode())
-                said += b"|"
-    os.close(ours)
-    return child.wait(300), said.decode("utf-8", "replace")
+    said, last, until = b"", b"", time.monotonic() + 120
+    try:
+        with contextlib.suppress(OSError):  # EIO: the other side is gone
+            while time.monotonic() < until:
+                if not select.select([ours], [], [], 2)[0]:
+                    # A Ctrl-C between the prompt and the read waits for a key: pressed again.
+                    os.write(ours, last if last == b"\x03" else b"")
+                    continue
+                said += os.read(ours, 4096)
+                if typed and said.rstrip(b" ").endswith((b"]:", b"]: ")):
+                    last = typed.pop(0).encode()
+                    os.write(ours, last)
+                    said += b"|"
+        return child.wait(max(1.0, until - time.monotonic())), said.decode("utf-8", "replace")
+    finally:
+        child.kill()
+        child.wait()
+        os.close(ours)
 
 
 def test_a_person_is_asked_again_until_it_can_be_used(machine: Machine) -> None:
