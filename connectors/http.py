@@ -45,6 +45,7 @@ from connectors.wire import Pulse, addresses, trust, untrusted
 ATTEMPTS = 5
 LONGEST_WAIT_S = 30.0  # between two attempts; a source that wants more is left for the next run
 REDIRECTS = 3
+_TICKS = 3  # seconds that a file of this very second is waited for, at most
 ANSWER_BYTES = 50_000_000  # of a listing; a file has the limit of its caller
 _PORTS = {"http": 80, "https": 443}
 _AGAIN = frozenset({429, 500, 502, 503, 504})
@@ -147,13 +148,22 @@ class Http:
         *,
         headers: Mapping[str, str] | None = None,
         size_bytes: int | None = None,
+        written: datetime | None = None,
     ) -> BinaryIO:
         """A file, in a copy that has no name. Raises SourceUnreachable where it is gone.
 
         `size_bytes`: as it was listed, of a source that lists what it gives; raises SourceBusy
-        where it gives more or less.
+        where it gives more or less. `written`: as it was listed, of a source whose versions may be
+        whole seconds. By the server's own clock that second is over before the file is read, so
+        another write has another version.
         """
         reply, copy = self.fetch(url, most_bytes, headers=headers)
+        for _ in range(_TICKS):
+            if written is None or _date(reply.headers.get("date", "")) != written:
+                break
+            copy.close()
+            self.sleep(1.0 - time.time() % 1.0)  # most clocks are set, and begin their second now
+            reply, copy = self.fetch(url, most_bytes, headers=headers)
         if reply.status >= 300:
             copy.close()
             raise SourceUnreachable(f"{shown(url)} がありません ({reply.status})。")
@@ -378,12 +388,17 @@ def _asked_to_wait(answer: httpx2.Response) -> float | None:
     said = answer.headers.get("retry-after", "").strip()
     if said.isdecimal():
         return min(float(said[:9]), 86_400.0)
+    if (until := _date(said)) is None:
+        return None
+    return min(max((until - datetime.now(UTC)).total_seconds(), 0.0), 86_400.0)
+
+
+def _date(said: str) -> datetime | None:
     try:
-        until = email.utils.parsedate_to_datetime(said)
+        moment = email.utils.parsedate_to_datetime(said)
     except (ValueError, TypeError):
         return None
-    until = until if until.tzinfo else until.replace(tzinfo=UTC)
-    return min(max((until - datetime.now(UTC)).total_seconds(), 0.0), 86_400.0)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _backoff(attempt: int) -> float:

@@ -150,7 +150,8 @@ class WebDavConnector:
 
     def _open(self, uri: str, entry: _Entry) -> BinaryIO:
         """The bytes that were listed: SourceBusy where they are others by now."""
-        copy = self._http.file(self._url(entry.href), FILE_BYTES, size_bytes=entry.size_bytes)
+        url, size = self._url(entry.href), entry.size_bytes
+        copy = self._http.file(url, FILE_BYTES, size_bytes=size, written=entry.modified_at)
         try:
             now = self._listed(entry.href, "0")
             if len(now) != 1 or now[0].version != entry.version:

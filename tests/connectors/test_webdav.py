@@ -156,6 +156,18 @@ def test_a_changed_file_has_another_version_and_what_is_gone_is_not_mentioned(sh
     assert second[-1] == Checkpoint(second[-1].cursor, complete=True)  # type: ignore[union-attr]
 
 
+def test_a_change_in_the_second_of_the_last_one_is_seen(share: Share) -> None:
+    """Its ETags have whole seconds: none of two writes in one may be read between them."""
+    versions = []
+    for text in ("宿泊費は一万円。", "宿泊費は二万円。", "宿泊費は三万円。"):
+        share.put("規程 #1/旅費 100%.txt", text)
+        one = share.connector().file("規程 #1/旅費 100%.txt")
+        with one.open() as stream:
+            assert stream.read().decode() == text
+        versions.append(one.version)
+    assert len(set(versions)) == 3
+
+
 def test_a_file_written_after_it_was_listed_is_busy_not_mixed(share: Share) -> None:
     one = next(c.file for c in share.connector().changes(None) if isinstance(c, Upsert))
     (share.root / one.uri).write_text("別の文章になりました", "utf-8")
