@@ -9,7 +9,8 @@ from __future__ import annotations
 import logging
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from dataclasses import replace as but
 from datetime import UTC, datetime
@@ -131,28 +132,27 @@ def _begin(run: Run, connector: Connector) -> None:
 def _hear(run: Run, connector: Connector, grants: Grants) -> None:
     """Who may read what is known, before anybody finds it again. No content is read for it."""
     told = False
-    for change in connector.changes(run.source.cursor):
-        if run.over.is_set():
-            raise Stopped
-        match change:
-            case Upsert(file):
-                known = run.known.get(uri := clean(file.uri))
-                _grant(run, uri, file.access, same=not known or known.version == file.version)
-            case Failed(uri, access=access):
-                _grant(run, clean(uri), access, same=False)
-            case AccessChanged(uri, access):
-                _grant(run, uri, access)
-            case Moved(old_uri, access=access):
-                _grant(run, old_uri, access)
-            case Remove(uri):
-                _forget(run, uri)
-            case Checkpoint(complete=complete):
-                if complete:
-                    _drop_missing(run)
-                elif isinstance(connector, ListsAll):
-                    _shut_missing(run)
-                told = True
-        run.tally.tell()
+    with closing(_each(run, connector, run.source.cursor)) as changes:
+        for change in changes:
+            match change:
+                case Upsert(file):
+                    known = run.known.get(uri := clean(file.uri))
+                    _grant(run, uri, file.access, same=not known or known.version == file.version)
+                case Failed(uri, access=access):
+                    _grant(run, clean(uri), access, same=False)
+                case AccessChanged(uri, access):
+                    _grant(run, uri, access)
+                case Moved(old_uri, access=access):
+                    _grant(run, old_uri, access)
+                case Remove(uri):
+                    _forget(run, uri)
+                case Checkpoint(complete=complete):
+                    if complete:
+                        _drop_missing(run)
+                    elif isinstance(connector, ListsAll):
+                        _shut_missing(run)
+                    told = True
+            run.tally.tell()
     if told and not run.problem:
         grants.verified()
     run.mentioned.clear()
@@ -178,8 +178,9 @@ def _shut_missing(run: Run) -> None:
 def _follow(run: Run, connector: Connector, grants: Grants | None) -> None:
     # What must be read again may lie before the cursor, unless every run tells of all there is.
     anew = any(_due(run, one) for one in run.known.values()) and not isinstance(connector, ListsAll)
-    with Flow(run.embedder, run.over) as flow:
-        for change in _told(run, connector, None if anew else run.source.cursor, flow):
+    since = None if anew else run.source.cursor
+    with Flow(run.embedder, run.over) as flow, closing(_told(run, connector, since, flow)) as told:
+        for change in told:
             match change:
                 case Upsert(file):
                     _take(run, _storable(run, file), flow)
@@ -195,16 +196,26 @@ def _follow(run: Run, connector: Connector, grants: Grants | None) -> None:
         _drain(run, flow)
 
 
-def _told(run: Run, connector: Connector, since: Cursor | None, flow: Flow) -> Iterator[Change]:
+def _told(run: Run, connector: Connector, since: Cursor | None, flow: Flow) -> Generator[Change]:
     """What the source says. What it said before it broke off, or before a stop, is taken in."""
     try:
-        for change in connector.changes(since):
-            if run.over.is_set():
-                raise Stopped
-            yield change
+        yield from _each(run, connector, since)
     except Exception:
         _drain(run, flow)
         raise
+
+
+def _each(run: Run, connector: Connector, since: Cursor | None) -> Generator[Change]:
+    """Until somebody says stop. Lines to the source are hung up then, not when memory is tidied."""
+    changes = connector.changes(since)
+    try:
+        for change in changes:
+            if run.over.is_set():
+                raise Stopped
+            yield change
+    finally:
+        if isinstance(changes, Generator):
+            changes.close()
 
 
 def _drain(run: Run, flow: Flow) -> None:

@@ -8,8 +8,8 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -65,10 +65,12 @@ class TestContract(ConnectorContract):
 
 def files(changes: Iterator[Change]) -> dict[str, str]:
     found = {}
-    for change in changes:  # read while the listing goes on, as a run does
-        if isinstance(change, Upsert):
-            with change.file.open() as stream:
-                found[change.file.uri] = stream.read().decode()
+    assert isinstance(changes, Generator)
+    with closing(changes):
+        for change in changes:  # read while the listing goes on, as a run does
+            if isinstance(change, Upsert):
+                with change.file.open() as stream:
+                    found[change.file.uri] = stream.read().decode()
     return found
 
 
