@@ -230,7 +230,7 @@ def setup_code() -> None:
     """最初の管理者の登録コードを新しく作って示す。前のコードは使えなくなる。"""
     from appliance.identity import setup
 
-    with _store() as (_, engine):
+    with _store(new=True) as (_, engine):
         code = setup.code(engine)
     if code is None:
         raise BadRequest("管理者はすでに登録されています。コードは要りません。")
@@ -589,7 +589,7 @@ def user_add(
     from appliance.identity import accounts
 
     password, made = _password(password_stdin)
-    with _store() as (_, engine):
+    with _store(new=True) as (_, engine):
         role: Literal["member", "administrator"] = "administrator" if administrator else "member"
         added = accounts.create(engine, user_id, name or user_id, role, password, in_group or [])
         _record(engine, "user.create", {"user": added.id, "role": role})
@@ -730,7 +730,7 @@ def group_set(name: str, members: Annotated[list[str] | None, typer.Argument()] 
     """グループの構成員（user:… と group:…）を、ちょうどこの通りにする。"""
     from appliance.identity import accounts
 
-    with _store() as (_, engine):
+    with _store(new=True) as (_, engine):
         made = accounts.set_group(engine, name, members or [])
         _record(engine, "group.set", {"group": made.name, "members": sorted(made.members)})
 
@@ -775,7 +775,7 @@ def source_add(
         first = error.errors(include_input=False)[0]
         place = ".".join(map(str, first["loc"])) or "settings"
         raise SourceMisconfigured(f"{place}: {first['msg']}") from None
-    with _store() as (settings, engine):
+    with _store(new=True) as (settings, engine):
         ring = secrets.keyring(settings.secrets_key)
         added = sources.create(engine, name, kind, ring.seal(checked.model_dump(mode="json")))
         _record(engine, "source.create", {"source": added.id, "name": name})

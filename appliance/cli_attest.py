@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from appliance.cli_common import has_site
+from appliance.cli_common import no_site
 from appliance.errors import BadRequest
 
 if TYPE_CHECKING:
@@ -91,10 +91,8 @@ def _make(settings: Settings, out: Path, rules: Path | None, as_json: bool) -> N
     from appliance.attest import report, shelf
     from appliance.store import audit
 
-    if not settings.data.is_dir() or not has_site(settings):
-        raise BadRequest(
-            f"{settings.data} に Kura のデータがありません。KURA_DATA の指す場所を確かめてください。"
-        )
+    if not settings.begun:
+        raise no_site(settings)
     console = Console(stderr=True, quiet=as_json, highlight=False)
     with up.held(settings.data, "attest"):
         engine = build.store(settings)
@@ -140,6 +138,8 @@ def _verify(settings: Settings, path: Path, key: Path | None, here: bool, as_jso
     if here and not wrong:
         from appliance import build
 
+        if not settings.begun:
+            raise no_site(settings)
         engine = build.store(settings)
         try:
             if otherwise := report.against(engine, found):

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from appliance.cli_common import AsJson
-from appliance.cli_common import has_site as _has_site
 from appliance.cli_common import load as _settings
 from appliance.cli_common import show as _print
 from appliance.cli_common import show_json as _print_json
@@ -106,7 +105,7 @@ def create(
     now = settings.load()
     egress.guard(now, "backup" if scheduled else "console")
     guard.check(now.data)
-    if not _has_site(now):
+    if not now.begun:
         raise BackupProblem(f"{now.data} に、控えを取るものがありません。")
     engine = database.connect(now.database_url)
     actor = "system" if scheduled else _who()
@@ -333,7 +332,7 @@ def _note_verified(now: Settings, name: str, problems: tuple[str, ...]) -> None:
     from appliance.backup import schedule
     from appliance.store import database
 
-    if _has_site(now):
+    if now.begun:
         engine = database.connect(now.database_url)
         try:
             schedule.verified(engine, name, problems[0] if problems else "")

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from appliance.errors import BadRequest
+
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
@@ -35,10 +37,13 @@ def load() -> Settings:
 
 
 @contextmanager
-def store() -> Iterator[tuple[Settings, Engine]]:
+def store(*, new: bool = False) -> Iterator[tuple[Settings, Engine]]:
+    """`new`: of a command by which a site may begin. Others make no empty one somewhere else."""
     from appliance import build
 
     settings = load()
+    if not new and not settings.begun:
+        raise no_site(settings)
     engine = build.store(settings)
     try:
         yield settings, engine
@@ -46,10 +51,10 @@ def store() -> Iterator[tuple[Settings, Engine]]:
         engine.dispose()
 
 
-def has_site(settings: Settings) -> bool:
-    """Asking must not make an empty database."""
-    url = settings.database_url
-    return not url.startswith("sqlite:") or Path(url.removeprefix("sqlite:///")).exists()
+def no_site(settings: Settings) -> BadRequest:
+    return BadRequest(
+        f"{settings.data} に Kura のデータがありません。KURA_DATA の指す場所を確かめてください。"
+    )
 
 
 def who() -> str:

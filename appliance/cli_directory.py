@@ -5,26 +5,24 @@ from __future__ import annotations
 import getpass
 import json
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from appliance.cli_common import AsJson
+from appliance.cli_common import store as _store
 from appliance.errors import BadRequest, NotVisible, SettingsError
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
-    from appliance.settings import Settings
     from appliance.store.directories import Directory
 
 directory = typer.Typer(
     help="人とグループのディレクトリ (Active Directory、LDAP)。", no_args_is_help=True
 )
 
-AsJson = Annotated[bool, typer.Option("--json", help="JSON で出力する。")]
 Name = Annotated[str, typer.Argument(help="ディレクトリの名前。空なら、一つだけのもの。")]
 Set = Annotated[list[str] | None, typer.Option("--set", help="名前=値（JSON か文字列）。")]
 Password = Annotated[bool, typer.Option("--password-stdin", help="パスワードを標準入力から読む。")]
@@ -37,7 +35,7 @@ def add(name: str, setting: Set = None, password_stdin: Password = False) -> Non
     from appliance.store import directories, secrets
 
     given = dict(map(_pair, setting or [])) | _password(password_stdin)
-    with _store() as (settings, engine):
+    with _store(new=True) as (settings, engine):
         ring = secrets.keyring(settings.secrets_key)
         checked = following.checked(given).model_dump(mode="json")
         made = directories.create(engine, name, ring.seal(checked))
@@ -248,18 +246,6 @@ def _pair(text: str) -> tuple[str, Any]:
         return name, json.loads(value)
     except ValueError:
         return name, value
-
-
-@contextmanager
-def _store() -> Iterator[tuple[Settings, Engine]]:
-    from appliance import build, settings
-
-    now = settings.load()
-    engine = build.store(now)
-    try:
-        yield now, engine
-    finally:
-        engine.dispose()
 
 
 def _record(engine: Engine, action: str, one: Directory, **detail: Any) -> None:

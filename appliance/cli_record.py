@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import typer
 
-from appliance.cli_common import has_site, load, login, who
+from appliance.cli_common import load, login, who
 from appliance.errors import ApplianceError, NotReady
 
 if TYPE_CHECKING:
@@ -160,7 +160,7 @@ def _write(settings: Settings, action: str, detail: dict[str, Any], must: bool) 
 
     from appliance.store import audit, database
 
-    if not has_site(settings):
+    if not settings.begun:
         return None
     try:
         engine = database.connect(settings.database_url)

@@ -76,10 +76,12 @@ def doctor(
 
 def _repair(settings: Settings, really: bool, as_json: bool) -> None:
     from appliance import doctor
-    from appliance.cli_common import record
+    from appliance.cli_common import no_site, record
     from appliance.operate import repair
     from appliance.store import database
 
+    if not settings.begun:
+        raise no_site(settings)
     try:
         doctor.database(settings, only_file=True)
     except doctor.Bad as bad:

@@ -19,6 +19,7 @@ SAMPLE = 50_000  # chunks that are looked at one by one: a million would take mi
 # of `operate.repair.REPAIRS`
 FILES = ("ファイルの権限", "残ったファイル", "アップロード")
 ROWS = ("属さない行", "読める人", "本文と単位")
+Checks = tuple[tuple[str, Callable[[Settings], str]], ...]
 
 
 @dataclass(frozen=True)
@@ -29,25 +30,30 @@ class Check:
 
 
 def examine(settings: Settings, *, full: bool = False) -> list[Check]:
-    """Every check, in order; one that breaks is a check that failed. `full`: of every chunk."""
-    checks: tuple[tuple[str, Callable[[Settings], str]], ...] = (
+    """Every check, in order; one that breaks is a check that failed. `full`: of every chunk.
+
+    Where no site has begun, of the machine alone.
+    """
+    of_machine: Checks = (
         ("データフォルダ", folder),
         ("ディスク", disk),
-        ("データベース", database),
-        ("監査記録", chain),
         ("モデル", models),
         ("サンドボックス", sandbox),
         ("封鎖の壁", walls),
         ("文字の読み取り (OCR)", ocr),
+        ("証明書", certificates),
+    )
+    of_site: Checks = (
+        ("データベース", database),
+        ("監査記録", chain),
         ("取り込み元", sources),
         ("ディレクトリ", directory),
         ("ファイル", partial(whole, names=FILES)),
         ("整合", partial(whole, names=ROWS, most=None if full else SAMPLE)),
         ("索引", partial(whole, names=("索引",))),
-        ("証明書", certificates),
         ("控え", backups),
     )
-    return list(_each(settings, checks))
+    return list(_each(settings, of_machine + of_site if settings.begun else of_machine))
 
 
 class Bad(Exception):
@@ -55,8 +61,11 @@ class Bad(Exception):
 
 
 def folder(settings: Settings) -> str:
-    if not settings.data.is_dir():
-        raise Bad(f"{settings.data} がありません。`kura up` が作ります。")
+    if not settings.begun:
+        raise Bad(
+            f"{settings.data} に Kura のデータがありません。はじめてなら `kura up` が作ります。"
+            "そうでなければ、KURA_DATA の指す場所を確かめてください。"
+        )
     mode = settings.data.stat().st_mode & 0o777
     if mode & 0o077:
         raise Bad(f"{settings.data} の権限が {mode:o} です。`chmod 700` してください。")
@@ -64,7 +73,8 @@ def folder(settings: Settings) -> str:
 
 
 def disk(settings: Settings) -> str:
-    free = shutil.disk_usage(settings.data).free
+    there = next(one for one in (settings.data, *settings.data.absolute().parents) if one.exists())
+    free = shutil.disk_usage(there).free
     if free < LEAST_FREE_BYTES:
         raise Bad(f"空きが {free / 1e9:.1f} GB しかありません。")
     return f"空き {free / 1e9:.0f} GB"
@@ -256,9 +266,7 @@ def backups(settings: Settings) -> str:
         engine.dispose()
 
 
-def _each(
-    settings: Settings, checks: tuple[tuple[str, Callable[[Settings], str]], ...]
-) -> Iterator[Check]:
+def _each(settings: Settings, checks: Checks) -> Iterator[Check]:
     for name, check in checks:
         try:
             yield Check(name, True, check(settings))

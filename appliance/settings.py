@@ -263,6 +263,12 @@ class Settings:
             raise SettingsError("directory_seconds は 10 以上にしてください。")
 
     @property
+    def begun(self) -> bool:
+        """Whether there is a site: who only looks must not make an empty database."""
+        url = self.database_url
+        return not url.startswith("sqlite:") or Path(url.removeprefix("sqlite:///")).exists()
+
+    @property
     def zone(self) -> tzinfo:
         return _zone(self.time_zone)
 

@@ -284,8 +284,9 @@ def test_an_evaluation_says_what_it_cannot_read(home: dict[str, str], tmp_path: 
     asked.write_text('{"question": "a"}\n{}', "utf-8")
     assert "2 行目" in kura(home, "eval", str(asked), status=1).stderr
     asked.write_text('{"question": "a", "viewer": "nobody"}', "utf-8")
-    assert "nobody" in kura(home, "eval", str(asked), status=78).stderr
+    assert "KURA_DATA" in kura(home, "eval", str(asked), status=1).stderr
     kura(home, "user", "add", "ito")
+    assert "nobody" in kura(home, "eval", str(asked), status=78).stderr
     asked.write_text('{"question": "a", "viewer": "ito"}', "utf-8")
     assert "kura up" in kura(home, "eval", str(asked), status=78).stderr
 

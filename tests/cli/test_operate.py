@@ -12,6 +12,7 @@ import pytest
 from appliance.cli_operate import moment
 from appliance.errors import BadRequest
 from appliance.settings import Settings
+from tests import forked
 from tests.cli import test_cli
 from tests.cli.test_cli import kura, told
 from tests.fakes import receivers
@@ -19,7 +20,25 @@ from tests.fakes import receivers
 home = test_cli.home
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "status", "sync", "user list", "user sees ito", "user password ito", "who-sees 規程.txt",
+        "group list", "source list", "source pause 棚", "alerts list", "alerts test",
+        "maintenance status", "maintenance on", "directory status", "directory check", "audit",
+        "attest --out .", "doctor", "doctor --repair", "backup create",
+    ],
+)  # fmt: skip
+def test_a_folder_by_a_wrong_name_stays_as_it_is(home: dict[str, str], words: str) -> None:
+    """Of a typing error in KURA_DATA comes no empty site, and no answer about one."""
+    done = forked.kura(*words.split(), env=home, given="himitsu-himitsu-1\n")
+    assert done.returncode != 0 and "Traceback" not in done.stderr
+    assert home["KURA_DATA"] in done.stderr + done.stdout, done.stderr
+    assert not Path(home["KURA_DATA"], "kura.db").exists()
+
+
 def test_maintenance_is_begun_shown_and_ended_and_lasts(home: dict[str, str]) -> None:
+    kura(home, "setup-code")
     kura(home, "maintenance", "on", "--message", "入れ替え", "--until", "2h")
     shown = told(home, "maintenance", "status")
     assert shown["on"] and shown["message"] == "入れ替え"
@@ -46,6 +65,7 @@ def test_a_time_of_the_clock_is_the_next_such() -> None:
 
 
 def test_a_test_of_the_alerts_says_what_arrived_and_what_did_not(home: dict[str, str]) -> None:
+    kura(home, "setup-code")
     assert "送り先がありません" in kura(home, "alerts", "test", status=1).stderr
     with receivers.hooks() as posts:
         given = {
