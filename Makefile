@@ -24,7 +24,7 @@ demo: install ## the sample company in the browser; CHECK=1 asks, judges and sto
 
 test: install-dev ## everything the tests need, then all tests; LONG=1 is every place of a kill, not a sample
 	@$(MAKE) --no-print-directory lint
-	@$(BIN)/pytest -n 2 --dist loadfile $(if $(LONG),,-m "not long")
+	@$(BIN)/pytest -n 3 --dist loadfile $(if $(LONG),,-m "not long")
 
 check: ## format, lint, types, contracts and the quick tests: before each commit
 	@$(MAKE) --no-print-directory lint

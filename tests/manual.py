@@ -454,13 +454,13 @@ class Site:
             assert time.monotonic() < deadline, self.run(
                 ["tail", "-n", "20", str(self.data / "kura.log")]
             )
-            time.sleep(0.5)
+            time.sleep(2.0)  # each look costs more than a second of a processor
 
     def _ready(self) -> bool:
         said = ["kura", "status", "--json"]
         done = subprocess.run(said, env=self.environment, capture_output=True, check=False)
-        now = json.loads(done.stdout)
-        return bool(now["web"] == "ready" and now["infer"] == "ready")
+        now = json.loads(done.stdout or "{}")  # nothing where `kura up` has not made the site yet
+        return now.get("web") == "ready" and now.get("infer") == "ready"
 
     def stop(self) -> None:
         if self.up is not None:

@@ -96,7 +96,7 @@ def names(home: Home) -> list[str]:
 
 def test_a_backup_that_is_killed_at_random_moments(home: Home, live: Live) -> None:
     dice = random.Random()
-    moments = [dice.randint(20, 700) for _ in range(15)]
+    moments = [dice.randint(20, 700) for _ in range(8)]
     print("killed after", moments, "ms")  # shown if it fails
     for moment in moments:
         assert live(home, "backup", "create", point="at random", nth=moment) in (KILLED, 0)

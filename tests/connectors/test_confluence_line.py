@@ -129,6 +129,7 @@ def test_who_is_shut_out_of_a_space_leaves_its_documents_to_nobody(wiki: Conflue
     assert len([c for c in third if isinstance(c, AccessChanged) and c.access]) == 5
 
 
+@pytest.mark.long
 def test_ten_thousand_pages_cost_a_request_a_hundred() -> None:
     wiki = Confluence()
     wiki.put("1", "ホーム", users=["ito"])

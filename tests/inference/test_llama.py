@@ -17,7 +17,7 @@ from appliance.settings import Settings
 
 pytestmark = [pytest.mark.models, pytest.mark.slow]
 
-TOPICS = ("宿泊費", "会議室", "安全靴")
+TOPICS = ("宿泊費", "会議室")
 
 
 class Asked:
