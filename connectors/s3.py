@@ -252,6 +252,11 @@ class S3Connector:
                 f"{shown(self._base)} がありません。バケット名を確かめてください。"
             )
         root = tree(reply.body)
+        if root is None and b"<ListBucketResult" in reply.body[:500]:
+            raise SourceUnreachable(
+                f"{shown(self._base)} の一覧を読めません。途中で切れているか、壊れています。"
+                "次の回に読み直します。続くときは、サーバーと、間にあるプロキシーを確かめてください。"
+            )
         if reply.status != 200 or root is None or etree.QName(root).localname != "ListBucketResult":
             raise SourceMisconfigured(
                 f"{shown(self._base)} は S3 ではありません ({reply.status})。エンドポイントを確かめてください。"

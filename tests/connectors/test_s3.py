@@ -311,6 +311,9 @@ def test_a_listing_that_goes_round_or_breaks_off_tells_of_nothing(server: Server
     server.answers = {"/bucket/": says(page(one + "<IsTruncated>true</IsTruncated>"))}
     with pytest.raises(SourceUnreachable, match="途中で切れました"):
         list(over(server).changes(None))
+    server.answers = {"/bucket/": says(page(one)[:-30])}
+    with pytest.raises(SourceUnreachable, match="途中で切れているか"):
+        list(over(server).changes(None))
 
 
 @pytest.mark.parametrize(
