@@ -44,6 +44,7 @@ T = TypeVar("T")
 CONNECT_S = 30.0
 SILENT_S = 60.0  # without a byte of an answer, however long all of it takes
 FAREWELL_S = 5.0
+_BROKEN = "{} の応答が途中で切れたか、正しくありません。次の確認でやり直します。"
 _TICK_S = 2.0  # times are whole seconds: two writes closer than this may leave the same behind
 _KEYS = ("ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521",
          "rsa-sha2-512", "rsa-sha2-256")  # fmt: skip
@@ -381,26 +382,31 @@ class _Session:
                 f"{self.name} は、安全と認められる暗号方式に対応していません。"
             ) from None
         except asyncssh.ChannelOpenError:
-            raise SourceMisconfigured(f"{self.name} では SFTP を使えません。") from None
+            if self._guard.lost:  # it broke off while it was asked
+                raise SourceUnreachable(_BROKEN.format(where)) from None
+            raise SourceMisconfigured(
+                f"{self.name} では SFTP を使えません。サーバーの設定で SFTP を有効にしてください。"
+            ) from None
         except TimeoutError:
             raise SourceUnreachable(
                 f"{where} が時間内に応えません。次の確認でやり直します。"
             ) from None
         except (OSError, ValueError, LookupError, asyncssh.Error):  # what it sends may be anything
-            raise SourceUnreachable(
-                f"{where} の応答が途中で切れたか、正しくありません。次の確認でやり直します。"
-            ) from None
+            raise SourceUnreachable(_BROKEN.format(where)) from None
 
 
 class _HostKey(asyncssh.SSHClient):
     """Lets in the server whose key is known, before anything is told to it."""
 
     def __init__(self, known: list[str]) -> None:
-        self._known, self._seen = known, ""
+        self._known, self._seen, self.lost = known, "", False
         self._connection: asyncssh.SSHClientConnection | None = None
 
     def connection_made(self, conn: asyncssh.SSHClientConnection) -> None:
         self._connection = conn
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.lost = True
 
     def hang_up(self) -> None:
         if self._connection:

@@ -8,6 +8,7 @@ pauses a source takes the lease away at its next renewal.
 from __future__ import annotations
 
 import logging
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,7 +21,14 @@ from typing import Any
 from pydantic import ValidationError
 from sqlalchemy import Engine
 
-from appliance.errors import ApplianceError, NotVisible, Permanent, SourceMisconfigured, Transient
+from appliance.errors import (
+    ApplianceError,
+    NotVisible,
+    Permanent,
+    SourceMisconfigured,
+    Transient,
+    no_room,
+)
 from appliance.ingest.grants import Grants
 from appliance.ingest.running import Parse
 from appliance.ingest.sync import Report, sync
@@ -214,8 +222,8 @@ def _failure(
     """What the administrator is told, and in how many seconds to look again."""
     interval_s = source.timing.interval_s or settings.sync_seconds
     backoff_s = min(interval_s * 2 ** min(source.failures, 10), LONGEST_BACKOFF_S)
-    match error:
-        case Transient():
+    match no_room(error, tempfile.gettempdir()) or error:
+        case Transient() as error:
             again_s, problem = max(error.retry_after_s, backoff_s), str(error)
         case Permanent():
             again_s, problem = max(60.0, backoff_s), str(error)

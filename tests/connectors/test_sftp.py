@@ -415,6 +415,19 @@ def test_a_server_without_sftp_is_told() -> None:
         over(port).check()
 
 
+def test_a_line_that_breaks_is_no_server_without_sftp() -> None:
+    class Leaves(Passwords):
+        def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
+            self._line = conn
+
+        def session_requested(self) -> Any:
+            self._line.abort()
+            return True
+
+    with answers(Leaves) as port, pytest.raises(SourceUnreachable, match="途中で切れた"):
+        over(port).check()
+
+
 def test_a_server_that_only_knows_old_ciphers_is_refused() -> None:
     with (
         answers(Passwords, kex_algs=["diffie-hellman-group14-sha1"]) as port,

@@ -374,6 +374,7 @@ def impatient() -> Iterator[None]:
             (sftp, "CONNECT_S", 5.0),
             (sftp, "SILENT_S", 5.0),
             (databases, "CONNECT_S", 5.0),
+            (databases, "ANSWER_S", 5.0),
             (worker, "AWAY_S", 0.0),
             (schedule, "LEASE_S", 20.0),
         ):

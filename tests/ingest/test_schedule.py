@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -30,6 +31,7 @@ class World(MemoryConnector):
     files_now: ClassVar[dict[str, str]] = {}
     asked: ClassVar[list[Cursor | None]] = []
     away: ClassVar[bool] = False
+    full: ClassVar[bool] = False
 
     def __init__(self, settings: BaseModel) -> None:
         super().__init__(dict(self.files_now))
@@ -37,6 +39,8 @@ class World(MemoryConnector):
     def check(self) -> None:
         if World.away:
             raise SourceUnreachable("届きません")
+        if World.full:
+            raise OSError(errno.ENOSPC, "No space left on device")
 
     def changes(self, since: Cursor | None) -> Iterator[Change]:
         self.asked.append(since)
@@ -47,7 +51,7 @@ class World(MemoryConnector):
 def world() -> Iterator[None]:
     World.files_now = {"規程.txt": "宿泊費は一万円。", "壊れ.pdf": "%BROKEN"}
     World.asked.clear()
-    World.away = False
+    World.away = World.full = False
     yield
 
 
@@ -223,6 +227,12 @@ def test_how_fresh_a_source_is(machine: Machine) -> None:
     look(machine)
     assert source(machine).fresh_at == fresh_at, "nobody knows what changed since"
     assert source(machine).known == 2
+
+
+def test_a_disk_of_ours_that_is_full_is_told_with_what_to_do(machine: Machine) -> None:
+    World.full = True
+    look(machine)
+    assert "ディスクを足してください" in (source(machine).trouble or "")
 
 
 def test_a_file_comes_no_faster_than_it_may(monkeypatch: pytest.MonkeyPatch) -> None:
