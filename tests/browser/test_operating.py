@@ -54,7 +54,7 @@ def test_what_is_wrong_stands_on_the_page_of_the_status_too(desk: Desk, machine:
     state = alerts.read(machine.engine)
     state.open["backup"] = wrong
     alerts.save(machine.engine, "test", state)
-    page = desk.sign_in("admin", "/admin/status")
+    page = desk.sign_in("admin", "/admin")  # the room of the status, as people type it
     expect(page.get_by_text("控えがない")).to_be_visible()
     page.get_by_role("link", name="異常が1件あります。").click()
     expect(page.get_by_text("控えが三日ありません。")).to_be_visible()

@@ -134,8 +134,8 @@ function Page({ path, administrator }: { path: string; administrator: boolean })
   const document = readDocumentPath(path);
   if (document) return <DocumentPage key={document.id} {...document} />;
   if (path === "/documents") return <UploadsPage />;
-  const room = match("/admin/:room", path);
-  if (room?.["room"] && administrator) return <AdminPage room={room["room"]} />;
+  const room = path === "/admin" ? "status" : match("/admin/:room", path)?.["room"];
+  if (room && administrator) return <AdminPage room={room} />;
   return (
     <div className="page">
       <h1>{say("pageMissing")}</h1>
