@@ -233,9 +233,10 @@ def _peak() -> int:
     """Of the largest page, alone in a process that we may ask."""
     file = _saved(lying(RULES, SERIF, 300), tempfile.gettempdir())
     code = (
-        "import resource, sys; from appliance.ocr import confined; work = confined.prepare();"
+        "import re; from appliance.ocr import confined; work = confined.prepare();"
         f"work({{'page': 1, 'pixels': 10**9}}, open({str(file)!r}, 'rb'), b'', print);"
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+        # not `ru_maxrss`, in which what started it counts
+        "print(re.search(r'VmHWM:\\s+(\\d+)', open('/proc/self/status').read())[1])"
     )
     said = subprocess.check_output([sys.executable, "-c", code])
     return int(said) * 1024
