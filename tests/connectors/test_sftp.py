@@ -11,7 +11,7 @@ import time
 from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import asyncssh
 import pytest
@@ -223,6 +223,7 @@ def test_a_server_that_goes_away_meanwhile_is_told_and_then_found_again(tmp_path
     assert isinstance(third, Upsert)
     with third.file.open() as stream:
         assert stream.read() == b"2"
+    cast(Generator[Change], changes).close()  # now, not in the loop of another test
     one.close()
 
 
