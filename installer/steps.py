@@ -32,6 +32,10 @@ class Refused(Exception):
     """The sentence says what is wrong and what to do; nothing was changed by the step that says it."""
 
 
+class AtWork(Refused):
+    """Another installer is, on this host."""
+
+
 @dataclass
 class Context:
     """What every step may use. A verb adds fields of its own."""
@@ -171,7 +175,7 @@ def back(steps: Sequence[Step[C]], context: C) -> None:
 def alone(places: Places) -> Iterator[None]:
     """One installer at a time; SIGTERM and SIGHUP end it like Ctrl-C; nothing of a killed one goes on.
 
-    Raises Refused where another is at work.
+    Raises AtWork where another is.
     """
     places.state.mkdir(parents=True, exist_ok=True)
     places.state.chmod(0o700)
@@ -182,7 +186,7 @@ def alone(places: Places) -> Iterator[None]:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             pid = os.pread(handle, 20, 0).decode("ascii", "replace").strip()
-            raise Refused(
+            raise AtWork(
                 f"kura-installer はすでに動いています（プロセス {pid}）。終わってからもう一度実行してください。"
                 f" / Another kura-installer is at work (process {pid})."
             ) from None

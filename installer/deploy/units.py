@@ -132,9 +132,11 @@ def _service(site: Site, name: str) -> str:
                 ("Description", f"Kura (蔵): {name}"),
                 ("PartOf", TARGET),
                 ("Requires", FIREWALL),
+                # after the target, so that stopping it is over when they have stopped
                 (
                     "After",
-                    f"{FIREWALL} network.target{' kura-infer.service' if name == 'work' else ''}",
+                    f"{TARGET} {FIREWALL} network.target"
+                    f"{' kura-infer.service' if name == 'work' else ''}",
                 ),
                 ("StartLimitIntervalSec", "0"),
             ],
@@ -147,6 +149,7 @@ def _service(site: Site, name: str) -> str:
                 *([("Environment", f"OMP_NUM_THREADS={threads}")] if threads else []),
                 ("WorkingDirectory", str(places.data)),
                 ("ExecStart", f"{places.current}/venv/bin/kura {name}"),
+                ("KillMode", "mixed"),  # each ends its own children
                 ("Restart", "always"),
                 ("RestartSec", "2"),
                 ("RestartPreventExitStatus", "78"),  # starting again changes nothing

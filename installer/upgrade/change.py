@@ -48,8 +48,8 @@ def _switch(work: Change) -> None:
 def _serve(work: Change) -> None:
     assert work.site and work.going
     if work.going.running:
-        switch.try_out(work.site, work.going)
-        work.out_s = time.monotonic() - work.stopped_at
+        served_s = switch.try_out(work.site, work.going)
+        work.out_s = time.monotonic() - work.stopped_at - served_s
     switch.finish(work.site, work.going)
     work.did("serve")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from installer.steps import AtWork
 from installer.upgrade import switch
 from installer.upgrade.verbs import common, opened, told
 
@@ -15,6 +16,16 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 @told
 def run(given: argparse.Namespace) -> int:
+    try:
+        return _run(given)
+    except AtWork as other:
+        if not given.boot:
+            raise
+        print(other)  # it is what starts Kura: it will end what it began
+        return 0
+
+
+def _run(given: argparse.Namespace) -> int:
     with opened(given, "recover") as site:
         if given.boot:
             switch.at_boot(site)

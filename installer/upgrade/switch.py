@@ -50,12 +50,16 @@ def check(version: str, ready_s: float) -> tuple[str, ...]:
     return ("check", "--version", version, "--ready", str(ready_s), "--within", "60")
 
 
-def try_out(site: Site, going: Record) -> None:
-    """Start the new state and use it as people do. Raises Refused."""
+def try_out(site: Site, going: Record) -> float:
+    """Start the new state and use it as people do. Raises Refused.
+
+    Returns for how many seconds it had served when it was done.
+    """
     site.start()
     told = site.ask(going.target, *check(going.target, going.ready_s))
-    took = told["steps"][0]["took_s"]
-    site.context.journal.write(verb=going.kind, event="served", after_s=took)
+    ready_s, *used_s = (float(step["took_s"]) for step in told["steps"])
+    site.context.journal.write(verb=going.kind, event="served", after_s=ready_s)
+    return sum(used_s)
 
 
 def revert(site: Site, going: Record) -> None:

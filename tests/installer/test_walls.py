@@ -53,6 +53,8 @@ def test_infer_has_no_network_and_work_keeps_what_its_parsers_need(tmp_path: Pat
         text = found[f"kura-{name}.service"]
         assert f"Group=kura-{name}\n" in text and "IPAddressDeny=any\n" in text
         assert "Requires=kura-firewall.service" in text, "no process without the firewall"
+        after = re.findall(r"^After=(.*)$", text, re.MULTILINE)[0].split()
+        assert "kura.target" in after, "`systemctl stop kura.target` is over when they have stopped"
 
 
 # One machine of the site in a network of its own, beside the host with the rules.
