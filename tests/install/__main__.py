@@ -49,26 +49,37 @@ python3 kura-installer.pyz install kura.tar --key release.pub MODE 2>&1 | grep -
 [ "$(grep -c '済 / done' /root/again.out)" = "$(wc -l </root/again.out)" ]
 echo "nothing was changed"
 """
-# A year of the host: a newer release and back, a backup and all of it from the backup.
-LIFE = r"""
+# How Kura is stopped, set up anew and started: by itself, and as the manuals say for a host of systemd.
+BY_ITSELF = r"""
 stopped() {
     kill -TERM "$(cat /var/lib/kura/up.lock)"
     while ! flock -n -s /var/lib/kura/up.lock true; do sleep 0.5; done
 }
+started() { kura-installer configure --no-systemd | tail -3; }
+configured() { stopped; started; }
+"""
+BY_SYSTEMD = r"""
+stopped() { systemctl stop kura.target; }
+started() { systemctl start kura.target; }
+configured() { kura-installer configure | tail -3; }
+"""
+# A year of the host: a newer release and back, a backup and all of it from the backup.
+LIFE = r"""
 asked() { python3 /media/site.py /dev/null https://127.0.0.1:PORT /srv/FOLDER; }
 old=$(readlink /opt/kura/current)
 echo "--- upgrade"
-kura-installer upgrade /media/next.tar --no-systemd
+kura-installer upgrade /media/next.tar MODE
 [ "$(readlink /opt/kura/current)" != "$old" ]
 asked
 echo "--- rollback"
-kura-installer rollback --yes --no-systemd
+kura-installer rollback --yes MODE
 [ "$(readlink /opt/kura/current)" = "$old" ]
 asked
 echo "--- backup"
-install -d -o kura -g kura -m 700 /srv/控え
-kura backup key --json >/root/key.json
-python3 - <<'END'
+if [ ! -e /media/key.txt ]; then
+    install -d -o kura -g kura -m 700 /srv/控え
+    kura backup key --json >/root/key.json
+    python3 - <<'END'
 import json
 from pathlib import Path
 pair = json.loads(Path("/root/key.json").read_text())
@@ -78,15 +89,15 @@ own = f'backup_folder = "/srv/控え"\nbackup_recipient = "{pair["recipient"]}"\
 head, found, tail = answers.read_text("utf-8").partition("[settings]\n")
 answers.write_text(f"{head}{found or '[settings]' + chr(10)}{own}{tail}", "utf-8")
 END
-chown kura /media/key.txt  # `kura` reads it as the user it becomes
-stopped
-kura-installer configure --no-systemd | tail -3
+    chown kura /media/key.txt  # `kura` reads it as the user it becomes
+fi
+configured
 kura backup create
 kura backup verify --restore --key /media/key.txt
 echo "--- restore"
 stopped
 kura restore /srv/控え --key /media/key.txt --replace
-kura-installer configure --no-systemd | tail -3
+started
 asked
 kura doctor | grep -v ✓ || true
 echo "LIVED"
@@ -137,18 +148,21 @@ def main() -> None:
         prepared(root, given.bundle, given.key)
         if given.next:
             shutil.copyfile(given.next, root / "media" / "next.tar")
+        life = LIFE if given.next else ""
         began = time.monotonic()
-        said = traced(root, given.work / "trace", INSIDE + (LIFE if given.next else "") + UNTOLD)
+        said = traced(root, given.work / "trace", INSIDE + life + UNTOLD)
         took_s = time.monotonic() - began
         print(said)
-        units = booted(root) if given.systemd else ""
+        units = booted(root, life) if given.systemd else ""
         print(units)
         calls = Calls(given.work / "trace")
         write(said, units, calls, given.bundle, took_s)
         wanted = ("cited answer", "nothing was changed", "switches off: answered")
         missing = [one for one in wanted if one not in said]
         missing += [LIVED] if given.next and LIVED not in said else []
-        missing += [one for one in wanted[:2] if given.systemd and one not in units]
+        if given.systemd:
+            booting = (*wanted[:2], GONE, *([LIVED] if given.next else []))
+            missing += [one for one in booting if one not in units]
         answered = re.search(r"^answered after (\d+) s$", said, re.MULTILINE)
         if missing or not answered or int(answered[1]) > WANTED_S or calls.outside or calls.dns:
             sys.exit(f"failed: {missing}")
@@ -201,7 +215,7 @@ def prepared(root: Path, bundle: Path, key: Path) -> None:
 
 def traced(root: Path, trace: Path, script: str) -> str:
     """All of it in one go, in namespaces of its own: no network, and no process is left behind."""
-    script = _inside("--no-systemd", "総務部", script)
+    script = _inside("--no-systemd", "総務部", BY_ITSELF + script)
     (root / "root" / "test.sh").write_text(script, "utf-8")
     # not a chroot: the kernel gives no user namespace in one, and parsers want theirs
     inside = (
@@ -243,11 +257,13 @@ After=multi-user.target
 [Service]
 Type=oneshot
 ExecStart=/bin/bash /root/test.sh
-ExecStopPost=/bin/bash /root/look.sh
+ExecStopPost=-/bin/bash /root/look.sh
+ExecStopPost=-/bin/bash /root/gone.sh
 ExecStopPost=/bin/systemctl --no-block poweroff
 StandardOutput=file:/root/said
 StandardError=file:/root/said
 TimeoutStartSec=infinity
+TimeoutStopSec=infinity
 [Install]
 WantedBy=default.target
 """
@@ -272,20 +288,35 @@ journalctl --no-pager -o cat -u 'kura-*' -p warning | tail -40
 journalctl --no-pager -o cat -u 'kura-*' | grep -v '"event": "request"' | tail -60
 """
 
+GONE = "uninstalled, the data stays"
+UNINSTALLED = r"""
+exec >>/root/said 2>&1
+set -e
+echo "--- uninstall"
+kura-installer uninstall
+[ -z "$(systemctl --no-pager list-unit-files 'kura*' --plain --no-legend)" ]
+if pgrep -af /opt/kura/; then exit 1; fi
+if nft list tables | grep kura; then exit 1; fi
+[ ! -e /opt/kura/current ]
+[ -s /var/lib/kura/kura.db ]
+echo "GONE"
+"""
+
 
 def _inside(mode: str, folder: str, script: str = INSIDE) -> str:
-    told = {"MODE": mode, "PORT": str(PORT), "FOLDER": folder, "LIVED": LIVED}
+    told = {"MODE": mode, "PORT": str(PORT), "FOLDER": folder, "LIVED": LIVED, "GONE": GONE}
     for name, value in told.items():
         script = script.replace(name, value)
     return script
 
 
-def booted(root: Path) -> str:
+def booted(root: Path, life: str) -> str:
     """The host again, now with systemd as process 1: units, firewall and walls are in force."""
-    script = _inside("", "通達")
+    script = _inside("", "通達", BY_SYSTEMD + INSIDE + life)
     script = "\n".join(line for line in script.splitlines() if not line.startswith("trap "))
     (root / "root" / "test.sh").write_text(script + "\n", "utf-8")
     (root / "root" / "look.sh").write_text(LOOK, "utf-8")
+    (root / "root" / "gone.sh").write_text(_inside("", "", UNINSTALLED), "utf-8")
     units = root / "etc" / "systemd" / "system"
     (units / "install-test.service").write_text(UNIT, "utf-8")
     (units / "console-getty.service").unlink(missing_ok=True)

@@ -78,6 +78,10 @@ class Host:
                     raise SystemExit(f"{path}: {error.code} {body}") from None
                 told(f"{path}: 503 {json.loads(body)['error']}, again")
                 time.sleep(float(error.headers.get("Retry-After") or 5))
+            except urllib.error.URLError as error:  # it has just been started
+                if not isinstance(error.reason, ConnectionRefusedError) or time.monotonic() > end:
+                    raise
+                time.sleep(1)
         self._token = answer.get("csrf_token", self._token)
         return answer
 
