@@ -206,7 +206,9 @@ class BacklogConnector:
                 for uri, entry in self._documents(project, access):
                     walk.add(uri, entry, entry.access)
             except (SourceDenied, SourceMisconfigured, SourceBusy, NotVisible) as error:
-                walk.files = {u: e for u, e in walk.files.items() if not u.startswith(folder)}
+                for uri in walk.files:
+                    if uri.startswith(folder):
+                        del walk.files[uri]
                 passes = isinstance(error, (SourceBusy, NotVisible))
                 walk.shut(folder, error, transient=passes)
         yield from walk.changes(since, lambda entry: entry.id, self._file)

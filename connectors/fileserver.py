@@ -17,7 +17,7 @@ import weakref
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import BinaryIO, Literal, TypeVar, cast
+from typing import BinaryIO, Literal, NamedTuple, TypeVar, cast
 
 from smbprotocol.exceptions import (
     SMBAuthenticationError,
@@ -96,8 +96,7 @@ _SIGN_IN = {
 _BROKEN = (SMBException, OSError, struct.error, ValueError, LookupError, TypeError, AttributeError)
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """What a listing says of a file or a folder. Times are FILETIMEs."""
 
     name: str

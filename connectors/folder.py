@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import errno
 import io
-import json
 import os
 import stat
 import time
@@ -42,23 +41,18 @@ from appliance.types import (
     NOBODY,
     Access,
     Change,
-    Checkpoint,
     Cursor,
     Failed,
     Layer,
-    Moved,
     RawFile,
-    Remove,
     Site,
-    Upsert,
 )
 from connectors import admit
-from connectors.listing import spelled
+from connectors.listing import Listing, spelled
 
 ACCESS_FILE = ".kura-access.toml"
 _TICK_S = 0.02  # two writes closer than this may leave the same time behind
 _CLOSED: Access = (Layer(frozenset()),)  # unlike NOBODY it stays when folders below add a layer
-_FEW = 20  # files; fewer than this may vanish at once without a doubt
 
 
 class FolderSettings(BaseModel):
@@ -72,9 +66,6 @@ class FolderSettings(BaseModel):
         default_factory=list, title="対象", description="*.pdf などの型。空ならすべて。"
     )
     exclude: list[str] = Field(default_factory=list, title="除外", description="除く型。")
-
-
-_Sameness = tuple[int, int, int]  # inode, time, size: what a rename keeps
 
 
 class _Facts(NamedTuple):
@@ -91,27 +82,45 @@ class _Facts(NamedTuple):
         return seconds + 1e-9 * rest  # as `st_mtime` is made: a date must stay the same date
 
 
-@dataclass(frozen=True, slots=True)
-class _Found:
+class _Found(NamedTuple):
     """A file met on the walk. `parts` are its names below the root as the disk spells them."""
 
     uri: str
     parts: tuple[str, ...]
-    access: Access
+    access: int  # a place in the walk's
     facts: _Facts
 
     @property
-    def same(self) -> _Sameness:
-        return self.facts[:3]
+    def same(self) -> str:
+        """What a rename keeps: inode, time, size."""
+        return ":".join(map(str, self.facts[:3]))
 
 
-@dataclass(slots=True)
-class _Walk:
+@dataclass
+class _Walk(Listing[_Found]):
     """A listing of everything below the root."""
 
-    files: dict[str, _Found] = field(default_factory=dict)
-    failures: list[Failed] = field(default_factory=list)
-    unlisted: list[str] = field(default_factory=list)  # folders whose content is unknown, "a/b/"
+    accesses: list[Access] = field(default_factory=list)  # most files share a few
+    _places: dict[Access, int] = field(default_factory=dict)
+
+    def place(self, access: Access) -> int:
+        if access not in self._places:
+            self._places[access] = len(self.accesses)
+            self.accesses.append(access)
+        return self._places[access]
+
+    def raw(self, root: Path, found: _Found) -> RawFile:
+        facts = found.facts
+        return RawFile(
+            uri=found.uri,
+            # ctime too: a copy may bring its old mtime along
+            version=f"{facts.mtime_ns}:{facts.size}:{facts.ctime_ns}",
+            open=partial(_open, root, found),
+            access=self.accesses[found.access],
+            title=_title(found.uri),
+            modified_at=_when(facts.mtime_s),
+            size_bytes=facts.size,
+        )
 
 
 class FolderConnector:
@@ -137,43 +146,30 @@ class FolderConnector:
     def changes(self, since: Cursor | None) -> Iterator[Change]:
         """Everything below the root, then a checkpoint, complete if all could be listed."""
         root = self._root()
-        before = _load(since)
         walk = self._walk(root)
-        closed = tuple(walk.unlisted)
-        gone = {u: s for u, s in before.items() if u not in walk.files and not _below(u, closed)}
-        origin = {same: uri for uri, same in gone.items()}
-        yield from walk.failures
-        for uri, found in walk.files.items():
-            if uri not in before and (old := origin.pop(found.same, None)) is not None:
-                del gone[old]
-                yield Moved(old, uri, _title(uri), found.access)
-            yield Upsert(self._file(root, found))
-        after = {uri: found.same for uri, found in walk.files.items()}
-        after |= {u: s for u, s in before.items() if u not in after and _below(u, closed)}
-        if closed and (len(gone) < _FEW or 2 * len(gone) <= len(before)):
-            # one folder that does not open must not keep alive what was deleted elsewhere
-            yield from map(Remove, gone)
-        elif closed:
-            after |= gone
-        yield Checkpoint(_save(after), complete=not closed)
+        yield from walk.changes(since, lambda one: one.same, lambda _, one: walk.raw(root, one))
 
     def file(self, uri: str) -> RawFile:
-        root = self._root()
+        root, walk = self._root(), _Walk()
         try:
-            found = self._find(root, (), uri.split("/"), None)
+            found = self._find(root, (), uri.split("/"), None, walk)
         except PermissionError:
             raise SourceDenied(f"{uri} を開く権限が、Kura の動くアカウントにありません。") from None
         except OSError as error:
             raise SourceUnreachable(f"{uri} を開けません ({error.strerror})。") from None
         if found is None:
             raise NotVisible(f"{uri} はありません。")
-        return self._file(root, found)
+        return walk.raw(root, found)
 
     def _find(
-        self, root: Path, parts: tuple[str, ...], wanted: Sequence[str], access: Access | None
+        self,
+        root: Path,
+        parts: tuple[str, ...],
+        wanted: Sequence[str],
+        access: Access | None,
+        walk: _Walk,
     ) -> _Found | None:
         """What is called `wanted` below the folder `parts`, by the way that a listing would go."""
-        walk = _Walk()
         try:
             with _descend(root, parts) as fd:
                 access = self._access(fd, "", access, walk)
@@ -199,21 +195,8 @@ class FolderConnector:
             raise
         if len(wanted) == 1:
             return next(iter(walk.files.values()), None)
-        within = (self._find(root, (*parts, name), wanted[1:], access) for name in folders)
+        within = (self._find(root, (*parts, name), wanted[1:], access, walk) for name in folders)
         return next(filter(None, within), None)
-
-    def _file(self, root: Path, found: _Found) -> RawFile:
-        facts = found.facts
-        return RawFile(
-            uri=found.uri,
-            # ctime too: a copy may bring its old mtime along
-            version=f"{facts.mtime_ns}:{facts.size}:{facts.ctime_ns}",
-            open=partial(_open, root, found),
-            access=found.access,
-            title=_title(found.uri),
-            modified_at=_when(facts.mtime_s),
-            size_bytes=facts.size,
-        )
 
     def _root(self) -> Path:
         root = self._settings.root
@@ -260,7 +243,7 @@ class FolderConnector:
                     ) from None
                 if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
                     continue  # gone, or replaced, while we walked
-                walk.unlisted.append(folder)
+                walk.closed.append(folder)
                 walk.failures.append(
                     Failed(
                         folder,
@@ -305,14 +288,9 @@ class FolderConnector:
         except OSError as error:
             reason = f"ファイルの情報を読めません ({error.strerror})"
             walk.failures.append(Failed(uri, _title(uri), reason, _transient(error), access))
-            walk.unlisted.append(uri)
+            walk.closed.append(uri)
             return
-        if uri in walk.files:
-            other = next(n for n in range(2, 1000) if f"{uri}#{n}" not in walk.files)
-            reason = "同じ名前のファイルがあります (濁点などの文字コードだけが違います)"
-            walk.failures.append(Failed(f"{uri}#{other}", _title(uri), reason, False, access))
-            return
-        walk.files[uri] = _Found(uri, parts, access, facts)
+        walk.add(uri, _Found(uri, parts, walk.place(access), facts), access)
 
     def _wanted(self, uri: str) -> bool:
         include, exclude = self._settings.include, self._settings.exclude
@@ -423,10 +401,6 @@ def _unlike_its_spelling(entry: os.DirEntry[str]) -> tuple[bool, str]:
     return entry.name != _spell(entry.name), entry.name
 
 
-def _below(uri: str, folders: tuple[str, ...]) -> bool:
-    return uri.startswith(folders)
-
-
 def _title(uri: str) -> str:
     name = uri.rpartition("/")[2]
     dot = name.rfind(".")
@@ -442,15 +416,3 @@ def _when(seconds: float) -> datetime:
 
 def _transient(error: OSError) -> bool:
     return error.errno not in (errno.EACCES, errno.EPERM)
-
-
-def _load(cursor: Cursor | None) -> dict[str, _Sameness]:
-    try:
-        files = json.loads(cursor or "{}").get("files", {})
-        return {str(uri): (int(i), int(t), int(s)) for uri, (i, t, s) in files.items()}
-    except (ValueError, TypeError, AttributeError):
-        return {}  # another version's: everything is listed anyway
-
-
-def _save(files: dict[str, _Sameness]) -> Cursor:
-    return Cursor(json.dumps({"files": files}, ensure_ascii=False, separators=(",", ":")))

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import json
 import unicodedata
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+import zlib
+from base64 import b64decode, b64encode
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain, count
 from pathlib import PurePosixPath
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
+from appliance.shelf import Shelf
 from appliance.types import (
     Access,
     Change,
@@ -26,21 +30,23 @@ E = TypeVar("E")
 
 DEEPEST = 60  # folders inside folders
 FEW = 20  # files; fewer than this may vanish at once without a doubt
+_BLOCK_BYTES = 4096  # of what is pressed; a thousand times as much may come of it
 
 
 @dataclass(slots=True)
 class Listing(Generic[E]):
-    """Files by uri, as their connector knows them."""
+    """Files by uri, as their connector knows them. They lie on the disk: there may be a million."""
 
-    files: dict[str, E] = field(default_factory=dict)
+    files: Shelf[E] = field(default_factory=Shelf)
     failures: list[Failed] = field(default_factory=list)
     closed: list[str] = field(default_factory=list)  # folders whose content is unknown, "a/b/"
 
     def add(self, uri: str, entry: E, access: Access) -> None:
         """One file; of two with the same name the first is kept, and the other told of."""
         if uri in self.files:
+            other = next(n for n in count(2) if f"{uri}#{n}" not in self.files)
             reason = "同じ名前のファイルがあります (濁点などの文字コードだけが違います)"
-            self.failures.append(Failed(f"{uri}#2", title(uri), reason, False, access))
+            self.failures.append(Failed(f"{uri}#{other}", title(uri), reason, False, access))
             return
         self.files[uri] = entry
 
@@ -68,24 +74,42 @@ class Listing(Generic[E]):
         file that moved is read again if its version is another.
         """
         before, closed = held(since), tuple(self.closed)
-        now = {uri: same(entry) for uri, entry in self.files.items()}
-        gone = {u: s for u, s in before.items() if u not in now and not u.startswith(closed)}
-        come = {uri: one for uri, one in now.items() if uri not in before}
-        origin, arrived = _by_sameness(gone), _by_sameness(come)
+        gone = Shelf[str]()
+        for uri, one in before.items():
+            if uri not in self.files and not uri.startswith(closed):
+                gone[uri] = one
+        moved = self._moved(before, gone, same) if gone else {}
         yield from self.failures
         for uri, entry in self.files.items():
-            one = file(uri, entry)
-            if arrived.get(now[uri]) == uri and (old := origin.get(now[uri])) is not None:
+            raw = file(uri, entry)
+            if old := moved.get(uri):
                 del gone[old]
-                yield Moved(old, uri, one.title, one.access)
-            yield Upsert(one)
-        now |= {u: s for u, s in before.items() if u not in now and u.startswith(closed)}
-        if closed and (len(gone) < FEW or 2 * len(gone) <= len(before)):
-            # one folder that does not open must not keep alive what was deleted elsewhere
+                yield Moved(old, uri, raw.title, raw.access)
+            yield Upsert(raw)
+        # one folder that does not open must not keep alive what was deleted elsewhere
+        doubted = len(gone) >= FEW and 2 * len(gone) > len(before)
+        if closed and not doubted:
             yield from map(Remove, gone)
-        elif closed:
-            now |= gone
-        yield Checkpoint(_save(now), complete=not closed)
+            gone.clear()
+        now = ((uri, same(entry)) for uri, entry in self.files.items())
+        hidden = (
+            (uri, one)
+            for uri, one in before.items()
+            if uri not in self.files and uri.startswith(closed)
+        )
+        left = gone.items() if closed else ()
+        yield Checkpoint(_save(chain(now, hidden, left)), complete=not closed)
+
+    def _moved(
+        self, before: Mapping[str, str], gone: Mapping[str, str], same: Callable[[E], str]
+    ) -> Mapping[str, str]:
+        """By the uri of a file that came, which of the `gone` it is."""
+        come = ((uri, same(one)) for uri, one in self.files.items() if uri not in before)
+        origin, arrived, moved = _once(gone.items()), _once(come), Shelf[str]()
+        for one, uri in arrived.items():
+            if uri and (old := origin.get(one)):
+                moved[uri] = old
+        return moved
 
 
 def spelled(name: bytes) -> str:
@@ -101,20 +125,55 @@ def title(uri: str) -> str:
     return PurePosixPath(uri).stem or uri
 
 
-def _by_sameness(files: Mapping[str, str]) -> dict[str, str]:
-    """Uris by what they keep, where one alone has it."""
-    times = Counter(files.values())
-    return {same: uri for uri, same in files.items() if same and times[same] == 1}
+def _once(files: Iterable[tuple[str, str]]) -> Mapping[str, str]:
+    """Uris by what they keep; none where several have it."""
+    found = Shelf[str]()
+    for uri, same in files:
+        if same:
+            found[same] = "" if same in found else uri
+    return found
 
 
-def held(cursor: Cursor | None) -> dict[str, str]:
+def held(cursor: Cursor | None) -> Shelf[str]:
     """By uri, what each file of the last listing keeps when it moves."""
+    found = Shelf[str]()
     try:
-        files = json.loads(cursor or "{}").get("files", {})
-        return {str(uri): str(same) for uri, same in files.items()}
-    except (ValueError, AttributeError):
-        return {}  # another version's: everything is listed anyway
+        for uri, same in rows(json.loads(cursor or "{}").get("files", {})):
+            found[str(uri)] = str(same)
+    except (ValueError, AttributeError, TypeError, zlib.error):
+        return Shelf()  # another version's: everything is listed anyway
+    return found
 
 
-def _save(files: Mapping[str, str]) -> Cursor:
-    return Cursor(json.dumps({"files": files}, ensure_ascii=False, separators=(",", ":")))
+def _save(files: Iterable[tuple[str, str]]) -> Cursor:
+    return Cursor(json.dumps({"files": packed(files)}))
+
+
+def packed(rows: Iterable[Sequence[Any]]) -> str:
+    """Rows of what JSON knows, for a cursor; no more than a line of its text is held."""
+    press, out = zlib.compressobj(1), io.BytesIO()
+    for row in rows:
+        line = json.dumps(row, ensure_ascii=False, separators=(",", ":"))
+        out.write(press.compress(f"{line}\n".encode("utf-8", "surrogatepass")))
+    out.write(press.flush())
+    return b64encode(out.getbuffer()).decode()
+
+
+def rows(files: Any) -> Iterator[list[Any]]:
+    """What `packed` made of them; a dictionary by uri too, as connectors with less to say write it."""
+    if isinstance(files, str):
+        yield from _unpacked(files)
+        return
+    for uri, one in files.items():
+        yield [uri, *one] if isinstance(one, list) else [uri, one]
+
+
+def _unpacked(text: str) -> Iterator[list[Any]]:
+    """Raises ValueError, zlib.error where it is not what `packed` made."""
+    press, data, rest = zlib.decompressobj(), memoryview(b64decode(text, validate=True)), b""
+    for start in range(0, len(data), _BLOCK_BYTES):
+        block = press.decompress(data[start : start + _BLOCK_BYTES])
+        *lines, rest = (rest + block).split(b"\n")
+        yield from (json.loads(line.decode("utf-8", "surrogatepass")) for line in lines)
+    if rest or not press.eof:
+        raise ValueError("a cursor that was cut off")

@@ -200,7 +200,7 @@ class MediaWikiConnector:
         for change in walk.changes(since, lambda one: one.same, self._file):
             if isinstance(change, Checkpoint):
                 now = _Mark(now.change, now.at, now.at, now.settings)
-                change = Checkpoint(_save(held(change.cursor), now), complete=True)
+                change = Checkpoint(_save(dict(held(change.cursor)), now), complete=True)
             yield change
 
     def _news(

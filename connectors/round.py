@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import time
+import zlib
 from base64 import b64decode, b64encode
 from collections import Counter
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from appliance.errors import ApplianceError, SourceDenied, SourceUnreachable
+from appliance.shelf import Shelf
 from appliance.types import (
     NOBODY,
     Access,
@@ -30,6 +32,7 @@ from appliance.types import (
     narrower,
 )
 from connectors.fileserver import Entry, moment
+from connectors.listing import packed, rows
 
 if TYPE_CHECKING:
     from connectors.smb import SmbConnector
@@ -56,16 +59,16 @@ class Record(NamedTuple):
     read_at: float  # when its descriptor was
 
     @property
-    def same(self) -> tuple[int, int, int]:
+    def same(self) -> str:
         """What a rename and a move keep."""
-        return self.id, self.written, self.size_bytes
+        return f"{self.id}:{self.written}:{self.size_bytes}"
 
 
 @dataclass(slots=True)
 class Memory:
     """What a cursor holds."""
 
-    files: dict[str, Record] = field(default_factory=dict)
+    files: Shelf[Record] = field(default_factory=Shelf)
     descriptors: list[bytes] = field(default_factory=list)
     closed: dict[str, float] = field(default_factory=dict)  # folder "a/b/": since when
     told: str = ""  # of unknown SIDs
@@ -74,7 +77,7 @@ class Memory:
 
 @dataclass(slots=True)
 class Walk:
-    files: dict[str, tuple[str, Entry]] = field(default_factory=dict)  # uri: path there, entry
+    files: Shelf[tuple[str, Entry]] = field(default_factory=Shelf)  # uri: path there, entry
     failures: list[Failed] = field(default_factory=list)
     closed: dict[str, bool] = field(default_factory=dict)  # folder "a/b/": whether it will pass
 
@@ -92,9 +95,10 @@ class Round:
         self._places: dict[bytes, int] = {}
         self._accesses: list[Access] = []  # of each descriptor
         self._failed: set[str] = set()
-        gone = {u: r for u, r in before.files.items() if u not in walk.files}
-        self._missing = {u: r for u, r in gone.items() if not u.startswith(self._closed)}
-        self._kept = {u: r for u, r in gone.items() if u.startswith(self._closed)}
+        self._missing, self._kept = Shelf[Record](), Shelf[Record]()
+        for uri, record in before.files.items():
+            if uri not in walk.files:
+                (self._kept if uri.startswith(self._closed) else self._missing)[uri] = record
         self._after = Memory(doubted=before.doubted)
         self._after.closed = {f: before.closed.get(f, self._began_at) for f in walk.closed}
 
@@ -122,7 +126,12 @@ class Round:
             self._keep(uri, record)
 
     def _moved(self) -> Iterator[Change]:
-        origin = {r.same: u for u, r in self._missing.items() if r.id}
+        origin = Shelf[str]()
+        for uri, record in self._missing.items():
+            if record.id:
+                origin[record.same] = uri
+        if not origin:
+            return
         for uri, (_, entry) in self._walk.files.items():
             if uri in self._before.files or _same(entry) not in origin:
                 continue
@@ -149,17 +158,17 @@ class Round:
 
     def _files(self) -> Iterator[Change]:
         """All of them; while that takes long, it is looked after permissions now and then."""
-        told, looked_at = set[str](), time.monotonic()
-        for uri in list(self._walk.files):
+        looked_at = time.monotonic()
+        for uri in self._walk.files:
             if time.monotonic() - looked_at > AGAIN_S:
-                yield from self._look_again(told)
+                yield from self._look_again()
                 looked_at = time.monotonic()
             if uri in self._failed:
                 continue
             if uri not in self._after.files and (failed := self._look(uri)):
                 yield failed
                 continue
-            told.add(uri)
+            self._walk.files.mark(uri)  # it is told
             yield self._upsert(uri)
 
     def _unknown(self) -> Iterator[Change]:
@@ -191,22 +200,22 @@ class Round:
             for uri, record in self._missing.items():
                 self._keep(uri, record)
 
-    def _look_again(self, told: set[str]) -> Iterator[Change]:
+    def _look_again(self) -> Iterator[Change]:
         for uri, found in self._connector.walk().files.items():
             record = self._after.files.get(uri)
             if record is None or uri in self._failed or self._stands(record, found[1]):
                 continue
-            before = self._access(uri)
-            if uri not in told:
+            before, told = self._access(uri), self._walk.files.marked(uri)
+            if not told:
                 self._walk.files[uri] = found
             if failed := self._look(uri):
                 yield failed
             elif self._access(uri) == before:
                 continue
             elif uri in self._before.files:
-                read = record if uri in told else self._before.files[uri]
+                read = record if told else self._before.files[uri]
                 yield self._let_in(uri, read, before, found[1])
-            elif uri in told:
+            elif told:
                 yield self._upsert(uri)
 
     # --- one file -----------------------------------------------------------------
@@ -269,8 +278,8 @@ def _record(entry: Entry, changed: int, descriptor: int, read_at: float) -> Reco
     return Record(entry.id, entry.size_bytes, entry.written, changed, descriptor, read_at)
 
 
-def _same(entry: Entry) -> tuple[int, int, int]:
-    return entry.id, entry.written, entry.size_bytes
+def _same(entry: Entry) -> str:
+    return f"{entry.id}:{entry.written}:{entry.size_bytes}"
 
 
 def title(uri: str) -> str:
@@ -281,21 +290,20 @@ def load(cursor: Cursor | None) -> Memory:
     try:
         said: dict[str, Any] = json.loads(cursor or "{}")
         descriptors = [b64decode(text) for text in said["descriptors"]]
-        files = {
-            uri: Record(int(i), int(s), int(w), int(c), int(d), float(r))
-            for uri, (i, s, w, c, d, r) in said["files"].items()
-            if -1 <= d < len(descriptors)
-        }
+        files = Shelf[Record]()
+        for uri, i, s, w, c, d, r in rows(said["files"]):
+            if -1 <= d < len(descriptors):
+                files[str(uri)] = Record(int(i), int(s), int(w), int(c), int(d), float(r))
         closed = {folder: float(since) for folder, since in said["closed"].items()}
         return Memory(files, descriptors, closed, str(said["told"]), said["doubted"] is True)
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, zlib.error):
         return Memory()  # another version's: everything is listed anyway
 
 
 def save(memory: Memory) -> Cursor:
     said = {
         "descriptors": [b64encode(data).decode() for data in memory.descriptors],
-        "files": memory.files,
+        "files": packed((uri, *record) for uri, record in memory.files.items()),
         "closed": memory.closed,
         "told": memory.told,
         "doubted": memory.doubted,

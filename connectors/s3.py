@@ -15,7 +15,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property, partial
-from typing import Any, BinaryIO, ClassVar, Literal
+from typing import Any, BinaryIO, ClassVar, Literal, NamedTuple
 from urllib.parse import quote, unquote_plus, urlsplit
 
 import httpx2
@@ -128,8 +128,7 @@ class S3Settings(BaseModel):
         return f"{inner}/" if inner else ""
 
 
-@dataclass(frozen=True, slots=True)
-class _Object:
+class _Object(NamedTuple):
     """What a listing says of one. `key` is as the store spells it."""
 
     key: str
@@ -185,11 +184,10 @@ class S3Connector:
     def changes(self, since: Cursor | None) -> Iterator[Change]:
         """All that is below the prefix. A listing that breaks off tells of nothing."""
         listing = Listing[_Object]()
-        # the NFC spelling first: it is the one that keeps the name
-        named = [(self._uri(one), one) for one in self._objects()]
-        for uri, one in sorted(
-            named, key=lambda pair: (pair[0], not pair[1].key.endswith(pair[0]))
-        ):
+        for one in self._objects():
+            uri = self._uri(one)
+            if one.key.endswith(uri) and (other := listing.files.get(uri)):
+                listing.files[uri], one = one, other  # the NFC spelling keeps the name
             if why := _unreadable(uri):
                 listing.failures.append(Failed(uri, title(uri), why, False, self._access))
             elif not uri.endswith("/") and admit.within(uri, self._settings.exclude):

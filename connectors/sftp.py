@@ -19,7 +19,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property, partial
-from typing import Any, BinaryIO, ClassVar, TypeVar, cast
+from typing import Any, BinaryIO, ClassVar, NamedTuple, TypeVar, cast
 
 import asyncssh
 from pydantic import BaseModel, Field, field_validator
@@ -99,8 +99,7 @@ class SftpSettings(BaseModel):
         return ssh.lines(pem)
 
 
-@dataclass(frozen=True, slots=True)
-class _File:
+class _File(NamedTuple):
     """What a folder says of a file in it. `path` is as the server spells it."""
 
     path: bytes

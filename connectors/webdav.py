@@ -10,10 +10,9 @@ from __future__ import annotations
 import email.utils
 import unicodedata
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property, partial
-from typing import Any, BinaryIO, ClassVar
+from typing import Any, BinaryIO, ClassVar, NamedTuple
 from urllib.parse import quote, unquote, urlsplit
 
 import httpx2
@@ -85,8 +84,7 @@ class WebDavSettings(BaseModel):
         return f"{parts.scheme}://{parts.netloc}{path}"
 
 
-@dataclass(frozen=True, slots=True)
-class _Entry:
+class _Entry(NamedTuple):
     """What a listing says of a file or a folder. `href` is its path as the server spells it."""
 
     href: str
@@ -176,16 +174,17 @@ class WebDavConnector:
                     raise
                 walk.shut(folder, error, transient=isinstance(error, SourceUnreachable))
                 continue
-            for entry in sorted(entries, key=lambda e: e.href):
+            for _, entry in sorted({one.href: one for one in entries}.items()):
                 uri = self._uri(entry.href)
                 if not uri or not admit.wanted(uri, self._settings.exclude):
+                    continue
+                if not entry.folder:
+                    walk.add(uri, entry, self._access)
                     continue
                 if entry.href in seen:
                     continue
                 seen.add(entry.href)
-                if not entry.folder:
-                    walk.add(uri, entry, self._access)
-                elif depth < DEEPEST:
+                if depth < DEEPEST:
                     waiting.append((entry.href, f"{uri}/", depth + 1))
                 else:
                     walk.end(f"{uri}/")
@@ -211,9 +210,9 @@ class WebDavConnector:
             parser = etree.XMLParser(resolve_entities=False, no_network=True, huge_tree=False)
             answers = etree.fromstring(reply.body, parser).findall(f"{_DAV}response")
             return [e for e in map(_entry, answers) if e and self._within(e.href)]
-        except (etree.XMLSyntaxError, ValueError) as error:
+        except (etree.XMLSyntaxError, ValueError):
             raise SourceUnreachable(
-                f"{shown(self._settings.url)} の一覧を読めません。途中で切れているか、壊れています ({error})。"
+                f"{shown(self._settings.url)} の一覧を読めません。途中で切れているか、壊れています。"
                 "次の回に読み直します。続くときは、サーバーと、間にあるプロキシーを確かめてください。"
             ) from None
 

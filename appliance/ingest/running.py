@@ -13,6 +13,7 @@ from appliance.ingest.tally import Tally
 from appliance.ingest.throttle import Throttle
 from appliance.ports import Embedder
 from appliance.settings import Settings
+from appliance.shelf import Shelf
 from appliance.store.catalog import Stored
 from appliance.store.sources import Source
 from appliance.types import Cursor, Document, RawFile
@@ -32,8 +33,7 @@ class Run:
     over: threading.Event
     tally: Tally
     throttle: Throttle
-    known: dict[str, Stored] = field(default_factory=dict)
-    mentioned: set[str] = field(default_factory=set)
+    known: Shelf[Stored] = field(default_factory=Shelf)  # marked: its source mentioned it
     left: set[str] = field(default_factory=set)  # digests of bytes that nobody may wait for
     forced: bool = False  # taken in though it may be unchanged
     partial: bool = False  # not all of the source could be listed

@@ -125,7 +125,8 @@ def take_again(
 def _begin(run: Run, connector: Connector) -> None:
     connector.check()
     sources.withhold(run.engine, run.source)
-    run.known = {one.uri: one for one in catalog.stored(run.engine, run.source.id)}
+    for one in catalog.stored(run.engine, run.source.id):
+        run.known[one.uri] = one
     run.cursor = run.source.cursor
 
 
@@ -155,12 +156,12 @@ def _hear(run: Run, connector: Connector, grants: Grants) -> None:
             run.tally.tell()
     if told and not run.problem:
         grants.verified()
-    run.mentioned.clear()
+    run.known.unmark()
 
 
 def _grant(run: Run, uri: str, access: Access, same: bool = True) -> None:
     """Whoever may now read what is no longer the `same` may not read what it was: nobody, until it is read."""
-    run.mentioned.add(uri)
+    run.known.mark(uri)
     known = run.known.get(uri)
     if known and known.access_digest != accesses.digest_of(access):
         access = access if same else NOBODY
@@ -171,7 +172,7 @@ def _grant(run: Run, uri: str, access: Access, same: bool = True) -> None:
 
 def _shut_missing(run: Run) -> None:
     """Nobody reads what the source has, and did not tell of: a folder did not open."""
-    for uri in sorted(run.known.keys() - run.mentioned):
+    for uri in run.known.unmarked_keys():
         _grant(run, uri, NOBODY)
 
 
@@ -239,22 +240,21 @@ def _hear_of(run: Run, change: Change) -> None:
     match change:
         case Failed(uri, title, reason, transient, access):
             uri, title, reason = clean(uri), run.quiet(title), run.quiet(reason)
-            run.mentioned.add(uri)
+            run.known.mark(uri)
             catalog.fail(
                 run.engine, run.source.id, uri, title, reason, transient=transient, access=access
             )
             run.tally.note("failed", uri, title, reason)
         case AccessChanged(uri, access):
-            run.mentioned.add(uri)
-            run.relist |= uri not in run.known
+            run.known.mark(uri)
             one = run.known.get(uri)
+            run.relist |= one is None
             if catalog.set_access(run.engine, run.source.id, uri, access):
                 run.tally.note("renewed", uri, one.title if one else uri)
             if one:
                 run.known[uri] = one._replace(access_digest=accesses.digest_of(access))
         case Moved(old_uri, uri, title, access):
             title = run.quiet(title)
-            run.mentioned.add(uri)
             moved = catalog.move(run.engine, run.source.id, old_uri, uri, title, access)
             run.relist |= not moved
             if moved:
@@ -262,6 +262,7 @@ def _hear_of(run: Run, change: Change) -> None:
             if old := run.known.pop(old_uri, None):
                 digest = accesses.digest_of(access)
                 run.known[uri] = old._replace(uri=uri, title=title, access_digest=digest)
+            run.known.mark(uri)
         case Remove(uri):
             _forget(run, uri)
 
@@ -307,7 +308,7 @@ class _Fetched(NamedTuple):
 def _take(run: Run, file: RawFile, flow: Flow) -> None:
     """Take one file in, or send it on its way."""
     flow.settle(file.uri)
-    run.mentioned.add(file.uri)
+    run.known.mark(file.uri)
     known = run.known.get(file.uri)
     if fetched := _judged(run, file, partial(_looked_at, run, file, known)):
         held, copy, digest = fetched
@@ -421,16 +422,15 @@ def _drop_missing(run: Run) -> None:
     A share that is not mounted looks like an empty folder. Such a loss is believed once an
     administrator says so, or two more complete listings, each an hour after the one before.
     """
-    missing = run.known.keys() - run.mentioned
-    percent = run.settings.removal_percent
-    if len(run.known) >= FEW and len(missing) * 100 > percent * len(run.known):
-        held = _doubt(run.source.held, len(missing), len(run.known))
+    missing, known = run.known.unmarked(), len(run.known)
+    if known >= FEW and missing * 100 > run.settings.removal_percent * known:
+        held = _doubt(run.source.held, missing, known)
         if held:
             sources.set_held(run.engine, run.source.id, held)
             run.tally.counts["held"] = held.missing
             run.problem = _waiting(held)
             return
-    for uri in sorted(missing):
+    for uri in run.known.unmarked_keys():
         if run.over.is_set():
             raise Stopped
         _forget(run, uri)

@@ -10,7 +10,6 @@ import uuid
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
-from sys import intern
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -111,12 +110,6 @@ class Stored(NamedTuple):
             and self.modified_at == file.modified_at
             and self.access_digest == accesses.digest_of(file.access)
         )
-
-
-_ALIKE = [
-    Stored._fields.index(name)
-    for name in ("status", "embedder", "sizes", "personal_data", "access_digest")
-]
 
 
 @dataclass(frozen=True, slots=True)
@@ -591,15 +584,7 @@ def stored(engine: Engine, source_id: int) -> Iterator[Stored]:
             execution_options={"yield_per": 1000},
         )
         for row in rows:
-            yield _as_stored(row)
-
-
-def _as_stored(row: Iterable[Any]) -> Stored:
-    """What most rows have alike is kept once: a run holds all rows of its source."""
-    values = list(row)
-    for n in _ALIKE:
-        values[n] = values[n] and intern(values[n])
-    return Stored._make(values)
+            yield Stored(*row)
 
 
 def find(engine: Engine, source_id: int, uri: str) -> Stored | None:

@@ -18,7 +18,7 @@ from appliance.types import (
     Upsert,
 )
 from connectors import admit
-from connectors.listing import Listing
+from connectors.listing import Listing, held
 
 ALL = (Layer(frozenset({Principal("everyone")})),)
 
@@ -87,3 +87,21 @@ def test_what_lies_below_something_left_out_is_left_out() -> None:
         assert not admit.within(uri, [])
     assert not admit.within("規程/旧/旅費.txt", ["旧"])
     assert not admit.within("個人/x/旅費.txt", ["個人/*"])
+
+
+def test_a_cursor_holds_any_name_in_little_room() -> None:
+    files = {f"規程/第{n // 100}章/{n:05}": f"{n * 7919}" for n in range(5000)}
+    files |= {"半\udce3": "1", "零\0": "2", '"': "3"}
+    since = after(look(None, **files))
+    assert len(since) < 30 * len(files) and held(since) == files
+    assert told(look(since, **files | {"新": "4"}), Moved) == []
+
+
+def test_what_an_earlier_version_remembered_is_understood() -> None:
+    assert told(look(Cursor('{"files":{"a":"1","b":"2"}}'), x="1", b="2"), Moved) == ["a>x"]
+
+
+def test_a_cursor_that_is_none_is_forgotten() -> None:
+    whole = after(look(None, a="1", b="2"))
+    for cursor in ("", "[]", "x", '{"files":"x"}', '{"files":"eJw="}', whole[:-12] + whole[-2:]):
+        assert not held(Cursor(cursor)), cursor

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import tempfile
 import time
-from dataclasses import replace
 
 import pytest
 from smbprotocol.open import Open
@@ -60,7 +58,7 @@ def windows(samba: Samba, monkeypatch: pytest.MonkeyPatch) -> None:
     def telling(self: FileServer, folder: str) -> list[fileserver.Entry]:
         at = samba.home / "share" / folder.replace("\\", "/")
         return [
-            replace(e, changed=fileserver._EPOCH + (at / e.name).lstat().st_ctime_ns // 100)
+            e._replace(changed=fileserver._EPOCH + (at / e.name).lstat().st_ctime_ns // 100)
             for e in entries(self, folder)
         ]
 
@@ -179,10 +177,10 @@ def test_renamed_and_moved_files_keep_what_is_known_of_them(shelf: Share) -> Non
 
 def test_another_file_under_the_number_of_a_deleted_one_is_no_move(shelf: Share) -> None:
     first = run(shelf.connector())
-    said = json.loads(first[-1].cursor)  # type: ignore[union-attr]
+    before = round.load(first[-1].cursor)  # type: ignore[union-attr]
     (shelf.root / "案内.txt").rename(shelf.root / "新.txt")
     (shelf.root / "新.txt").write_text("別の文章。", "utf-8")
-    assert said["files"]["案内.txt"][0]
+    assert before.files["案内.txt"].id
     assert not [c for c in run(shelf.connector(), first) if isinstance(c, Moved)]
 
 
@@ -250,7 +248,7 @@ def test_a_time_that_stood_still_over_new_permissions_is_not_believed_again(
         FileServer,
         "entries",
         lambda s, f: [
-            replace(e, changed=stood["案内.txt"].open.args[1].changed)  # type: ignore[attr-defined]
+            e._replace(changed=stood["案内.txt"].open.args[1].changed)  # type: ignore[attr-defined]
             if e.name == "案内.txt"
             else e
             for e in telling(s, f)

@@ -1,0 +1,156 @@
+"""What grows with the number of files, and must not in memory: a dictionary that lies on the disk."""
+
+from __future__ import annotations
+
+import errno
+import pickle
+import sqlite3
+import tempfile
+from collections.abc import ItemsView, Iterator, MutableMapping, ValuesView
+from typing import Any, Generic, TypeVar, cast
+
+from appliance.errors import no_room
+
+V = TypeVar("V")
+
+_CACHE_KIB = 4096  # what is smaller never touches the disk
+_BLOCK = 500  # rows at a time
+_MAKE = f"""
+PRAGMA journal_mode = OFF;
+PRAGMA synchronous = OFF;
+PRAGMA cache_size = -{_CACHE_KIB};
+CREATE TABLE shelf (
+    place INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE, value BLOB NOT NULL, mark INTEGER NOT NULL
+);
+BEGIN;
+"""
+
+
+class Shelf(MutableMapping[str, V], Generic[V]):
+    """A dict by string, in a file without a name that is gone with its owner. For one thread at a time.
+
+    Values are copies: what is changed must be put back. Its order is that of `dict`; whoever walks
+    over it may change it meanwhile. Each key that is there can be marked. Raises NotReady where
+    the disk is full.
+    """
+
+    def __init__(self) -> None:
+        # a name of none: a file of SQLite's own, unlinked as soon as it is made
+        self._db = sqlite3.connect("", isolation_level=None, check_same_thread=False)
+        self._db.executescript(_MAKE)
+
+    def __getitem__(self, key: str) -> V:
+        row = self._ask("SELECT value FROM shelf WHERE key = ?", _bytes(key)).fetchone()
+        if row is None:
+            raise KeyError(key)
+        return self._value(row[0])
+
+    def __contains__(self, key: object) -> bool:
+        ask = "SELECT 1 FROM shelf WHERE key = ?"
+        return isinstance(key, str) and self._ask(ask, _bytes(key)).fetchone() is not None
+
+    def __setitem__(self, key: str, value: V) -> None:
+        self._ask(
+            "INSERT INTO shelf (key, value, mark) VALUES (?, ?, 0) "
+            "ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+            _bytes(key),
+            pickle.dumps(value, pickle.HIGHEST_PROTOCOL),
+        )
+
+    def __delitem__(self, key: str) -> None:
+        if not self._ask("DELETE FROM shelf WHERE key = ?", _bytes(key)).rowcount:
+            raise KeyError(key)
+
+    def __len__(self) -> int:
+        return int(self._ask("SELECT count(*) FROM shelf").fetchone()[0])
+
+    def __bool__(self) -> bool:
+        return self._ask("SELECT 1 FROM shelf LIMIT 1").fetchone() is not None
+
+    def __iter__(self) -> Iterator[str]:
+        return (key for key, _ in self._rows("key, NULL"))
+
+    def items(self) -> ItemsView[str, V]:
+        return _Items(self)
+
+    def values(self) -> ValuesView[V]:
+        return _Values(self)
+
+    def mark(self, key: str) -> None:
+        """Of a key that is not there nothing is kept."""
+        self._ask("UPDATE shelf SET mark = 1 WHERE key = ?", _bytes(key))
+
+    def marked(self, key: str) -> bool:
+        ask = "SELECT 1 FROM shelf WHERE key = ? AND mark = 1"
+        return self._ask(ask, _bytes(key)).fetchone() is not None
+
+    def unmark(self) -> None:
+        """All of them."""
+        self._ask("UPDATE shelf SET mark = 0 WHERE mark = 1")
+
+    def unmarked(self) -> int:
+        """How many."""
+        return int(self._ask("SELECT count(*) FROM shelf WHERE mark = 0").fetchone()[0])
+
+    def unmarked_keys(self) -> Iterator[str]:
+        """Sorted."""
+        last = b""
+        while rows := self._ask(
+            "SELECT key FROM shelf WHERE mark = 0 AND key >= ? ORDER BY key LIMIT ?",
+            last,
+            _BLOCK,
+        ).fetchall():
+            for (key,) in rows:
+                yield _text(key)
+            last = rows[-1][0] + b"\0"
+
+    def clear(self) -> None:
+        self._ask("DELETE FROM shelf")
+
+    def __del__(self) -> None:
+        self._db.close()
+
+    def pairs(self) -> Iterator[tuple[str, V]]:
+        return ((key, self._value(value)) for key, value in self._rows("key, value"))
+
+    def _rows(self, columns: str) -> Iterator[tuple[str, bytes]]:
+        ask = f"SELECT place, {columns} FROM shelf WHERE place > ? ORDER BY place LIMIT ?"  # noqa: S608
+        last = -1
+        while rows := self._ask(ask, last, _BLOCK).fetchall():
+            yield from ((_text(key), value) for _, key, value in rows)
+            last = rows[-1][0]
+
+    def _value(self, data: bytes) -> V:
+        return cast(V, pickle.loads(data))  # noqa: S301  nobody else can write it
+
+    def _ask(self, ask: str, *given: Any) -> sqlite3.Cursor:
+        try:
+            return self._db.execute(ask, given)
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_FULL:
+                raise
+            full = no_room(OSError(errno.ENOSPC, "full"), tempfile.gettempdir())
+            raise full or error from error
+
+
+class _Items(ItemsView[str, V]):
+    _mapping: Shelf[V]
+
+    def __iter__(self) -> Iterator[tuple[str, V]]:
+        return self._mapping.pairs()
+
+
+class _Values(ValuesView[V]):
+    _mapping: Shelf[V]
+
+    def __iter__(self) -> Iterator[V]:
+        return (value for _, value in self._mapping.pairs())
+
+
+def _bytes(key: str) -> bytes:
+    """Whatever a source calls a file: halves of letters and zeros too."""
+    return key.encode("utf-8", "surrogatepass")
+
+
+def _text(key: bytes) -> str:
+    return key.decode("utf-8", "surrogatepass")

@@ -1,0 +1,84 @@
+"""The dictionary that lies on the disk, beside one that does not."""
+
+from __future__ import annotations
+
+import random
+import tracemalloc
+
+import pytest
+
+from appliance import shelf
+from appliance.errors import NotReady
+from appliance.shelf import Shelf
+
+ODD = ["", "議事録/三月.txt", "零\0", "半\udce3", "Ａ", "A", "#", "議事録/三月.tx"]
+
+
+def test_it_does_what_a_dict_does() -> None:
+    rng, plain, kept = random.Random(1), dict[str, tuple[int, str]](), Shelf[tuple[int, str]]()
+    for n in range(3000):
+        key = rng.choice(ODD) + str(rng.randrange(20))
+        match rng.randrange(4):
+            case 0 | 1:
+                plain[key] = kept[key] = (n, key)
+            case 2:
+                assert kept.pop(key, None) == plain.pop(key, None)
+            case 3:
+                assert kept.get(key) == plain.get(key) and (key in kept) == (key in plain)
+        assert len(kept) == len(plain) and bool(kept) == bool(plain)
+    assert list(kept) == list(plain) and list(kept.items()) == list(plain.items())
+    assert list(kept.values()) == list(plain.values()) and kept.keys() == plain.keys()
+    with pytest.raises(KeyError):
+        kept["ない"]
+    with pytest.raises(KeyError):
+        del kept["ない"]
+
+
+def test_it_may_change_while_somebody_walks_over_it() -> None:
+    kept = Shelf[int]()
+    for n in range(2000):
+        kept[f"{n}"] = n
+    for key in kept:
+        if int(key) % 2:
+            del kept[key]
+        else:
+            kept[key] = -1
+    assert len(kept) == 1000 and set(kept.values()) == {-1}
+
+
+def test_marks() -> None:
+    kept = Shelf[int]()
+    for key in ("う", "あ", "い"):
+        kept[key] = 0
+    kept.mark("い")
+    kept.mark("え")
+    kept["え"] = 0
+    kept["い"] = 1
+    assert kept.marked("い") and not kept.marked("え"), "what was not there was not marked"
+    assert list(kept.unmarked_keys()) == ["あ", "う", "え"] and kept.unmarked() == 3
+    kept.unmark()
+    assert kept.unmarked() == 4
+    for n in range(1500):
+        kept[f"あ{n:04}"] = n
+    assert list(kept.unmarked_keys()) == sorted(kept)
+
+
+def test_a_million_names_would_not_fill_the_memory() -> None:
+    kept = Shelf[tuple[int, str]]()
+    tracemalloc.start()
+    try:
+        for n in range(20_000):
+            kept[f"営業部/見積の控え{n:06}"] = (n, "控え")
+        assert sum(n for n, _ in kept.values()) == 199_990_000
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 1_000_000
+
+
+def test_a_full_disk_is_told_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shelf, "_MAKE", f"PRAGMA max_page_count = 20; {shelf._MAKE}")
+    kept = Shelf[str]()
+    with pytest.raises(NotReady, match=r"空きがなく.*ディスクを足して"):
+        for n in range(1000):
+            kept[f"{n}"] = "あ" * 1000
