@@ -23,6 +23,7 @@ from appliance import (
     cli_release,
     cli_state,
     cli_usage,
+    host,
 )
 from appliance.cli_common import AsJson
 from appliance.cli_common import load as _settings
@@ -955,7 +956,7 @@ def _door(user_id: str, scopes: list[str]) -> Iterator[Any]:
                 response = client.request(method, path, json=body)
             except httpx2.TransportError:
                 raise SettingsError(
-                    "Kura が動いていません。`kura up` で起動してください。"
+                    f"Kura が動いていません。`{host.start()}` で起動してください。"
                 ) from None
             if response.is_error:
                 told = response.json()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from appliance import host
 from appliance.cli_common import AsJson
 from appliance.cli_common import load as _settings
 from appliance.cli_common import show as _print
@@ -284,7 +285,8 @@ def restore(
     if not now.models.is_dir():
         _print("モデルがありません。`kura models unpack` を実行してください。")
     _print(
-        "控えの後に変えた利用者・グループ・権限は戻っていません。確かめてから `kura up` で起動してください。"
+        "控えの後に変えた利用者・グループ・権限は戻っていません。"
+        f"確かめてから `{host.start()}` で起動してください。"
         "全員がサインインし直します。"
     )
 
@@ -302,8 +304,8 @@ def migrate_db(
 
     now = _settings()
     for url in (origin, target):
-        if host := make_url(url).host:
-            egress.reach(host)
+        if database := make_url(url).host:
+            egress.reach(database)
     with _stopped(now):
         rows = move.move(origin, target, _who())
     if as_json:

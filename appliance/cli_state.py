@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from appliance import host
 from appliance.cli_common import AsJson, load, show, show_json, source_shown, store
 from appliance.errors import SettingsError
 
@@ -161,14 +162,12 @@ def _state(settings: Settings, engine: Engine) -> dict[str, Any]:
     ]
     for name, state, what in (("web", web, "画面と API"), ("work", work, "取り込み")):
         if state in ("stopped", "stuck"):
-            said = f"`kura {name}` が動いていません。`kura up` で起動してください。"
+            said = f"`kura {name}` が動いていません。`{host.start()}` で起動してください。"
             if state == "stuck":
-                said = (
-                    f"`kura {name}` の起動が終わりません。kura.log の {name} の行を見てください。"
-                )
+                said = f"`kura {name}` の起動が終わりません。{host.log_of(name)}を見てください。"
             concerns.append({"key": name, "severity": "critical", "title": what, "said": said})
     if work == "running" and late:
-        said = "`kura work` が、異常がないかを見ていません。kura.log を見てください。"
+        said = f"`kura work` が、異常がないかを見ていません。{host.log_of('work')}を見てください。"
         concerns.append({"key": "alerts", "severity": "warning", "title": "通知", "said": said})
     return {
         "well": not concerns and closed is None and not starting,

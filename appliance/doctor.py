@@ -11,6 +11,7 @@ from functools import partial
 
 from sqlalchemy import text
 
+from appliance import host
 from appliance.errors import ApplianceError
 from appliance.settings import Settings
 
@@ -147,7 +148,7 @@ def walls(settings: Settings) -> str:
     if open_ := [str(one["process"]) for one in found if not one["held"]]:
         raise Bad(f"{'、'.join(open_)} の壁が足りません。`kura walls` が示します。")
     if not found:
-        raise Bad("まだ確かめていません。`kura up` で起動してください。")
+        raise Bad(f"まだ確かめていません。`{host.start()}` で起動してください。")
     return f"{'、'.join(str(one['process']) for one in found)} で、すべて立っています"
 
 

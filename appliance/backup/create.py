@@ -17,6 +17,7 @@ from pathlib import Path
 from pydantic import BaseModel, Field
 from sqlalchemy import Connection, Engine
 
+from appliance import host
 from appliance.backup import files
 from appliance.backup.seal import Sealer, fingerprint, sealer
 from appliance.backup.vault import Manifest, Parts, Vault, told
@@ -126,7 +127,8 @@ def create(
         revision = database.revision(connection)
     if revision != database.head():
         raise BackupProblem(
-            "データベースが、この版の Kura のものではありません。`kura up` で一度起動してください。"
+            "データベースが、この版の Kura のものではありません。"
+            f"`{host.start()}` で一度起動してください。"
         )
     machine_key = secrets.keyring(settings.secrets_key).key
     try:

@@ -13,6 +13,7 @@ from pathlib import Path
 from sqlalchemy import Connection, Engine
 from sqlmodel import Session
 
+from appliance import host
 from appliance.backup import fill, restore, switch
 from appliance.errors import BackupProblem
 from appliance.store import audit, database, transfer
@@ -41,7 +42,8 @@ def move(origin: str, target: str, actor: str) -> dict[str, int]:
 def _copy(origin: Connection, engine: Engine, scratch: bool, actor: str) -> dict[str, int]:
     if database.revision(origin) != database.head():
         raise BackupProblem(
-            "移す元が、この版の Kura のデータベースではありません。`kura up` で一度起動してください。"
+            "移す元が、この版の Kura のデータベースではありません。"
+            f"`{host.start()}` で一度起動してください。"
         )
     shapes = transfer.tables(sessions=True)
     expected: dict[str, Facts] = {}

@@ -25,6 +25,7 @@ from typing import Any
 
 import numpy as np
 
+from appliance import host
 from appliance.errors import ApplianceError, BadRequest, ModelUnreachable, SettingsError
 from appliance.inference.prompts import Part
 from appliance.inference.work import End, Piece, Work
@@ -164,7 +165,7 @@ class Native:
                 with self._lock:
                     self._calls.pop(id, None)
         raise ModelUnreachable(
-            "モデルのプロセスが繰り返し終わります。kura.log の infer の行を見てください。"
+            f"モデルのプロセスが繰り返し終わります。{host.log_of('infer')}を見てください。"
         )
 
     def close(self) -> None:

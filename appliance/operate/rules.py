@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from cryptography import x509
 from sqlalchemy import Engine
 
+from appliance import host
 from appliance.backup import schedule
 from appliance.errors import ApplianceError
 from appliance.inference.client import InferClient
@@ -177,7 +178,7 @@ def model(look: Look) -> Iterator[Finding]:
         yield Finding(
             "model",
             "モデルのプロセス（kura infer）が応答しません。検索も回答もできません。"
-            "`kura status` と kura.log の infer の行を見てください。",
+            f"`kura status` と {host.log_of('infer')}を見てください。",
             "critical",
         )
     if elsewhere and not model_answers(look.settings):
