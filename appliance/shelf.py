@@ -50,12 +50,7 @@ class Shelf(MutableMapping[str, V], Generic[V]):
         return isinstance(key, str) and self._ask(ask, _bytes(key)).fetchone() is not None
 
     def __setitem__(self, key: str, value: V) -> None:
-        self._ask(
-            "INSERT INTO shelf (key, value, mark) VALUES (?, ?, 0) "
-            "ON CONFLICT (key) DO UPDATE SET value = excluded.value",
-            _bytes(key),
-            pickle.dumps(value, pickle.HIGHEST_PROTOCOL),
-        )
+        self._put(key, value, "UPDATE SET value = excluded.value")
 
     def __delitem__(self, key: str) -> None:
         if not self._ask("DELETE FROM shelf WHERE key = ?", _bytes(key)).rowcount:
@@ -76,9 +71,15 @@ class Shelf(MutableMapping[str, V], Generic[V]):
     def values(self) -> ValuesView[V]:
         return _Values(self)
 
-    def mark(self, key: str) -> None:
-        """Of a key that is not there nothing is kept."""
-        self._ask("UPDATE shelf SET mark = 1 WHERE key = ?", _bytes(key))
+    def add(self, key: str, value: V) -> bool:
+        """False where the key was there: it keeps what it has."""
+        return self._put(key, value, "NOTHING") == 1
+
+    def mark(self, key: str) -> V | None:
+        """Its value; of a key that is not there nothing is kept."""
+        ask = "UPDATE shelf SET mark = 1 WHERE key = ? RETURNING value"
+        rows = self._ask(ask, _bytes(key)).fetchall()
+        return self._value(rows[0][0]) if rows else None
 
     def marked(self, key: str) -> bool:
         ask = "SELECT 1 FROM shelf WHERE key = ? AND mark = 1"
@@ -112,6 +113,11 @@ class Shelf(MutableMapping[str, V], Generic[V]):
 
     def pairs(self) -> Iterator[tuple[str, V]]:
         return ((key, self._value(value)) for key, value in self._rows("key, value"))
+
+    def _put(self, key: str, value: V, otherwise: str) -> int:
+        ask = "INSERT INTO shelf (key, value, mark) VALUES (?, ?, 0) ON CONFLICT (key) DO "
+        data = pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
+        return self._ask(ask + otherwise, _bytes(key), data).rowcount
 
     def _rows(self, columns: str) -> Iterator[tuple[str, bytes]]:
         ask = f"SELECT place, {columns} FROM shelf WHERE place > ? ORDER BY place LIMIT ?"  # noqa: S608

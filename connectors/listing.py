@@ -43,12 +43,10 @@ class Listing(Generic[E]):
 
     def add(self, uri: str, entry: E, access: Access) -> None:
         """One file; of two with the same name the first is kept, and the other told of."""
-        if uri in self.files:
+        if not self.files.add(uri, entry):
             other = next(n for n in count(2) if f"{uri}#{n}" not in self.files)
             reason = "同じ名前のファイルがあります (濁点などの文字コードだけが違います)"
             self.failures.append(Failed(f"{uri}#{other}", title(uri), reason, False, access))
-            return
-        self.files[uri] = entry
 
     def shut(self, folder: str, why: object, *, transient: bool) -> None:
         """A folder, "a/b/", that did not open: it hides no other, and what was in it stays."""
@@ -94,8 +92,8 @@ class Listing(Generic[E]):
         now = ((uri, same(entry)) for uri, entry in self.files.items())
         hidden = (
             (uri, one)
-            for uri, one in before.items()
-            if uri not in self.files and uri.startswith(closed)
+            for uri, one in (before.items() if closed else ())
+            if uri.startswith(closed) and uri not in self.files
         )
         left = gone.items() if closed else ()
         yield Checkpoint(_save(chain(now, hidden, left)), complete=not closed)

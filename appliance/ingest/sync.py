@@ -118,7 +118,7 @@ def take_again(
     if known := catalog.find(engine, source.id, file.uri):
         run.known[file.uri] = known
         with Flow(embedder, over) as flow:
-            _take(run, _storable(run, file), flow)
+            _take(run, file, flow)
             _drain(run, flow)
 
 
@@ -161,8 +161,7 @@ def _hear(run: Run, connector: Connector, grants: Grants) -> None:
 
 def _grant(run: Run, uri: str, access: Access, same: bool = True) -> None:
     """Whoever may now read what is no longer the `same` may not read what it was: nobody, until it is read."""
-    run.known.mark(uri)
-    known = run.known.get(uri)
+    known = run.known.mark(uri)
     if known and known.access_digest != accesses.digest_of(access):
         access = access if same else NOBODY
         if catalog.set_access(run.engine, run.source.id, uri, access):
@@ -184,7 +183,7 @@ def _follow(run: Run, connector: Connector, grants: Grants | None) -> None:
         for change in told:
             match change:
                 case Upsert(file):
-                    _take(run, _storable(run, file), flow)
+                    _take(run, file, flow)
                 case Checkpoint(cursor, complete):
                     _drain(run, flow)
                     _check(run, connector, grants, cursor, complete)
@@ -246,8 +245,7 @@ def _hear_of(run: Run, change: Change) -> None:
             )
             run.tally.note("failed", uri, title, reason)
         case AccessChanged(uri, access):
-            run.known.mark(uri)
-            one = run.known.get(uri)
+            one = run.known.mark(uri)
             run.relist |= one is None
             if catalog.set_access(run.engine, run.source.id, uri, access):
                 run.tally.note("renewed", uri, one.title if one else uri)
@@ -307,9 +305,9 @@ class _Fetched(NamedTuple):
 
 def _take(run: Run, file: RawFile, flow: Flow) -> None:
     """Take one file in, or send it on its way."""
+    known = run.known.mark(clean(file.uri))
+    file = _storable(run, file, known)
     flow.settle(file.uri)
-    run.known.mark(file.uri)
-    known = run.known.get(file.uri)
     if fetched := _judged(run, file, partial(_looked_at, run, file, known)):
         held, copy, digest = fetched
         flow.put(
@@ -388,10 +386,9 @@ def _looked_at(run: Run, file: RawFile, known: Stored | None) -> str | _Fetched:
     return _Fetched(held, copy, digest)
 
 
-def _storable(run: Run, file: RawFile) -> RawFile:
+def _storable(run: Run, file: RawFile, known: Stored | None) -> RawFile:
     """A name no database keeps would leave its file without a row; nor may it tell a number."""
     uri, title = clean(file.uri), file.title
-    known = run.known.get(uri)
     kept = known and (known.title, known.personal_data) == (title, run.source.personal_data)
     if not kept:  # a name that was kept as it is holds nothing; looking at each takes its time
         title = run.quiet(title)
