@@ -35,6 +35,7 @@ _TOKEN = re.compile(
     r'"([^"]*)"|\\(.)|_(.)|\*(.)|\[([^\]]*)\]|(AM/PM|A/P|am/pm)|(G/標準|General|標準)|([ymdhsgea])\8*|([0#?.,%])|([Ee][+-])|(.)',
     re.DOTALL,
 )
+_MONEY = re.compile(r"\$([^-\]]+)")
 _PLAIN = re.compile(r"[hms]+|\$-[Ff][48]00")  # elapsed time; the form of whoever looks
 _WEEK = "月火水木金土日"
 _CODE_CHARS = 300
@@ -71,7 +72,7 @@ def _sections(code: str) -> tuple[Parts, ...]:
         if quoted is not None or escaped is not None:
             parts[-1].append(("text", quoted if quoted is not None else escaped))
         elif bracket is not None:
-            money = re.match(r"\$([^-\]]+)", bracket)
+            money = _MONEY.match(bracket)
             parts[-1].append(("text", money[1]) if money else ("mark", bracket))
         elif half:
             parts[-1].append(("half", half))

@@ -25,6 +25,7 @@ _SAMPLE = 65_536
 _LOST = 0.01  # more replacement characters than this and it is not text
 _COMMON = re.compile("[ぁ-んァ-ヶー、。・「」（）０-９一二三四五六七八九十年月日]")
 _STRANGE = re.compile("[\uff61-\uff9f\ue000-\uf8ff\u0370-\u04ff\u2500-\u257f\ufffd]")
+_EIGHT_BITS = re.compile(rb"[\x80-\xff]")
 _ALIASES = {"shift_jis": "cp932", "sjis": "cp932", "x_sjis": "cp932", "windows_31j": "cp932"}
 
 
@@ -55,7 +56,7 @@ def _decode(data: bytes, declared: str | None) -> tuple[str, str]:
     for mark, encoding in _BOMS:
         if data.startswith(mark):
             return data[len(mark) :].decode(encoding, "replace"), encoding
-    if _ESCAPE.search(data) and not re.search(rb"[\x80-\xff]", data):
+    if _ESCAPE.search(data) and not _EIGHT_BITS.search(data):
         return _iso_2022_jp(data), "iso-2022-jp"
     if declared and (named := _named(data, declared)):
         return named

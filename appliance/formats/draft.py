@@ -12,6 +12,7 @@ from appliance.types import UNSAID, Document, Mark, Properties
 
 UNSEEN = "背景と同じ色、または読めないほど小さな文字で書かれた文があります。開いて確かめてください"
 UNSEEN_CHARS = 8  # of a run: less is a blank or a dot that somebody needed for the layout
+_FIGURE = re.compile(r"[-+¥$,.\d/:%\s]+")
 _LABEL_CHARS = 80
 _LONG_TABLE = 600  # characters: beyond, each row names its columns
 
@@ -129,7 +130,7 @@ def is_header(rows: Sequence[Sequence[str]]) -> bool:
         len(head) >= 2
         and len(set(head)) == len(head)
         and 2 * len(head) > wide
-        and all(len(c) <= 40 and not re.fullmatch(r"[-+¥$,.\d/:%\s]+", c) for c in head)
+        and all(len(c) <= 40 and not _FIGURE.fullmatch(c) for c in head)
     )
 
 

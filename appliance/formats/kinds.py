@@ -77,6 +77,7 @@ _HEADER = re.compile(
     rb"|content-type|x-[a-z-]{1,40}|reply-to|cc)[ \t]*:",
     re.IGNORECASE | re.MULTILINE,
 )
+_BLANK_LINE = re.compile(rb"\r?\n\r?\n")
 _BOX = re.compile(rb"From [^\r\n]{1,200}[0-9]{4}[^\r\n]{0,40}\r?\n[A-Za-z-]{2,40}:")
 _SURE_HEADER = re.compile(
     rb"^(?:received|message-id|mime-version)[ \t]*:", re.IGNORECASE | re.MULTILINE
@@ -161,7 +162,7 @@ def _text_kind(head: bytes, ending: str) -> str:
         return XML
     if _BOX.match(start):
         return MBOX
-    block = re.split(rb"\r?\n\r?\n", start, maxsplit=1)[0]
+    block = _BLANK_LINE.split(start, maxsplit=1)[0]
     headers = len(_HEADER.findall(block)) if _HEADER.match(start) else 0
     if headers >= 3 and (_SURE_HEADER.search(block) or ending == ".eml"):
         return "message/rfc822"

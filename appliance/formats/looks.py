@@ -36,6 +36,7 @@ _HIDDEN_ROW = re.compile(rb'<(?:\w+:)?(?:row|col) [^>]*?\bhidden="(?:1|true)"')
 _PLAIN_DATES = range(14, 23)  # Excel shows them as the reader's country does
 _COMMENT_CHARS = 1_000
 _WHITE = ("FFFFFFFF", "00FFFFFF", "FFFFFF")
+_PLACE = re.compile(r"([A-Z]{1,3})([0-9]{1,7})")
 _TINY = ("1", "2", "3")  # points
 _FAINT = 10_000  # cells of a sheet that are looked at
 
@@ -178,7 +179,7 @@ def _blocks(package: Package, part: str) -> Iterator[tuple[bytes, list[Cell]]]:
 
 def _comments(package: Package, part: str) -> Iterator[tuple[Place, str]]:
     for comment in package.xml(part).iter():
-        found = re.fullmatch(r"([A-Z]{1,3})([0-9]{1,7})", value(comment, "ref") or "")
+        found = _PLACE.fullmatch(value(comment, "ref") or "")
         if name(comment) == "comment" and found:
             text = one_line("".join(t.text or "" for t in comment.iter() if name(t) == "t"))
             yield (int(found[2]) - 1, column(found[1].encode()) - 1), text[:_COMMENT_CHARS]

@@ -28,6 +28,7 @@ _PARTS = 200
 _HEADER_CHARS = 2_000
 _HEAD_BYTES = 1_000_000
 _MAILS = 20_000
+_BLANK_LINE = re.compile(rb"\r?\n\r?\n")
 _FROM = re.compile(rb"(?:\A|(?<=\n\n)|(?<=\r\n\r\n))From [^\r\n]*[0-9]{4}[^\r\n]*\r?\n")
 _RAW = re.compile("[\udc80-\udcff\x1b]")
 
@@ -50,7 +51,7 @@ def parse_box(stream: BinaryIO) -> Document:
 
 
 def _parse(data: bytes) -> Document:
-    blank = re.search(rb"\r?\n\r?\n", data[: _HEAD_BYTES + 4])
+    blank = _BLANK_LINE.search(data[: _HEAD_BYTES + 4])
     if blank is None and len(data) > _HEAD_BYTES:
         raise TooLarge("メールのヘッダーが大きすぎます")
     message = BytesParser(policy=email.policy.default).parsebytes(data)

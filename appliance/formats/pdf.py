@@ -42,6 +42,7 @@ _PASSWORD = 4  # FPDF_ERR_PASSWORD
 _BOOKMARKS = 5_000
 _ATTACHMENTS = 100
 _HEADS = 5  # pages whose running heads are kept for what they say
+_DAY = re.compile(r"^D:(\d{4})(\d\d)(\d\d).*")
 _OWN_CHARS = 20_000  # of a page whose text is no text
 _STRAY = 20  # letters: a scan with no more has a stamp, and no text
 
@@ -247,7 +248,7 @@ def _properties(
     said: Mapping[str, str], found: Sequence[Sequence[Line]], kept: Sequence[Sequence[Line]]
 ) -> Properties:
     """Who made it and when, and the running heads of its first pages."""
-    made = re.sub(r"^D:(\d{4})(\d\d)(\d\d).*", r"\1-\2-\3", str(said.get("CreationDate") or ""))
+    made = _DAY.sub(r"\1-\2-\3", str(said.get("CreationDate") or ""))
     heads: list[str] = []
     for lines, page in zip(found[:_HEADS], kept, strict=False):
         text = set(map(id, page))

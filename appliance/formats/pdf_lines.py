@@ -25,6 +25,9 @@ _FORMS = (*range(0xFE10, 0xFE19), 0xFE31, *range(0xFE35, 0xFE45), 0xFE47, 0xFE48
 _RADICALS |= {c: unicodedata.normalize("NFKC", chr(c)) for c in _FORMS}
 _MENDED = re.compile(f"[{_NOT_TEXT.pattern[1:-1]}\r{''.join(map(chr, _RADICALS))}]")
 _CJK = "\u3000-\u30ff\u3400-\u9fff\uf900-\ufaff\uff00-\uff9f"
+_ROW_OF_WORDS = re.compile(f"(?<=[{_CJK}]) +(?=[{_CJK}])")
+_ROW_OF_CELLS = re.compile(f"(?<=[{_CJK}0-9,.%]) +(?=[{_CJK}0-9¥])")
+_DIGITS = re.compile(r"[0-9０-９]+")
 _SPREAD = re.compile(f"(?<![^ ])[{_CJK}](?: [{_CJK}]){{2,}}(?![^ ])")  # 旅 費 規 程
 _LEADS = re.compile(r"[.．・…‥]\s?(?:[.．・…‥]\s?){3}")
 _LEADER = re.compile(r"\s*(?:[.．・…‥]\s?){4,}\s*")
@@ -88,7 +91,7 @@ def _is_folio(line: str, page: int) -> bool:
 
 
 def _shape(line: Line) -> str:
-    return re.sub(r"[0-9０-９]+", "#", "".join(line.text.split()))
+    return _DIGITS.sub("#", "".join(line.text.split()))
 
 
 def mended(signs: str) -> str:
@@ -183,5 +186,5 @@ def _between(last: Line, then: Line, full: float) -> str:
 def _looks_like_row(line: str) -> bool:
     """Two gaps and more between words that need none: cells of a table."""
     if "。" in line or "、" in line:  # a sentence with spaces around its numbers
-        return len(re.findall(f"(?<=[{_CJK}]) +(?=[{_CJK}])", line)) >= 2
-    return len(re.findall(f"(?<=[{_CJK}0-9,.%]) +(?=[{_CJK}0-9¥])", line)) >= 2
+        return len(_ROW_OF_WORDS.findall(line)) >= 2
+    return len(_ROW_OF_CELLS.findall(line)) >= 2

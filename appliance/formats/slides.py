@@ -11,6 +11,7 @@ from appliance.formats.draft import UNSEEN_CHARS, Draft, one_line, without_text
 from appliance.formats.package import Package, child, children, name, value
 from appliance.types import Document
 
+_WHOLE = re.compile(r"-?\d{1,15}")
 _TINY = 300  # hundredths of a point
 
 
@@ -131,7 +132,7 @@ def _long(text: str) -> bool:
 
 def _number(element: Any, attribute: str, otherwise: int = 0) -> int:
     said = value(element, attribute) or ""
-    return int(said) if re.fullmatch(r"-?\d{1,15}", said) else otherwise
+    return int(said) if _WHOLE.fullmatch(said) else otherwise
 
 
 def _placeholder(shape: Any) -> str | None:

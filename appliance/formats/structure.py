@@ -30,6 +30,8 @@ _TIGHT = re.compile(r"^(?P<name>[0-9０-９]{1,2})[.．](?P<rest>[^\s0-9０-９]
 _FRAMED = re.compile(r"^(?:【(?P<a>[^【】]{1,40})】|[■◆●▼]\s*(?P<b>[^■◆●▼]{1,40}))$")
 _CAPTION = re.compile(r"^[（(]([^（）()]{1,40})[）)]$")
 _LEADER = re.compile(r"(?:[.．・…‥]\s?){3,}|\s[0-9０-９]{1,4}\s*$")
+_POINT = re.compile(r"[.．]")
+_BRACKETED = re.compile(r"[（(「]([^（）()「」]{1,40})[）)」]")
 _ENDS = ("。", "．", "、", ",", "，", "；", ";", "？", "！")
 _LONGEST = 40
 
@@ -91,7 +93,7 @@ def _mark(line: str, start: int, before: str, first: bool) -> Mark | None:
         return None
     numbered = _NUMBERED.match(stripped) or _TIGHT.match(stripped)
     if numbered and not _LEADER.search(stripped):
-        depth = len(re.split(r"[.．]", numbered["name"]))
+        depth = len(_POINT.split(numbered["name"]))
         # a lone number begins a list more often than a section: it needs air above
         if depth > 1 or ((first or not before.strip()) and numbered["name"] != "0"):
             return Mark(start + indent, " ".join(stripped.split()), level=5 + depth)
@@ -99,7 +101,7 @@ def _mark(line: str, start: int, before: str, first: bool) -> Mark | None:
 
 
 def _title(rest: str) -> str:
-    if caption := re.match(r"[（(「]([^（）()「」]{1,40})[）)」]", rest):
+    if caption := _BRACKETED.match(rest):
         return caption[1].strip()
     rest = rest.lstrip("：: 　")
     short = len(rest) <= 20 and not rest.endswith(_ENDS) and "。" not in rest

@@ -56,6 +56,7 @@ _WEEKDAY = re.compile(
 _MAIL = re.compile(r"[<＜(\[]?\s?(?:mailto:)?[\w.+-]{1,64}@[\w.-]{1,255}\s?[>＞)\]]?", re.ASCII)
 _ZONE = re.compile(r"[+-]\d{4}\b|\b(?:JST|GMT|UTC)\b|午前|午後")
 _INTRODUCED_CHARS = 300
+_AROUND = re.compile(r"\[mailto:[^\]]*\]|^\W*On\b|\bat\b|[\"“”]")
 _MOST = 500  # parts of a mail that are told apart
 _SHORT = 5  # lines of a quote that is answered below it
 
@@ -270,7 +271,7 @@ def _name(text: str) -> str:
     bare = _WROTE.sub("", text)
     for pattern in (_MAIL, _DAY, _ENGLISH, _CLOCK, _WEEKDAY, _ZONE):
         bare = pattern.sub(" ", bare)
-    bare = re.sub(r"\[mailto:[^\]]*\]|^\W*On\b|\bat\b|[\"“”]", " ", bare)
+    bare = _AROUND.sub(" ", bare)
     bare = one_line(bare).strip(" ,、:：;；()（）[]<>＜＞'").removesuffix("の").strip()
     return bare[:60] or (address[0].strip("<>＜＞()[] ").removeprefix("mailto:") if address else "")
 
