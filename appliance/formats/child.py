@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import fcntl
+import gc
 import importlib
 import json
 import os
@@ -56,6 +57,8 @@ def main(control_fd: int, module: str, counts: str) -> None:
         _import_all()
         time.tzset()
         os.chdir("/")
+        gc.collect()
+        gc.freeze()  # a child that collects leaves these pages shared
         confine.isolate()
         threads = len(list(Path("/proc/self/task").iterdir()))
         if threads != 1:

@@ -95,6 +95,10 @@ def test_a_parser_has_its_file_and_its_answer_and_nothing_else(text: Text) -> No
     assert json.loads(text("descriptors")) == [0, 1, 2, 3, 4]
 
 
+def test_a_parser_that_collects_garbage_copies_little_of_what_all_share(text: Text) -> None:
+    assert int(text("tidies")) < 500  # pages; 2,000 and more of the warm process's objects else
+
+
 def test_memory_ends_the_parser_alone(cage: Sandbox, text: Text) -> None:
     before = cage.pid
     with pytest.raises(Unreadable, match="メモリ"):
