@@ -13,6 +13,7 @@ from appliance.errors import TooLarge, Unreadable
 from appliance.formats import charset
 
 _STREAM_BYTES = 300_000_000
+_SECTORS = (b"\x09\0\x06\0", b"\x0c\0\x06\0")  # 512 or 4096 bytes, and 64 ([MS-CFB] 2.2)
 _DEPTH = 100  # folders in one another
 _CODEPAGE, _TITLE = 1, 2  # of the summary's properties ([MS-OLEPS])
 _SHORT, _LETTERS, _WIDE = 2, 30, 31  # what they are
@@ -23,8 +24,13 @@ class Compound:
     """The streams of a compound file. Raises Unreadable and TooLarge."""
 
     def __init__(self, stream: BinaryIO) -> None:
+        data = stream.read()
+        if data[30:34] not in _SECTORS:  # read in blocks of that size, however large
+            raise Unreadable("ファイルが壊れています (ブロックの大きさが正しくありません)")
         try:
-            self._file: Any = olefile.OleFileIO(io.BytesIO(stream.read()))
+            self._file: Any = olefile.OleFileIO(io.BytesIO(data))
+            # it holds the short streams: no more than the file, though a ring of its blocks has no end
+            self._file.root.size = min(self._file.root.size, len(data))
         except (OSError, ValueError, IndexError, struct.error, AttributeError, TypeError) as error:
             raise Unreadable(f"ファイルが壊れています ({error})") from None
         except RecursionError:

@@ -94,6 +94,32 @@ def test_ichitaro_gives_its_letters_and_a_word_of_warning(parse) -> None:
         parse(compound({"DocumentText": bytes(range(256)) * 20}), "稟議.jtd")
 
 
+@pytest.mark.parametrize("at", [30, 32])
+@pytest.mark.parametrize("power", [0, 30, 63, 0xFFFF])
+def test_blocks_of_a_size_that_none_has_are_broken(parse, at: int, power: int) -> None:
+    """Of 2^63 bytes none can be asked for, and of 2^30 too many."""
+    data = bytearray(compound({"DocumentText": "稟議書です。".encode("utf-16-be") * 30}))
+    data[at : at + 2] = power.to_bytes(2, "little")
+    with pytest.raises(Unreadable, match="読めない種類の OLE"):
+        parse(bytes(data), "稟議.jtd")
+    with pytest.raises(Unreadable, match="ブロックの大きさ"):
+        PARSERS[kinds.JTD](io.BytesIO(data))
+
+
+def test_short_streams_are_no_larger_than_their_file(parse) -> None:
+    """The blocks that hold them go round, and are said to be a thousand million bytes."""
+    text = "稟議書です。設備の更新について、承認をお願いします。"
+    whole = bytearray(compound({"DocumentText": (text * 10).encode("utf-16-be")}))
+    end, second = struct.pack("<I", 0xFFFFFFFE), struct.pack("<I", 2)
+    fat = whole.rindex(struct.pack("<I", 0xFFFFFFFD)) // 512 * 512
+    (start,) = struct.unpack_from("<I", whole, 512 + 0x74)  # of the root
+    chain = fat + 4 * start
+    assert whole[chain : chain + 4] == second and whole[chain + 4 : chain + 8] == end
+    struct.pack_into("<I", whole, chain + 4, start)
+    struct.pack_into("<I", whole, 512 + 0x78, 1_073_741_952)
+    assert parse(bytes(whole), "稟議.jtd").text.startswith(text)
+
+
 def test_docuworks_says_what_to_do(parse) -> None:
     with pytest.raises(Unreadable, match="PDF に変換"):
         parse(b"\x60\x0e\x82\x03" + bytes(200), "図面.xdw")
