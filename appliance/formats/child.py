@@ -53,7 +53,7 @@ def main(control_fd: int, module: str, counts: str) -> None:
     egress.guard_child("parser", Path(counts))
     try:
         egress.assert_off()
-        work = _work(importlib.import_module(module))
+        work = work_of(importlib.import_module(module))
         _import_all()
         time.tzset()
         os.chdir("/")
@@ -79,7 +79,8 @@ def _hello(control: socket.socket, said: dict[str, Any]) -> bool:
     return True
 
 
-def _work(module: Any) -> Work:
+def work_of(module: Any) -> Work:
+    """What a child of the process does for a job."""
     if hasattr(module, "prepare"):
         return cast("Work", module.prepare())
     paged: frozenset[str] = getattr(module, "PAGED", frozenset())

@@ -2,18 +2,20 @@
 
     python -m tests.bench.fuzz -n 100000 --seed 1 [--kept FOLDER] [--workers 2] [--page docs/en/fuzz.md]
 
-Each is a file of tests/corpus, harmed by mutation.py. It ends as an answer or as a refusal with a
-reason; one that kills its child twice, takes too long or makes a parser fall over its own feet is
-kept for reproduction (its number and the seed make it again). Meanwhile the children are watched:
-a process of theirs, a descriptor beyond their five, a touched canary is an escape.
+Each is a file of seeds.py, harmed by mutation.py. One in ten is read as a source's file is, by a child
+of its own; the others share a child, one after another (several.py), and are read alone as well if
+they end as anything but an answer or a refusal with a reason: then that counts. One that kills its
+child twice, takes too long or makes a parser fall over its own feet is kept for reproduction (its
+number and the seed make it again). Meanwhile the children are watched: a process of theirs, a
+descriptor beyond their five, a touched canary is an escape.
 """
 
 from __future__ import annotations
 
 import argparse
-import io
 import random
 import re
+import resource
 import tempfile
 import threading
 import time
@@ -23,50 +25,52 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 
-from appliance.errors import PasswordNeeded, TooLarge, Transient, Unreadable
 from appliance.formats.sandbox import Sandbox
 from appliance.settings import Settings
-from appliance.types import NOBODY, RawFile
+from tests.bench import endings, several
+from tests.bench.endings import ENDINGS
 from tests.bench.mutation import mutated
+from tests.bench.seeds import Stock, stock
 
-CORPUS = Path(__file__).parents[1] / "corpus"
-ENDINGS = ("answered", "refused", "stumbled", "memory", "late", "died", "lost")
-_LARGEST = 400_000  # bytes of a file that is harmed: the others only take time
+_SHARE = 50  # numbers that are harmed and put together
+_ALONE = 10  # one in so many has a child of its own
 _PATIENCE = 20  # times the limit by the clock, for a second try on a busy machine
 _DESCRIPTORS = {"0", "1", "2", "3", "4"}
 _LOOK_S = 0.1
 _QUIET_S = 10.0
+_TOLD = 1000  # files between two lines of progress
 _ROW = re.compile(r"^\| (\d{4}-\d\d-\d\d) \|(.*)\|$", re.MULTILINE)
-HEAD = """# Harmed files
-
-Files of `tests/corpus`, harmed at random by `tests/bench/mutation.py` (bits flipped, cut, spliced with
-others, lengths and numbers that lie, chunks doubled, members of zips edited and packed again), each
-put through the sandbox as a source would. *Answered*: text came of it. *Refused*: a sentence for the
-administrator. *Stumbled*: a parser raised what it should not have; the file is refused all the same.
-*Memory*, *late*: the child met its limit. *Died*: two children ended without an answer. *Lost*: the
-parsers' process itself went away. *Escapes*: a child had a process, an open file or a connection that
-is not its own, or a canary file changed.
-
-Found by the first run, mended since, each with its test: a cell whose place no sheet has let the reader
-of Excel ask for 2.7 TB (died); a reader that panics over a torn .xls, a null in a charset's name, half
-a letter in a PDF's title, a file without a name in a zip (stumbled); a slide or a chapter named
-thousands of times (late), a PDF that grows without end by its forms or its letters (memory, late), a
-thousand letters without a sign at the end of a page (stumbled), a row with a number of nineteen digits
-(died). By the run of seed 5: a list in the summary of a .doc that says it has a thousand million members
-(late), a compound file whose root lies in itself (stumbled). That run was to be of 100,000 and was ended
-after 70 minutes, for the machine was busy (load 11 to 39; alone one core does about 40 files a second);
-its second *late* is a file that takes 1.1 s of a core. 100,000 in one go are still to be shown.
-"""
+_KIND_ROW = re.compile(r"^\| ([a-z]+/\S+) \| ([\d,]+) \| ([\d,]+) \| ([\d,]+) \|$", re.MULTILINE)
+_NAMES = ("date", "seed", "files", "alone", *ENDINGS, "escapes", "looks", "seconds", "machine", "command")  # fmt: skip
+_KIND_NAMES = ("kind before it was harmed", "files", "answered", "refused")
 
 
 @dataclass
 class Counts:
+    done: int = 0
+    alone: int = 0  # of them had a child of their own
     endings: Counter[str] = field(default_factory=Counter)
+    kinds: Counter[tuple[str, str]] = field(default_factory=Counter)  # and how it ended
     reasons: Counter[str] = field(default_factory=Counter)
     escapes: list[str] = field(default_factory=list)
+    looks: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    number: int
+    name: str
+    kind: str
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    how: str
+    why: str
+    alone: bool
 
 
 class Watch(threading.Thread):
@@ -123,128 +127,148 @@ def touched(files: Sequence[Path]) -> bool:
     return present != set(files) or any(f.read_text() != "canary" for f in files)
 
 
-def papers(without: Sequence[str]) -> list[Path]:
-    """What is harmed, in an order that stays."""
-    files = sorted(p for p in CORPUS.rglob("*") if p.is_file() and p.suffix not in (".py", ".pyc"))
-    left_out = {"expected.json", *without}
-    return [p for p in files if p.stat().st_size <= _LARGEST and p.name not in left_out]
-
-
-def harmed(
-    number: int, seed: int, files: Sequence[Path], contents: Sequence[bytes]
-) -> tuple[str, bytes]:
-    """The file of that number, always the same for a seed and a corpus."""
+def harmed(number: int, seed: int, among: Stock) -> Case:
+    """The file of that number, always the same for a seed and a stock."""
     rng = random.Random(f"{seed}:{number}")
-    n = rng.randrange(len(files))
-    return files[n].name, mutated(contents[n], rng, contents)
+    chosen = among.chosen(rng)
+    return Case(number, chosen.name, chosen.kind, mutated(chosen.data, rng, among.contents))
 
 
-def ending(sandbox: Sandbox, name: str, data: bytes) -> tuple[str, str]:
-    """How it ended, and the reason where there is one."""
-    opened = partial(io.BytesIO, data)
-    try:
-        sandbox.parse(RawFile(name, "1", opened, NOBODY, name, datetime(2026, 4, 1, tzinfo=UTC)))
-    except Transient as error:
-        return "lost", str(error)
-    except (Unreadable, TooLarge, PasswordNeeded) as error:
-        said = str(error)
-        if "異常終了" in said:
-            return "died", said
-        if "秒で終わりません" in said:
-            return "late", said
-        if "メモリの上限" in said:
-            return "memory", said
-        return ("stumbled" if "解析できません (" in said else "refused"), said
-    return "answered", ""
+@dataclass(frozen=True, slots=True)
+class Cages:
+    alone: Sandbox
+    together: Sandbox
+    slow: Sandbox  # for a busy machine, or a file that has no end
+
+    def ends(self, cases: Sequence[Case]) -> Iterator[tuple[Case, End]]:
+        sharing = [c for c in cases if c.number % _ALONE]
+        shared = several.put(self.together, [(c.name, c.data) for c in sharing])
+        told = {c.number: end for c, end in zip(sharing, shared, strict=True)}
+        for case in cases:
+            end = told.get(case.number)
+            if end and end[0] in ("answered", "refused"):
+                yield case, End(*end, alone=False)
+            else:
+                yield case, End(*self._alone(case), alone=True)
+
+    def _alone(self, case: Case) -> endings.Ending:
+        end = endings.alone(self.alone, case.name, case.data)
+        return endings.alone(self.slow, case.name, case.data) if end[0] == "late" else end
+
+    def all(self) -> tuple[Sandbox, ...]:
+        return self.alone, self.together, self.slow
 
 
 def fuzz(
-    files: Sequence[Path], count: int, seed: int, kept: Path, workers: int, seconds: float
-) -> tuple[Counts, int, int]:
-    """Counts, how many were done, and how often a child was looked at."""
-    contents = [p.read_bytes() for p in files]
-    counts, done, lock = Counts(), 0, threading.Lock()
+    among: Stock, count: int, seed: int, kept: Path, workers: int, seconds: float = 0
+) -> Counts:
+    counts, lock = Counts(), threading.Lock()
     began = time.monotonic()
+
+    def some(first: int) -> None:
+        if seconds and time.monotonic() - began > seconds:
+            return
+        cases = [harmed(n, seed, among) for n in range(first, min(first + _SHARE, count))]
+        for case, end in cages.ends(cases):
+            with lock:
+                _count(counts, case, end)
+                _keep(kept, seed, case, end)
+                if counts.done % _TOLD == 0:
+                    speed = counts.done / (time.monotonic() - began)
+                    print(counts.done, dict(counts.endings), f"{speed:.1f}/s", flush=True)
+
+    with opened() as cages, watched(cages, counts), ThreadPoolExecutor(workers) as pool:
+        for _ in pool.map(some, range(0, count, _SHARE)):
+            pass
+    return counts
+
+
+def _count(counts: Counts, case: Case, end: End) -> None:
+    counts.done += 1
+    counts.alone += end.alone
+    counts.endings[end.how] += 1
+    counts.kinds[case.kind, end.how] += 1
+    counts.reasons[re.sub(r"\d[\d,]*", "N", end.why)[:80]] += 1
+
+
+def _keep(kept: Path, seed: int, case: Case, end: End) -> None:
+    if end.how in ("answered", "refused"):
+        return
+    kept.mkdir(parents=True, exist_ok=True)
+    (kept / f"{end.how}-{seed}-{case.number}-{case.name}").write_bytes(case.data)
+    with (kept / "reasons.txt").open("a", encoding="utf-8") as log:
+        log.write(f"{end.how}\t{seed}\t{case.number}\t{case.name}\t{end.why}\n")
+
+
+@contextmanager
+def opened() -> Iterator[Cages]:
     limit = Settings(data=Path("fuzz"), parse_seconds=20)
     with (
-        canaries() as alive,
-        Sandbox(limit) as sandbox,
+        Sandbox(limit) as alone,
+        Sandbox(limit, module=several.MODULE, patience=_PATIENCE) as together,
         Sandbox(limit, patience=_PATIENCE) as slow,
     ):
-        watches = [Watch(s, counts.escapes) for s in (sandbox, slow)]
+        yield Cages(alone, together, slow)
+
+
+@contextmanager
+def watched(cages: Cages, counts: Counts) -> Iterator[None]:
+    """What escapes meanwhile, or goes on afterwards, is counted."""
+    with canaries() as alive:
+        watches = [Watch(cage, counts.escapes) for cage in cages.all()]
         for watch in watches:
             watch.start()
-
-        def one(number: int) -> None:
-            nonlocal done
-            if seconds and time.monotonic() - began > seconds:
-                return
-            name, data = harmed(number, seed, files, contents)
-            how, why = ending(sandbox, name, data)
-            if how == "late":  # a busy machine, or a file that has no end
-                how, why = ending(slow, name, data)
-            with lock:
-                done += 1
-                counts.endings[how] += 1
-                counts.reasons[re.sub(r"\d[\d,]*", "N", why)[:80]] += 1
-                if how in ("stumbled", "memory", "late", "died", "lost"):
-                    kept.mkdir(parents=True, exist_ok=True)
-                    (kept / f"{how}-{seed}-{number}-{name}").write_bytes(data)
-                    with (kept / "reasons.txt").open("a", encoding="utf-8") as log:
-                        log.write(f"{how}\t{seed}\t{number}\t{name}\t{why}\n")
-                if done % 500 == 0:
-                    print(
-                        done,
-                        dict(counts.endings),
-                        f"{done / (time.monotonic() - began):.1f}/s",
-                        flush=True,
-                    )
-
-        with ThreadPoolExecutor(workers) as pool:
-            for _ in pool.map(one, range(count)):
-                pass
+        yield
         for watch in watches:
             watch.over.set()
             watch.join()
+        counts.looks = sum(w.seen for w in watches)
         if touched(alive):
             counts.escapes.append("a canary changed")
-        for left in (sandbox, slow):
-            until = time.monotonic() + _QUIET_S
-            while left.pid and _children(left.pid):  # one that was killed takes a moment
-                if time.monotonic() > until:
-                    counts.escapes.append("a child goes on")
-                    break
-                time.sleep(_LOOK_S)
-    return counts, done, sum(w.seen for w in watches)
+        counts.escapes += ["a child goes on" for cage in cages.all() if not _quiet(cage)]
 
 
-def write(
-    page: Path, counts: Counts, done: int, looks: int, seed: int, took_s: float, command: str
-) -> None:
-    """The page with a row more; its sum is made from the rows."""
+def _quiet(cage: Sandbox) -> bool:
+    until = time.monotonic() + _QUIET_S
+    while cage.pid and _children(cage.pid):  # one that was killed takes a moment
+        if time.monotonic() > until:
+            return False
+        time.sleep(_LOOK_S)
+    return True
+
+
+def write(page: Path, counts: Counts, seed: int, took_s: float, command: str) -> None:
+    """The page with a row more, its words as they are; its sums are made from the rows."""
     from tests.quality.__main__ import cores, processor
 
-    rows = _ROW.findall(page.read_text("utf-8")) if page.exists() else []
-    held = [[day, *(c.strip() for c in rest.split("|"))] for day, rest in rows]
+    text = page.read_text("utf-8") if page.exists() else "# Harmed files\n"
+    held = [[day, *(c.strip() for c in rest.split("|"))] for day, rest in _ROW.findall(text)]
+    numbers = [counts.done, counts.alone, *(counts.endings[e] for e in ENDINGS)]
+    numbers += [len(counts.escapes), counts.looks, round(took_s)]
     machine = f"{cores()} cores ({processor()})"
-    numbers = [done, *(counts.endings[e] for e in ENDINGS), len(counts.escapes), looks]
-    held.append(
-        [
-            f"{datetime.now(UTC):%Y-%m-%d}",
-            str(seed),
-            *(f"{n:,}" for n in numbers),
-            f"{took_s:,.0f}",
-            machine,
-            f"`{command}`",
-        ]
-    )
-    names = ["date", "seed", "files", *ENDINGS, "escapes", "looks", "seconds", "machine", "command"]
-    sums = [
-        sum(int(row[n].replace(",", "")) for row in held) for n in range(2, 3 + len(ENDINGS) + 3)
-    ]
-    total = ["**all**", "", *(f"{n:,}" for n in sums), "", ""]
-    lines = [names, ["---"] * len(names), *held, total]
-    page.write_text(HEAD + "\n" + "".join(f"| {' | '.join(line)} |\n" for line in lines), "utf-8")
+    told = (f"{n:,}" for n in numbers)
+    held.append([f"{datetime.now(UTC):%Y-%m-%d}", str(seed), *told, machine, f"`{command}`"])
+    columns = range(2, 2 + len(numbers))
+    sums = (f"{sum(int(row[n].replace(',', '')) for row in held):,}" for n in columns)
+    total = ["**all**", "", *sums, "", ""]
+    words = text.partition(f"| {_NAMES[0]} |")[0].rstrip("\n")
+    tables = (_table(_NAMES, [*held, total]), _table(_KIND_NAMES, _kinds(text, counts)))
+    page.write_text("\n\n".join((words, *tables)) + "\n", "utf-8")
+
+
+def _kinds(text: str, counts: Counts) -> list[list[str]]:
+    """Of the page's runs that counted by kind, and of this one."""
+    sums = {kind: Counter[str]() for kind, _ in sorted(counts.kinds)}
+    for kind, *before in _KIND_ROW.findall(text):
+        figures = (int(n.replace(",", "")) for n in before)
+        sums.setdefault(kind, Counter()).update(dict(zip(_KIND_NAMES[1:], figures, strict=True)))
+    for (kind, how), times in counts.kinds.items():
+        sums[kind].update({"files": times, how: times})
+    return [[kind, *(f"{sums[kind][n]:,}" for n in _KIND_NAMES[1:])] for kind in sorted(sums)]
+
+
+def _table(names: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    return "\n".join(f"| {' | '.join(line)} |" for line in (names, ["---"] * len(names), *rows))
 
 
 def main() -> None:
@@ -260,11 +284,11 @@ def main() -> None:
     parser.add_argument("--page", type=Path)
     chosen = parser.parse_args()
     began = time.monotonic()
-    counts, done, looks = fuzz(
-        papers(chosen.without), chosen.n, chosen.seed, chosen.kept, chosen.workers, chosen.seconds
-    )
-    took = time.monotonic() - began
-    print(done, dict(counts.endings), counts.escapes, f"{took:.0f} s")
+    among = stock(chosen.without)
+    counts = fuzz(among, chosen.n, chosen.seed, chosen.kept, chosen.workers, chosen.seconds)
+    took, core_s = time.monotonic() - began, _core_seconds()
+    print(counts.done, dict(counts.endings), counts.escapes, f"{took:.0f} s")
+    print(f"{counts.alone} alone, {1000 * core_s / max(1, counts.done):.1f} s of a core for 1,000")
     for reason, times in counts.reasons.most_common(40):
         print(f"{times:7} {reason}")
     if chosen.page:
@@ -273,7 +297,13 @@ def main() -> None:
             command += f" --seconds {chosen.seconds:.0f}"
         if chosen.without:
             command += f" --without {' '.join(chosen.without)}"
-        write(chosen.page, counts, done, looks, chosen.seed, took, command)
+        write(chosen.page, counts, chosen.seed, took, command)
+
+
+def _core_seconds() -> float:
+    """Of this process and of all that it has waited for."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(u.ru_utime + u.ru_stime for u in used)
 
 
 if __name__ == "__main__":
