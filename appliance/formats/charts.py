@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from appliance.formats.draft import Draft, one_line
-from appliance.formats.package import Package, child, children, name, value
+from appliance.formats.package import Package, child, children, name, whole
 
 _POINTS = 5_000
 
@@ -52,7 +52,7 @@ def _points(series: Any, kinds: tuple[str, ...]) -> dict[int, str]:
         points: dict[int, str] = {}
         for cache in (c for c in held.iter() if name(c) in ("strCache", "numCache", "lvl")):
             for point in children(cache, "pt"):
-                place, shown = int(value(point, "idx") or 0), child(point, "v")
+                place, shown = whole(point, "idx"), child(point, "v")
                 if shown is not None and shown.text:
                     before = points.get(place)
                     points[place] = f"{shown.text} {before}" if before else shown.text

@@ -15,7 +15,7 @@ from typing import Any
 from appliance.errors import TooLarge
 from appliance.formats.cells import BUILT_IN
 from appliance.formats.draft import one_line
-from appliance.formats.package import Package, child, children, name, value
+from appliance.formats.package import Package, child, children, name, value, whole
 
 CELLS = 8_000_000  # a sheet is unfolded in memory, gaps too
 _SHEET = re.compile(r"xl/worksheets/[^/]+\.xml")
@@ -92,12 +92,12 @@ def _codes(package: Package, styles: str) -> Iterator[tuple[int, str]]:
     root = package.xml(styles)
     formats = child(root, "numFmts")
     own = {
-        int(value(f, "numFmtId") or 0): value(f, "formatCode") or ""
+        whole(f, "numFmtId"): value(f, "formatCode") or ""
         for f in (formats if formats is not None else ())
     }
     cells = child(root, "cellXfs")
     for n, cell in enumerate(children(cells, "xf") if cells is not None else ()):
-        if code := own_code(int(value(cell, "numFmtId") or 0), own):
+        if code := own_code(whole(cell, "numFmtId"), own):
             yield n, code
 
 
@@ -127,7 +127,7 @@ def _faint(root: Any) -> Iterator[int]:
         if p is None or value(p, "patternType") not in (None, "none")
     }
     for n, cell in enumerate(children(cells, "xf") if cells is not None else ()):
-        font, fill = (int(value(cell, a) or 0) for a in ("fontId", "fillId"))
+        font, fill = (whole(cell, a) for a in ("fontId", "fillId"))
         if font in unseen and (unseen[font] or fill not in grounds):
             yield n
 

@@ -23,6 +23,7 @@ from appliance.formats.package import (
     name,
     properties,
     value,
+    whole,
 )
 from appliance.formats.rows import write_rows
 from appliance.types import Document
@@ -121,7 +122,7 @@ def _blocks(writer: _Writer, holder: Any, depth: int = 0) -> None:
     for block in holder:
         match name(block):
             case "h":
-                level = int(value(block, "outline-level") or 1)
+                level = whole(block, "outline-level", 1)
                 number = _next(writer, "outline", writer.styles.outline, level)
                 writer.draft.heading(f"{number} {_line(writer, block)}".strip(), min(level, 9))
             case "p":
@@ -158,7 +159,7 @@ def _list(writer: _Writer, found: Any, style: str, depth: int) -> None:
             if name(block) == "list":
                 _list(writer, block, value(block, "style-name") or style, depth + 1)
             elif name(block) == "h":
-                level = int(value(block, "outline-level") or 1)
+                level = whole(block, "outline-level", 1)
                 writer.draft.heading(f"{number} {_line(writer, block)}".strip(), min(level, 9))
                 number = ""
             elif name(block) == "p":
@@ -310,8 +311,8 @@ def _each(table: Any, tag: str) -> Iterator[Any]:
 
 
 def _times(element: Any, attribute: str) -> int:
-    said = value(element, attribute) or "1"
-    return max(1, int(said)) if said.isdigit() and len(said) < 8 else 1
+    times = whole(element, attribute, 1)
+    return times if 0 < times < 10_000_000 else 1
 
 
 # --- words ------------------------------------------------------------------------
@@ -337,7 +338,7 @@ def _words(writer: _Writer, element: Any, depth: int = 0) -> Iterator[str]:
     for part in element:
         match name(part):
             case "s":
-                yield " " * min(int(value(part, "c") or 1), _SPACES)
+                yield " " * min(whole(part, "c", 1), _SPACES)
             case "tab":
                 yield "\t"
             case "line-break":
@@ -410,7 +411,7 @@ def _style(styles: _Styles, style: Any) -> None:
 
 def _levels(style: Any) -> Iterator[tuple[int, _Level]]:
     for level in style:
-        number = int(value(level, "level") or 0)
+        number = whole(level, "level")
         match name(level):
             case "list-level-style-bullet":
                 yield number, _Level(before="・")
@@ -421,8 +422,8 @@ def _levels(style: Any) -> Iterator[tuple[int, _Level]]:
                         value(level, "num-format") or "",
                         value(level, "num-prefix") or "",
                         value(level, "num-suffix") or "",
-                        int(value(level, "display-levels") or 1),
-                        int(value(level, "start-value") or 1),
+                        whole(level, "display-levels", 1),
+                        whole(level, "start-value", 1),
                     ),
                 )
 

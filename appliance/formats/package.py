@@ -8,6 +8,7 @@ namespace: the transitional and the strict kind of file then read alike.
 from __future__ import annotations
 
 import posixpath
+import re
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
@@ -30,6 +31,7 @@ BROKEN = (  # what reading a torn zip raises
     ValueError,
     OSError,
 )
+_WHOLE = re.compile(r"-?\d{1,15}")
 _BLOCK = 1 << 20
 _MEMBERS = 20_000
 _TOTAL_BYTES = 1_000_000_000
@@ -190,6 +192,12 @@ def value(element: Any, attribute: str = "val") -> str | None:
         if key.rsplit("}", 1)[-1] == attribute:
             return str(found)
     return None
+
+
+def whole(element: Any, attribute: str = "val", otherwise: int = 0) -> int:
+    """An attribute that is a number; `otherwise` where there is none, or what is there is none."""
+    said = (value(element, attribute) or "").strip()
+    return int(said) if _WHOLE.fullmatch(said) else otherwise
 
 
 def child(element: Any, *path: str) -> Any | None:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 from appliance.formats import charts
 from appliance.formats.draft import UNSEEN_CHARS, Draft, one_line, without_text
-from appliance.formats.package import Package, child, children, name, value
+from appliance.formats.package import Package, child, children, name, value, whole
 from appliance.types import Document
 
-_WHOLE = re.compile(r"-?\d{1,15}")
 _TINY = 300  # hundredths of a point
 
 
@@ -113,14 +111,14 @@ def _aside(shape: Any) -> bool:
     at, size = (child(box, tag) if box is not None else None for tag in ("off", "ext"))
     if at is None or size is None:
         return False
-    ends = (_number(at, x) + _number(size, w) for x, w in (("x", "cx"), ("y", "cy")))
+    ends = (whole(at, x) + whole(size, w) for x, w in (("x", "cx"), ("y", "cy")))
     return min(ends) < 0 and _long("".join(_paragraphs(shape)))
 
 
 def _tiny(shape: Any) -> bool:
     for run in shape.iter():
         if name(run) == "r" and (look := child(run, "rPr")) is not None:
-            size = _number(look, "sz", 1800)
+            size = whole(look, "sz", 1800)
             if size <= _TINY and _long("".join(t.text or "" for t in children(run, "t"))):
                 return True
     return False
@@ -128,11 +126,6 @@ def _tiny(shape: Any) -> bool:
 
 def _long(text: str) -> bool:
     return len("".join(text.split())) >= UNSEEN_CHARS
-
-
-def _number(element: Any, attribute: str, otherwise: int = 0) -> int:
-    said = value(element, attribute) or ""
-    return int(said) if _WHOLE.fullmatch(said) else otherwise
 
 
 def _placeholder(shape: Any) -> str | None:

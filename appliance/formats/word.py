@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 
 from appliance.formats import numerals
 from appliance.formats.draft import UNSEEN, UNSEEN_CHARS, Draft, one_line
-from appliance.formats.package import Package, child, children, name, value
+from appliance.formats.package import Package, child, children, name, value, whole
 from appliance.types import Document
 
 _NOTES = {"footnoteReference": "注", "endnoteReference": "文末注"}
@@ -129,8 +129,8 @@ def _paragraph(paragraph: Any, styles: dict[str, _Style], numbers: _Numbers) -> 
         chosen = child(properties, "pStyle")
         style = styles.get(value(chosen) or "", style) if chosen is not None else style
         own = child(properties, "outlineLvl")
-        if own is not None and (value(own) or "9").isdigit() and int(value(own) or 9) < 9:
-            style = _Style(int(value(own) or 0) + 1, False, style.number, style.depth)
+        if own is not None and (value(own) or "9").isdecimal() and whole(own, otherwise=9) < 9:
+            style = _Style(whole(own) + 1, False, style.number, style.depth)
         number, depth = _numbering(properties, style)
         if number and number != "0" and text.strip():
             text = f"{numbers.next(number, depth)} {text}".strip()
@@ -144,7 +144,7 @@ def _numbering(properties: Any, style: _Style) -> tuple[str | None, int]:
     number, depth = child(numbering, "numId"), child(numbering, "ilvl")
     return (
         value(number) if number is not None else style.number,
-        int(value(depth) or 0) if depth is not None else style.depth,
+        whole(depth) if depth is not None else style.depth,
     )
 
 
@@ -183,7 +183,7 @@ def _unseen(run: Any) -> bool:
     if len("".join(text.split())) < UNSEEN_CHARS or _hidden(run):
         return False
     size, colour = child(run, "rPr", "sz"), child(run, "rPr", "color")
-    if size is not None and (value(size) or "").isdigit() and int(value(size) or 0) <= _TINY:
+    if size is not None and (value(size) or "").isdecimal() and whole(size) <= _TINY:
         return True
     white = colour is not None and (value(colour) or "").upper() == "FFFFFF"
     return white and not any(map(_shaded, (run, *run.iterancestors())))
@@ -286,11 +286,11 @@ def _style(raw: dict[str, Any], key: str, depth: int) -> _Style:
     title = words in ("title", "表題")
     level = style.level
     for prefix in ("heading ", "見出し "):
-        if words.startswith(prefix) and words[len(prefix) :].strip().isdigit():
+        if words.startswith(prefix) and words[len(prefix) :].strip().isdecimal():
             level = min(9, int(words[len(prefix) :]))
     outline = child(element, "pPr", "outlineLvl")
-    if outline is not None and (value(outline) or "").isdigit():
-        level = int(value(outline) or 0) + 1 if int(value(outline) or 9) < 9 else 0
+    if outline is not None and (value(outline) or "").isdecimal():
+        level = whole(outline) + 1 if whole(outline, otherwise=9) < 9 else 0
     number, ilvl = style.number, style.depth
     properties = child(element, "pPr")
     if properties is not None:
@@ -303,7 +303,7 @@ def _numbers(root: Any) -> _Numbers:
     for kind in children(root, "abstractNum"):
         levels = abstract.setdefault(value(kind, "abstractNumId") or "", {})
         for level in children(kind, "lvl"):
-            levels[int(value(level, "ilvl") or 0)] = _level(level)
+            levels[whole(level, "ilvl")] = _level(level)
     numbers = _Numbers()
     for number in children(root, "num"):
         key, base = value(number, "numId") or "", child(number, "abstractNumId")
@@ -311,14 +311,14 @@ def _numbers(root: Any) -> _Numbers:
         levels = dict(abstract.get(origin, {}))
         restarts = False
         for change in children(number, "lvlOverride"):
-            depth = int(value(change, "ilvl") or 0)
+            depth = whole(change, "ilvl")
             own, start = child(change, "lvl"), child(change, "startOverride")
             if own is not None:
                 levels[depth] = _level(own)
             if start is not None:
                 restarts = True
                 before = levels.get(depth, _Level())
-                levels[depth] = _Level(int(value(start) or 1), before.form, before.text)
+                levels[depth] = _Level(whole(start, otherwise=1), before.form, before.text)
         numbers.levels[key] = levels
         numbers.shared[key] = key if restarts else f"abstract {origin}"
     return numbers
@@ -327,7 +327,7 @@ def _numbers(root: Any) -> _Numbers:
 def _level(level: Any) -> _Level:
     start, form, text = child(level, "start"), child(level, "numFmt"), child(level, "lvlText")
     return _Level(
-        int(value(start) or 1) if start is not None else 1,
+        whole(start, otherwise=1) if start is not None else 1,
         (value(form) or "decimal") if form is not None else "decimal",
         (value(text) or "") if text is not None else "",
     )
