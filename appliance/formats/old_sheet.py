@@ -20,7 +20,8 @@ from appliance.formats.looks import Look, Place
 _STREAMS = ("Workbook", "Book")  # since 97, and before
 _BEGIN, _END = 0x0809, 0x000A
 _SHEET, _FONT, _FORMAT, _STYLE = 0x0085, 0x0031, 0x041E, 0x00E0
-_ROW, _COLUMN = 0x0208, 0x007D
+_ROW, _COLUMN, _EXTENT = 0x0208, 0x007D, 0x0200
+_SHEET_CELLS = 65_536 * 256  # no sheet has more
 _NUMBER, _RK, _FORMULA, _TEXT, _LABEL = 0x0203, 0x027E, 0x0006, 0x00FD, 0x0204
 _ROW_OF_NUMBERS = 0x00BD
 _OBJECT, _SAID, _MORE, _NOTE = 0x005D, 0x01B6, 0x003C, 0x001C
@@ -145,6 +146,8 @@ def _look(book: bytes, at: int, codes: dict[int, str], faint: set[int]) -> Look:
                     look.hidden_rows |= bool(shorts(data, 12)[0] & _HIDDEN_ROW)
                 elif kind == _COLUMN:
                     look.hidden_rows |= bool(shorts(data, 8)[0] & _HIDDEN_COLUMN)
+                elif kind == _EXTENT:
+                    _plausible(data)
                 elif kind == _OBJECT:
                     what, now = shorts(data, 4, 2)
                     boxes += [now] * (what != _IS_NOTE)
@@ -170,3 +173,14 @@ def _look(book: bytes, at: int, codes: dict[int, str], faint: set[int]) -> Look:
     look.comments = {place: said[n] for n, place in notes.items() if said.get(n)}
     look.boxes = [said[n] for n in boxes if said.get(n)]
     return look
+
+
+def _plausible(extent: bytes) -> None:
+    """The reader makes room for as many cells as the sheet says it has, before it sees one."""
+    wide = len(extent) == 14
+    top, bottom = longs(extent, 0, 2) if wide else shorts(extent, 0, 2)
+    left, right = shorts(extent, 8 if wide else 4, 2)
+    rows = (bottom - top) % (1 << 32) if bottom else 0
+    columns = (right - left) % (1 << 16) if right else 0
+    if rows * columns > _SHEET_CELLS:
+        raise TooLarge(f"表が大きすぎます ({rows:,} 行 × {columns:,} 列)")

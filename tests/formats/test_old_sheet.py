@@ -120,6 +120,23 @@ def test_two_cells_in_far_corners_are_refused_before_all_between_is_unfolded(par
         parse(workbook(number(0, 0, 1) + number(65_535, 255, 2)), "角.xls")
 
 
+@pytest.mark.parametrize("extent", [(0, 1 << 25, 0, 5), (1 << 25, 8, 0, 5), (0, 65_536, 0, 65_535)])
+def test_a_sheet_that_says_it_is_larger_than_any_is_refused(
+    parse, extent: tuple[int, int, int, int]
+) -> None:
+    cells = record(0x0200, struct.pack("<IIHHH", *extent, 0)) + number(0, 0, 1)
+    with pytest.raises(TooLarge, match="表が大きすぎます"):
+        parse(workbook(cells), "広さ.xls")
+
+
+@pytest.mark.parametrize("extent", [(0, 65_536, 0, 256), (0, 0, 0, 0), (5, 0, 5, 0)])
+def test_a_sheet_that_says_it_is_as_large_as_one_may_be_is_read(
+    parse, extent: tuple[int, int, int, int]
+) -> None:
+    cells = record(0x0200, struct.pack("<IIHHH", *extent, 0)) + number(0, 0, 12_000)
+    assert parse(workbook(cells), "広さ.xls").text.endswith("12000")
+
+
 @pytest.mark.parametrize("kind", [0x0208, 0x007D, 0x005D, 0x01B6, 0x001C])
 def test_a_look_cut_short_costs_no_value(parse, kind: int) -> None:
     cells = number(0, 0, 12_000, 1) + record(kind, b"\1") + number(1, 0, 9_800, 1)
