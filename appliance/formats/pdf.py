@@ -146,7 +146,7 @@ def _runs(
         stands |= {id(line): of for line, of in zip(lines, runs, strict=True)}
     for start, line in placed:
         for run in stands.get(id(line), ()):
-            yield run._replace(start=start + run.start, end=start + run.end)
+            yield Run(start + run.start, start + run.end, *run[2:])
 
 
 def _own(states: Sequence[Page], sheets: Sequence[_Sheet]) -> Iterator[tuple[int, str]]:

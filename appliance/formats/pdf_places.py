@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import ctypes
 import re
-from collections.abc import Iterator, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pypdfium2
@@ -22,28 +23,26 @@ from appliance.types import ReadPage, Run
 _MOST = 20_000  # letters of a page: more are a file that wants to keep us busy
 _WORD = re.compile(r"[^\s|]+")
 _NEAR, _SHORT = 60, 3  # letters ahead in which a short word is looked for
+_FINE, _FAR = 1_000_000, 1_000  # of a drawn page; of a PDF
 _BAND = 0.6  # of a letter's height: farther off, another line has begun
-_SKIPPED = frozenset("\0\x02\t\n\r \xa0\xad\u200b\u3000\ufeff\ufffe\uffff")
+_KEPT = re.compile("[^\0\x02\t\n\r \xa0\xad\u200b\u3000\ufeff\ufffe\uffff]+")
 
 
 def of(
     page: pypdfium2.PdfPage, text_page: pypdfium2.PdfTextPage, lines: Sequence[Line], number: int
 ) -> list[list[Run]]:
     """Of each line its runs, counted from its beginning."""
-    signs, order = _letters(text_page)
+    signs, *places = _letters(text_page)
     if not signs:
         return [[] for _ in lines]
-    boxes, shown = _Boxes(text_page, order), _Shown(page)
+    boxes, shown = _Boxes(text_page, *places), _shown(page)
     at = 0
     found = []
     for line in lines:
         runs: list[Run] = []
-        for start, word in _words(line.text, signs, at):
-            spot = _spot(signs, word, at)
-            if spot < 0:
-                continue
-            at = spot + len(word)
-            runs += _runs(shown, number, boxes, line.text, start, spot, len(word))
+        for start, end, spot, count in _spots(line.text, signs, at):
+            at = spot + count
+            runs += _runs(shown, number, boxes, line.text, start, end, spot, count)
         found.append(runs)
     return found
 
@@ -65,12 +64,20 @@ def of_read(
     return found
 
 
-def _words(text: str, signs: str, at: int) -> Iterator[tuple[int, str]]:
-    """The line without its blanks where the file has it so; else its words. With where they begin."""
+def _spots(text: str, signs: str, at: int) -> Iterator[tuple[int, int, int, int]]:
+    """The line without its blanks where the file has it so; else its words. From where to where each
+    goes in the line, where it begins among the signs, and how many letters it has."""
     whole = "".join(text.split())
-    if len(whole) >= _SHORT and _spot(signs, whole, at) >= 0:
-        yield len(text) - len(text.lstrip()), whole
+    if len(whole) >= _SHORT and (spot := _spot(signs, whole, at)) >= 0:
+        yield len(text) - len(text.lstrip()), len(text.rstrip()), spot, len(whole)
         return
+    for start, word in _words(text, signs, at):
+        if (spot := _spot(signs, word, at)) >= 0:
+            at = spot + len(word)
+            yield start, start + len(word), spot, len(word)
+
+
+def _words(text: str, signs: str, at: int) -> Iterator[tuple[int, str]]:
     waiting = [(word.start(), word[0]) for word in _WORD.finditer(text)][::-1]
     while waiting:
         start, word = waiting.pop()
@@ -88,14 +95,23 @@ def _spot(signs: str, word: str, at: int) -> int:
     return spot if spot >= 0 else signs.find(word)
 
 
-def _letters(text_page: pypdfium2.PdfTextPage) -> tuple[str, Sequence[int]]:
-    """The page's signs but blanks, in the order of the file, and PDFium's number of each."""
+def _letters(text_page: pypdfium2.PdfTextPage) -> tuple[str, list[int], list[int]]:
+    """The page's signs but blanks, in the order of the file; where what stands between blanks begins
+    among them, and how many blanks are before that."""
     count = pdfium.FPDFText_CountChars(text_page.raw)
     if not 0 < count <= _MOST:
-        return "", ()
-    signs = _at_once(text_page.raw, count) or [*_one_by_one(text_page.raw, count)]
-    kept = [n for n, sign in enumerate(signs) if sign not in _SKIPPED]
-    return mended("".join([signs[n] for n in kept])), kept
+        return "", [], []
+    signs = _at_once(text_page.raw, count) or "".join(_one_by_one(text_page.raw, count))
+    kept: list[str] = []
+    begins: list[int] = []
+    blanks: list[int] = []
+    length = 0
+    for found in _KEPT.finditer(signs):
+        kept.append(found[0])
+        begins.append(length)
+        blanks.append(found.start() - length)
+        length += len(found[0])
+    return mended("".join(kept)), begins, blanks
 
 
 def _at_once(raw: Any, count: int) -> str:
@@ -121,15 +137,18 @@ def _one_by_one(raw: Any, count: int) -> Iterator[str]:
 class _Boxes:
     """Of a page's letters, each asked for when it is wanted."""
 
-    def __init__(self, text_page: pypdfium2.PdfTextPage, order: Sequence[int]) -> None:
-        self._raw, self._order = text_page.raw, order
+    def __init__(
+        self, text_page: pypdfium2.PdfTextPage, begins: Sequence[int], blanks: Sequence[int]
+    ) -> None:
+        self._raw, self._begins, self._blanks = text_page.raw, begins, blanks
         self._box = pdfium.FS_RECTF()
         self._by = ctypes.byref(self._box)
 
     def __getitem__(self, n: int) -> tuple[float, float, float, float]:
         """Left, top, right, bottom."""
         box = self._box
-        if not pdfium.FPDFText_GetLooseCharBox(self._raw, self._order[n], self._by):
+        place = n + self._blanks[bisect_right(self._begins, n) - 1]
+        if not pdfium.FPDFText_GetLooseCharBox(self._raw, place, self._by):
             return 0.0, 0.0, 0.0, 0.0
         return box.left, box.top, box.right, box.bottom
 
@@ -140,6 +159,7 @@ def _runs(
     boxes: _Boxes,
     text: str,
     start: int,
+    end: int,
     spot: int,
     count: int,
 ) -> Iterator[Run]:
@@ -147,9 +167,9 @@ def _runs(
     first, last = boxes[spot], boxes[spot + count - 1]
     if _straight(first, last, count):
         held = [first, boxes[spot + count // 2], last]
-        yield _run(shown, number, held, start, _end(text, start, count))
+        yield _run(shown, number, held, start, end)
         return
-    places = [n for n in range(start, len(text)) if not text[n].isspace()][:count]
+    places = [n for n in range(start, end) if not text[n].isspace()]
     held = [first]
     begun = 0
     for n in range(1, count + 1):
@@ -162,6 +182,7 @@ def _runs(
 
 
 _Box = tuple[float, float, float, float]
+_Shown = Callable[[float, float], tuple[int, int]]
 
 
 def _straight(first: _Box, last: _Box, count: int) -> bool:
@@ -187,43 +208,34 @@ def _goes_on(first: _Box, before: _Box, box: _Box) -> bool:
     )
 
 
-def _end(text: str, start: int, count: int) -> int:
-    """Behind so many letters: a word, or all of the line."""
-    rest = text[start:].rstrip()
-    whole = len(rest) > count and len("".join(rest.split())) == count
-    return start + (len(rest) if whole else count)
-
-
 def _run(shown: _Shown, number: int, held: Sequence[_Box], start: int, end: int) -> Run:
     """Of letters with these boxes, the first and the last of all among them."""
-    left, right = min(one[0] for one in held), max(one[2] for one in held)
-    top, bottom = max(one[1] for one in held), min(one[3] for one in held)
-    (x0, y0), (x1, y1) = shown(left, top), shown(right, bottom)
+    lefts, tops, rights, bottoms = zip(*held, strict=True)
+    (x0, y0), (x1, y1) = shown(min(lefts), max(tops)), shown(max(rights), min(bottoms))
     from_, to = shown(*_middle(held[0])), shown(*_middle(held[-1]))
     across, down = to[0] - from_[0], to[1] - from_[1]
     way = (0 if across >= 0 else 2) if abs(across) >= abs(down) else (1 if down > 0 else 3)
     return Run(start, end, number, min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1), way)
 
 
-class _Shown:
+def _shown(page: pypdfium2.PdfPage) -> _Shown:
     """A place of the PDF on the page as it is drawn, which is turned and moved, and no more."""
+    across, down = ctypes.c_int(), ctypes.c_int()
+    seen = []
+    for x, y in ((0, 0), (_FAR, 0), (0, _FAR)):
+        pdfium.FPDF_PageToDevice(page.raw, 0, 0, _FINE, _FINE, 0, x, y, across, down)
+        seen.append((across.value * FULL / _FINE, down.value * FULL / _FINE))
+    (x0, y0), (right, below), (left, above) = seen
+    x_of_x, y_of_x = (right - x0) / _FAR, (below - y0) / _FAR
+    x_of_y, y_of_y = (left - x0) / _FAR, (above - y0) / _FAR
 
-    _FINE, _FAR = 1_000_000, 1_000  # of the drawn page; of the PDF
-
-    def __init__(self, page: pypdfium2.PdfPage) -> None:
-        across, down = ctypes.c_int(), ctypes.c_int()
-        seen = []
-        for x, y in ((0, 0), (self._FAR, 0), (0, self._FAR)):
-            pdfium.FPDF_PageToDevice(page.raw, 0, 0, self._FINE, self._FINE, 0, x, y, across, down)
-            seen.append((across.value * FULL / self._FINE, down.value * FULL / self._FINE))
-        (self._x, self._y), (right, below), (left, above) = seen
-        self._of_x = (right - self._x) / self._FAR, (below - self._y) / self._FAR
-        self._of_y = (left - self._x) / self._FAR, (above - self._y) / self._FAR
-
-    def __call__(self, x: float, y: float) -> tuple[int, int]:
-        across = self._x + x * self._of_x[0] + y * self._of_y[0]
-        down = self._y + x * self._of_x[1] + y * self._of_y[1]
+    def shown(x: float, y: float) -> tuple[int, int]:
+        across, down = round(x0 + x * x_of_x + y * x_of_y), round(y0 + x * y_of_x + y * y_of_y)
+        if 0 <= across <= FULL and 0 <= down <= FULL:  # nearly always, and cheaper to ask
+            return across, down
         return _within(across), _within(down)
+
+    return shown
 
 
 def _within(place: float) -> int:
