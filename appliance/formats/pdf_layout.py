@@ -19,6 +19,7 @@ _GAPS = 2  # fewer lines with one make neither a column nor a table
 _MOST = 100_000  # letters of a page: a file that wants to keep us busy has more
 _RULES = 4  # fewer make no grid
 _BESIDE = 0.75  # of the height of a line: a wider gap may be one between columns
+_RECT, _BY_RECT = pdf_page.room(ctypes.c_double, 4)  # left, top, right, bottom
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,27 +119,27 @@ def _is_plain(text_page: pypdfium2.PdfTextPage, sight: Sight) -> bool:
 def _flows(text_page: pypdfium2.PdfTextPage, bounds: Box) -> bool:
     """Between the margins, where running heads are, each line is below the one before."""
     raw = text_page.raw
-    left, top, right, bottom = (ctypes.c_double() for _ in range(4))
     margin = _MARGIN * (bounds[1] - bounds[3])
     highest, lowest = bounds[1] - margin, bounds[3] + margin
     end, floor, height, gaps = 0.0, float("inf"), 0.0, 0
     for n in range(pdfium.FPDFText_CountRects(raw, 0, -1)):
-        pdfium.FPDFText_GetRect(raw, n, left, top, right, bottom)
-        middle = (top.value + bottom.value) / 2
+        pdfium.FPDFText_GetRect(raw, n, *_BY_RECT)
+        left, top, right, bottom = _RECT[:]
+        middle = (top + bottom) / 2
         if not lowest < middle < highest:
             continue
-        own = top.value - bottom.value
-        if own > max(3 * (right.value - left.value), _LETTER_PT):
+        own = top - bottom
+        if own > max(3 * (right - left), _LETTER_PT):
             return False  # it may run down
         if floor <= middle <= floor + height:  # on the line of the one before
-            gap = left.value - end
+            gap = left - end
             gaps += gap > _BESIDE * max(own, height)
             if gaps > _GAPS or gap < -max(own, height):
                 return False
-            end = right.value
+            end = right
             continue
-        close = floor - top.value < 0.15 * own and left.value < end
+        close = floor - top < 0.15 * own and left < end
         if middle > floor or (close and height < 0.65 * own):
             return False  # back upwards, or small letters close above others
-        end, floor, height = right.value, bottom.value, max(own, 0.1)
+        end, floor, height = right, bottom, max(own, 0.1)
     return True

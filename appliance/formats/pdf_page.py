@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from ctypes import addressof
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import pairwise
 from math import atan2, degrees, hypot
 from typing import Any, NamedTuple
@@ -26,13 +27,22 @@ _A4_PT = 842.0
 _WHITE = 250
 _LETTERS = 50  # outlines: so many are a text
 _SLANT = 10  # degrees away from upright
-# what PDFium writes into; it is not for two threads at once either
+
+Room = tuple[Any, tuple[Any, ...]]
+
+
+def room(kind: Any, count: int) -> Room:
+    """What PDFium writes numbers into, and where each goes, to be made once: ctypes would make it
+    anew for each of millions of calls. PDFium is not for two threads at once either."""
+    numbers, step = (kind * count)(), ctypes.sizeof(kind)
+    parts = (kind.from_buffer(numbers, n * step) for n in range(count))
+    return numbers, tuple(map(ctypes.byref, parts))
+
+
 _SIZE, _MATRIX = ctypes.c_float(), pdfium.FS_MATRIX()
-_RGBA = tuple(ctypes.c_uint() for _ in range(4))
-_EDGES = tuple(ctypes.c_float() for _ in range(4))  # left, bottom, right, top
-# made once: ctypes makes them anew for each of millions of calls
 _BY_SIZE, _BY_MATRIX = ctypes.byref(_SIZE), ctypes.byref(_MATRIX)
-_BY_RGBA, _BY_EDGES = tuple(map(ctypes.byref, _RGBA)), tuple(map(ctypes.byref, _EDGES))
+_RGBA, _BY_RGBA = room(ctypes.c_uint, 4)
+_EDGES, _BY_EDGES = room(ctypes.c_float, 4)  # left, bottom, right, top
 
 Box = tuple[float, float, float, float]  # left, top, right, bottom
 Colour = tuple[int, int, int]
@@ -103,8 +113,8 @@ def look(page: pypdfium2.PdfPage) -> Sight:
     later: list[tuple[int, Box]] = []
     _walk(
         sight,
-        pdfium.FPDFPage_CountObjects(page),
-        lambda n: pdfium.FPDFPage_GetObject(page, n),
+        pdfium.FPDFPage_CountObjects(page.raw),
+        partial(pdfium.FPDFPage_GetObject, page.raw),
         (1, 0, 0, 1, 0, 0),
         0,
         later,
@@ -240,10 +250,7 @@ def _walk(
             _path(sight, item, outer)
         elif kind == pdfium.FPDF_PAGEOBJ_FORM and depth < _DEPTH:
             inner = _times(_matrix(item), outer)
-
-            def part(k: int, form: Any = item) -> Any:
-                return pdfium.FPDFFormObj_GetObject(form, k)
-
+            part = partial(pdfium.FPDFFormObj_GetObject, item)
             _walk(sight, pdfium.FPDFFormObj_CountObjects(item), part, inner, depth + 1, later)
         elif (box := _bounds(item, outer)) is not None:
             if kind == pdfium.FPDF_PAGEOBJ_IMAGE:
@@ -373,10 +380,10 @@ def _rule(left: float, top: float, right: float, bottom: float) -> Rule:
 
 
 def _fill(item: Any) -> tuple[Colour | None, int]:
-    r, g, b, a = _RGBA
     if not pdfium.FPDFPageObj_GetFillColor(item, *_BY_RGBA):
         return None, 255
-    return (r.value, g.value, b.value), a.value
+    r, g, b, a = _RGBA[:]
+    return (r, g, b), a
 
 
 def _matrix(item: Any) -> Matrix:
@@ -403,17 +410,13 @@ def _times(inner: Matrix, outer: Matrix) -> Matrix:
 
 def _bounds(item: Any, outer: Matrix) -> Box | None:
     """Where an object is on the page; inside a form, as far as the form's matrix says."""
-    left, bottom, right, top = _EDGES
     if not pdfium.FPDFPageObj_GetBounds(item, *_BY_EDGES):
         return None
+    left, bottom, right, top = _EDGES[:]
     if outer == (1, 0, 0, 1, 0, 0):
-        return left.value, top.value, right.value, bottom.value
+        return left, top, right, bottom
     a, b, c, d, e, f = outer
-    corners = [
-        (a * x + c * y + e, b * x + d * y + f)
-        for x in (left.value, right.value)
-        for y in (bottom.value, top.value)
-    ]
+    corners = [(a * x + c * y + e, b * x + d * y + f) for x in (left, right) for y in (bottom, top)]
     xs, ys = [p[0] for p in corners], [p[1] for p in corners]
     return min(xs), max(ys), max(xs), min(ys)
 
