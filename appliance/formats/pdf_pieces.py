@@ -145,15 +145,8 @@ def _piece(run: _Run, down: bool, at: int = 0) -> Piece:
     for last, glyph in pairwise(glyphs):
         close = not glyph.spaced and not down and glyph.left - last.right < 0.3 * glyph.size
         text.append(glyph.sign if close else _space(last, glyph, down) + glyph.sign)
-    return Piece(
-        "".join(text),
-        min(g.left for g in glyphs),
-        min(g.top for g in glyphs),
-        max(g.right for g in glyphs),
-        max(g.bottom for g in glyphs),
-        max(g.size for g in glyphs),
-        at=at,
-    )
+    _, lefts, tops, rights, bottoms, sizes, _ = zip(*glyphs, strict=True)
+    return Piece("".join(text), min(lefts), min(tops), max(rights), max(bottoms), max(sizes), at=at)
 
 
 def _space(last: Glyph, glyph: Glyph, down: bool) -> str:
