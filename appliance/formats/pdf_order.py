@@ -125,7 +125,7 @@ def _start(pieces: Sequence[Piece], edge: float) -> int:
             if own or piece.lines or any(_level(piece, p) for p in left):
                 break
             before = n + 1
-    return before
+    return before if all(_sides(pieces[before:], edge)) else 0  # else nothing is left of a side
 
 
 def _end(pieces: Sequence[Piece], edge: float) -> int:

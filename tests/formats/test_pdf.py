@@ -134,6 +134,28 @@ def test_what_stands_above_and_between_columns_keeps_its_place(parse) -> None:
     assert text.split("\n") == [word for _, _, word in columns]
 
 
+def test_columns_whose_lines_stand_half_a_line_apart_are_read(parse) -> None:
+    """None of those at the right stands beside one at the left, or begins where others do below."""
+    left = [
+        "市場は毎年五分ずつ伸びている", "競合は三社でありいずれも大きい", "結論は次の頁のとおりである",
+        "以上のことを報告して終わる", "左の段の五行目を書いておく",
+    ]  # fmt: skip
+    right = [
+        "型番を統一して売ることにする", "価格は据え置くことにしている", "在庫は半分に減らすつもりだ",
+        "広告は地方の新聞にも載せる",
+    ]  # fmt: skip
+    across = "この文は、二つの段の下に、紙の幅いっぱいに書かれている。段のどちらにも属さない。"
+    below = [f"紙の右に書いた{n}番目の文" for n in range(5)]
+    words = [
+        *((60, 740 - 24 * n, line) for n, line in enumerate(left)),
+        *((330, 728 - 24 * n, line) for n, line in enumerate(right)),
+        (60, 560, across),
+        *((300, 520 - 20 * n, line) for n, line in enumerate(below)),
+    ]
+    text = parse(written(words), "x.pdf").text
+    assert "".join(text.split()) == "".join([*left, *right, across, *below])
+
+
 def test_tables_are_rows_with_their_cells(parse, corpus: Path) -> None:
     text = parse((corpus / "表.pdf").read_bytes(), "表.pdf").text
     assert text.split("\n") == [
