@@ -11,7 +11,18 @@ from pydantic import Field
 
 from appliance.api import render, running, sse
 from appliance.api.deps import ApplianceDep, QueryCaller, SearchCaller
-from appliance.api.shapes import Answer, Error, Family, Id, Passage, Piece, Question, Shape, Stage
+from appliance.api.shapes import (
+    Answer,
+    Begun,
+    Error,
+    Family,
+    Id,
+    Passage,
+    Piece,
+    Question,
+    Shape,
+    Stage,
+)
 from appliance.identity.callers import Caller
 from appliance.search.retrieve import Retrieval
 from appliance.store import access, narrow
@@ -99,8 +110,9 @@ class Weighed(Shape):
 
 
 EVENTS = (
-    "`stage` {name, position?}, `passages` [Passage], `piece` {text}, and last `answer` Answer "
-    "or `error` Error. A comment line keeps the connection alive."
+    "`begun` {id, conversation_id} where it belongs to a conversation, `stage` {name, position?}, "
+    "`passages` [Passage], `piece` {text}, and last `answer` Answer or `error` Error. "
+    "A comment line keeps the connection alive."
 )
 
 
@@ -125,7 +137,8 @@ async def query(
     """Answer from the documents the caller may read, each claim with its citation.
 
     A question asked in the UI belongs to a conversation, made when none is named;
-    one asked with a key only when `conversation_id` is given. Hanging up cancels.
+    one asked with a key only when `conversation_id` is given. Hanging up cancels, but for
+    who is signed in and was told by `begun` where the answer will be: it is finished and kept.
     """
     asking = running.Asking(
         machine,
@@ -196,6 +209,7 @@ def _retrieved(
 class Events(Shape):
     """The data of each event of `/query`, so that clients can generate types for them."""
 
+    begun: Begun
     stage: Stage
     passages: list[Passage]
     piece: Piece

@@ -95,8 +95,11 @@ def answer(
     )
 
 
-def message(conversation_id: str, m: conversations.Message) -> shapes.Message:
-    """An old answer: what may no longer be read keeps its number and nothing else."""
+def message(conversation_id: str, m: conversations.Message, *, under_way: bool) -> shapes.Message:
+    """An old answer: what may no longer be read keeps its number and nothing else.
+
+    `under_way`: it is still being made.
+    """
     last = max(m.passages, default=0)
     return shapes.Message(
         id=m.id,
@@ -104,7 +107,7 @@ def message(conversation_id: str, m: conversations.Message) -> shapes.Message:
         audit_id=m.audit_id,
         question=m.question,
         answer=m.answer,
-        ended=m.ended,
+        ended="answering" if under_way else m.ended,
         citations=sorted(
             [*map(citation, m.citations)]
             + [shapes.WithdrawnCitation(marker=marker) for marker in m.lost],

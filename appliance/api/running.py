@@ -1,8 +1,11 @@
 """One question being answered: in its own thread, so that nobody's reading slows another.
 
-The answer is kept and recorded by that thread, whether or not anybody is still
-listening. Whoever listens also watches: when the reader hangs up, signs out,
-or loses the account or the key, the answer is cancelled within a second.
+A question of a conversation is kept before it is answered, as one whose answer
+broke off: that is what it is if this process dies. While it does not, `Seats`
+knows better. The answer is kept and recorded by the thread, whether or not
+anybody is still listening. Who was told where it will be may leave and find it
+there; anybody else who hangs up cancels it, and so does who signs out or loses
+the account or the key, within a second.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ import itertools
 import logging
 import threading
 import time
+import uuid
 from collections import Counter
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
@@ -44,6 +48,14 @@ PER_USER = 4  # questions of one person under way at once
 
 
 @dataclass(frozen=True, slots=True)
+class Begun:
+    """The question is kept: its message, and the conversation."""
+
+    id: str
+    conversation_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class Failed:
     """The answer broke off. `kept` is what was stored of it."""
 
@@ -51,7 +63,7 @@ class Failed:
     kept: AnswerShape | None
 
 
-Item: TypeAlias = Stage | Found | Piece | AnswerShape | Failed
+Item: TypeAlias = Begun | Stage | Found | Piece | AnswerShape | Failed
 
 
 class Seats:
@@ -81,6 +93,18 @@ class Seats:
             self._taken += Counter()  # forget who has none
             self._running.discard(asking)
 
+    def under_way(self) -> frozenset[str]:
+        """The messages whose answers this process is making."""
+        with self._lock:
+            return frozenset(asking.message_id for asking in self._running)
+
+    def stop(self, conversation_id: str) -> None:
+        """Whatever is being answered in it, if anything is."""
+        with self._lock:
+            for asking in self._running:
+                if asking.conversation_id == conversation_id:
+                    asking.cancelled.set()
+
     def close(self, timeout_s: float = 5.0) -> None:
         """Cancel what is under way and wait until it is kept."""
         with self._lock:
@@ -109,22 +133,26 @@ class Asking:
     ) -> None:
         self.caller = caller
         self.question = question
+        self.message_id = uuid.uuid4().hex
+        self.conversation_id = conversation_id
         self.cancelled = threading.Event()
         self.thread = threading.Thread(target=self._run, name="answer", daemon=True)
         self._machine = machine
         self._seats = seats
-        self._conversation_id = conversation_id
         self._keep = keep
         self._history = history
         self._within = within
+        self._listens = True
+        self._may_leave = False
+        self._looked = time.monotonic()
         self._loop = asyncio.get_running_loop()
         self._items: asyncio.Queue[Item | None] = asyncio.Queue()  # None: no more
 
     def begin(self) -> None:
         """Start answering. Raises NotVisible for a foreign conversation, NotReady, ModelBusy."""
         machine = self._machine
-        if self._conversation_id is not None:
-            found = conversations.get(machine.engine, self.caller.viewer, self._conversation_id)
+        if self.conversation_id is not None:
+            found = conversations.get(machine.engine, self.caller.viewer, self.conversation_id)
             self._history = turns(found)
         if not machine.follower.ready:
             raise NotReady("indexes are loading")
@@ -132,21 +160,40 @@ class Asking:
         try:
             # Before the answer: what cannot be recorded is not done.
             audit.record(machine.engine, self.caller.actor, "ask", self._asked())
+            if self._keep:
+                self._begun()
             self.thread.start()
         except BaseException:
             self._seats.leave(self)
             raise
 
+    def _begun(self) -> None:
+        """Keep the question, with the answer it has if nothing more comes."""
+        engine, viewer = self._machine.engine, self.caller.viewer
+        nothing = self._partial("", (), "cut")
+        if self.conversation_id is None:
+            self.conversation_id, _ = conversations.begin(
+                engine, viewer, self.question, nothing, message_id=self.message_id
+            )
+        else:
+            conversations.append(
+                engine,
+                viewer,
+                self.conversation_id,
+                self.question,
+                nothing,
+                message_id=self.message_id,
+            )
+        self._say(Begun(self.message_id, self.conversation_id))
+
     async def items(self, request: Request) -> AsyncGenerator[Item | None, None]:
         """What happens, until it is over or the reader is gone. None: nothing for a while."""
-        machine, spoke, asked = self._machine, time.monotonic(), time.monotonic()
+        spoke = asked = time.monotonic()
         try:
             while not await request.is_disconnected():
                 if time.monotonic() - asked >= ALIVE_S:
-                    alive = await run_in_threadpool(
-                        callers.alive, machine.engine, machine.settings, self.caller
-                    )
-                    if not alive:
+                    if not await run_in_threadpool(self._alive):
+                        self.cancelled.set()
                         yield Failed(NotSignedIn("signed out in mid-answer"), None)
                         return
                     asked = time.monotonic()
@@ -162,7 +209,13 @@ class Asking:
                 spoke = time.monotonic()
                 yield item
         finally:
-            self.cancelled.set()
+            self._listens = False
+            if not self._may_leave:
+                self.cancelled.set()
+
+    def may_leave(self) -> None:
+        """The reader has been told where the answer will be. Programs ask again instead."""
+        self._may_leave = self.caller.key is None
 
     async def whole(self, request: Request) -> AnswerShape:
         """The answer when it is done. Raises what broke it off."""
@@ -183,7 +236,7 @@ class Asking:
                 self.question,
                 self.caller.viewer,
                 self._history,
-                self.cancelled.is_set,
+                self._over,
                 within=self._within,
             )
             for event in stream:
@@ -228,31 +281,35 @@ class Asking:
                 "error": type(error).__name__ if error else None,
             },
         )
-        viewer = self.caller.viewer
-        if not self._keep:
-            message_id = None
-        elif self._conversation_id is None:
-            self._conversation_id, message_id = conversations.begin(
-                engine, viewer, self.question, answer, audit_id=audit_id
-            )
-        else:
-            message_id = conversations.append(
-                engine, viewer, self._conversation_id, self.question, answer, audit_id=audit_id
+        if self._keep:
+            conversations.finish(
+                engine, self.caller.viewer, self.message_id, answer, audit_id=audit_id
             )
         return render.answer(
             answer,
-            id=message_id or f"audit-{audit_id}",
+            id=self.message_id if self._keep else f"audit-{audit_id}",
             question=self.question,
-            conversation_id=self._conversation_id,
+            conversation_id=self.conversation_id,
             audit_id=audit_id,
         )
+
+    def _over(self) -> bool:
+        """Whether to stop. Of a reader who has left, nobody else looks whether he still may read."""
+        if not self._listens and time.monotonic() - self._looked >= ALIVE_S:
+            self._looked = time.monotonic()
+            if not self._alive():
+                self.cancelled.set()
+        return self.cancelled.is_set()
+
+    def _alive(self) -> bool:
+        return callers.alive(self._machine.engine, self._machine.settings, self.caller)
 
     def _asked(self) -> dict[str, object]:
         asked: dict[str, object] = {"sha256": hashlib.sha256(self.question.encode()).hexdigest()}
         if self._machine.settings.log_questions:
             asked["question"] = self.question
-        if self._conversation_id:
-            asked["conversation"] = self._conversation_id
+        if self.conversation_id:
+            asked["conversation"] = self.conversation_id
         return asked
 
     def _say(self, item: Item | None) -> None:

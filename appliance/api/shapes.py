@@ -201,8 +201,18 @@ class Message(Answer):
 
     model_config = ConfigDict(json_schema_extra={})
     audit_id: int | None  # type: ignore[assignment]
+    ended: Ended | Literal["answering"] = Field(  # type: ignore[assignment]
+        description="`answering`: the answer is being made, and stands here once it is."
+    )
     rating: Literal[-1, 0, 1]
     created_at: datetime
+
+
+class Begun(Shape):
+    """Where the answer will be. From here on a reader who is signed in may leave."""
+
+    id: str
+    conversation_id: str
 
 
 class Stage(Shape):

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from appliance.api import errors, render, shapes
-from appliance.api.running import Asking, Failed
+from appliance.api.running import Asking, Begun, Failed
 from appliance.ask.answer import Found, Piece, Stage
 
 KEEP_ALIVE = ": まだ考えています\n\n"
@@ -41,12 +41,15 @@ class EventStream(Response):
 
 
 async def answer(asking: Asking, request: Request) -> AsyncGenerator[str, None]:
-    """The events of `/query`: stage, passages, piece … and last answer or error."""
+    """The events of `/query`: begun, stage, passages, piece … and last answer or error."""
     async with contextlib.aclosing(asking.items(request)) as items:
         async for item in items:
             match item:
                 case None:
                     yield KEEP_ALIVE
+                case Begun():
+                    yield event("begun", shapes.Begun.model_validate(item))
+                    asking.may_leave()
                 case Stage():
                     position = getattr(item, "position", None)
                     yield event("stage", shapes.Stage(name=item.name, position=position))

@@ -81,7 +81,13 @@ class Conversation:
 
 
 def begin(
-    engine: Engine, viewer: Viewer, question: str, answer: Answer, *, audit_id: int | None = None
+    engine: Engine,
+    viewer: Viewer,
+    question: str,
+    answer: Answer,
+    *,
+    message_id: str | None = None,
+    audit_id: int | None = None,
 ) -> tuple[str, str]:
     """Keep the first exchange of a new conversation; the ids of both.
 
@@ -91,7 +97,7 @@ def begin(
         row = ConversationRow(id=uuid.uuid4().hex, user_id=viewer.user_id, title=_title(question))
         s.add(row)
         s.flush()
-        return row.id, _add(s, row, question, answer, audit_id)
+        return row.id, _add(s, row, question, answer, message_id, audit_id)
 
 
 def append(
@@ -101,6 +107,7 @@ def append(
     question: str,
     answer: Answer,
     *,
+    message_id: str | None = None,
     audit_id: int | None = None,
 ) -> str:
     """Keep an exchange; returns the message's id. Raises NotVisible if it is not the viewer's.
@@ -109,10 +116,30 @@ def append(
     """
     with writing(engine) as s:
         row = _own(s, viewer, conversation_id, lock=True)
-        message_id = _add(s, row, question, answer, audit_id)
+        message_id = _add(s, row, question, answer, message_id, audit_id)
         row.updated_at = now()
         s.add(row)
         return message_id
+
+
+def finish(
+    engine: Engine, viewer: Viewer, message_id: str, answer: Answer, *, audit_id: int | None = None
+) -> None:
+    """The answer to a question that was kept before it. Raises NotVisible if it is gone."""
+    with writing(engine) as s:
+        message = s.get(MessageRow, message_id)
+        if message is None:
+            raise NotVisible("質問が見つかりません。")
+        row = _own(s, viewer, message.conversation_id, lock=True)
+        message.sqlmodel_update(_columns(answer, message.question) | {"audit_id": audit_id})
+        row.updated_at = now()
+        s.add_all((row, message))
+
+
+def check(engine: Engine, viewer: Viewer, conversation_id: str) -> None:
+    """Raises NotVisible if it is not the viewer's."""
+    with reading(engine) as s:
+        _own(s, viewer, conversation_id)
 
 
 def conversations(
@@ -196,23 +223,37 @@ def _own(s: Session, viewer: Viewer, conversation_id: str, lock: bool = False) -
 
 
 def _add(
-    s: Session, row: ConversationRow, question: str, answer: Answer, audit_id: int | None
+    s: Session,
+    row: ConversationRow,
+    question: str,
+    answer: Answer,
+    message_id: str | None,
+    audit_id: int | None,
 ) -> str:
-    numbers = {passage: n for n, passage in reversed(list(enumerate(answer.passages, 1)))}
     last = s.exec(
         select(func.max(MessageRow.position)).where(MessageRow.conversation_id == row.id)
     ).one()
     message = MessageRow(
-        id=uuid.uuid4().hex,
+        id=message_id or uuid.uuid4().hex,
         conversation_id=row.id,
         position=(last or 0) + 1,
         question=clean(question),
-        searched=clean(answer.question or question),
-        answer=clean(answer.text),
-        ended=answer.ended,
-        dangling=answer.dangling,
-        passages=[_reference(p) for p in answer.passages],
-        citations=[
+        **_columns(answer, question),
+        audit_id=audit_id,
+    )
+    s.add(message)
+    return message.id
+
+
+def _columns(answer: Answer, question: str) -> dict[str, Any]:
+    numbers = {passage: n for n, passage in reversed(list(enumerate(answer.passages, 1)))}
+    return {
+        "searched": clean(answer.question or question),
+        "answer": clean(answer.text),
+        "ended": answer.ended,
+        "dangling": answer.dangling,
+        "passages": [_reference(p) for p in answer.passages],
+        "citations": [
             {
                 "marker": c.marker,
                 "n": numbers.get(c.passage),
@@ -221,16 +262,13 @@ def _add(
             }
             for c in answer.citations
         ],
-        statements=[
+        "statements": [
             [t.start, t.end, t.supported, [[d.start, d.end] for d in t.doubts]]
             for t in answer.statements
         ],
-        near=[_pointed(p) for p in answer.near],
-        conflicts=[_pointed(p) for p in answer.conflicts],
-        audit_id=audit_id,
-    )
-    s.add(message)
-    return message.id
+        "near": [_pointed(p) for p in answer.near],
+        "conflicts": [_pointed(p) for p in answer.conflicts],
+    }
 
 
 def _messages(s: Session, conversation_id: str) -> list[MessageRow]:

@@ -52,7 +52,7 @@ def test_the_same_answer_as_events(ito: Person) -> None:
     assert response.headers["x-accel-buffering"] == "no"
     got = events(response.text)
     names = [name for name, _ in got]
-    assert names[:2] == ["stage", "passages"] and names[-1] == "answer"
+    assert names[:3] == ["begun", "stage", "passages"] and names[-1] == "answer"
     assert "".join(data["text"] for name, data in got if name == "piece") == got[-1][1]["answer"]
 
 

@@ -8,18 +8,21 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 import httpx2
 import pytest
+from fastapi.testclient import TestClient
 
+from appliance.api import create_app, running
 from appliance.errors import ModelBusy, ModelUnreachable
 from appliance.identity import accounts, keys
 from appliance.store import conversations, people
 from appliance.store import keys as key_rows
 from appliance.system import Appliance
 from appliance.types import Prompt
-from tests.api.conftest import PASSWORD, Model, Server
+from tests.api.conftest import ORIGIN, PASSWORD, Model, Person, Server
 
 SSE = {"accept": "text/event-stream"}
 QUESTION = {"question": "出張の宿泊費はいくらですか"}
@@ -73,30 +76,56 @@ def lines(response: httpx2.Response) -> Iterator[tuple[str, Any]]:
             yield name, json.loads(line.removeprefix("data: "))
 
 
-def history(
-    machine: Appliance, user_id: str = "ito", wait_s: float = 0.0
-) -> list[conversations.Message]:
-    """What the one conversation holds; after a hang-up it is written a moment later."""
-    viewer, until = people.viewer(machine.engine, user_id), time.monotonic() + wait_s
-    while not (kept := conversations.conversations(machine.engine, viewer)):
-        assert time.monotonic() < until, "nothing was kept"
-        time.sleep(0.01)
-    (one,) = kept
+def history(machine: Appliance, user_id: str = "ito") -> list[conversations.Message]:
+    """What the one conversation holds."""
+    viewer = people.viewer(machine.engine, user_id)
+    (one,) = conversations.conversations(machine.engine, viewer)
     return list(conversations.get(machine.engine, viewer, one.id).messages)
 
 
-def test_hanging_up_stops_the_model_within_a_second(
-    machine: Appliance, server: Server, slow: Slow
+def until(true: Callable[[], bool], patience_s: float = 10.0) -> None:
+    deadline = time.monotonic() + patience_s
+    while not true():
+        assert time.monotonic() < deadline, "it never came to be"
+        time.sleep(0.01)
+
+
+@contextmanager
+def asked(http: httpx2.Client, **more: Any) -> Iterator[dict[str, Any]]:
+    """The question is being answered, and its reader listens; what `begun` said."""
+    with http.stream("POST", "/api/v1/query", json=QUESTION | more, headers=SSE) as response:
+        got = lines(response)
+        name, begun = next(got)
+        assert name == "begun"
+        while next(got)[0] != "piece":
+            pass
+        yield begun
+
+
+def shown(http: Any, begun: dict[str, Any]) -> list[dict[str, Any]]:
+    response = http.get(f"/api/v1/conversations/{begun['conversation_id']}")
+    return list(response.json()["messages"])
+
+
+def test_who_hangs_up_with_a_key_stops_the_model_within_a_second(
+    machine: Appliance,
+    server: Server,
+    model: Model,
+    key_for: Callable[..., dict[str, str]],
 ) -> None:
     with signed_in(server) as http:
-        with http.stream("POST", "/api/v1/query", json=QUESTION, headers=SSE) as response:
+        before = http.post("/api/v1/query", json=QUESTION).json()
+    model.script = slow = Slow()
+    body = QUESTION | {"conversation_id": before["conversation_id"]}
+    with server.client(headers=key_for("ito")) as http:
+        with http.stream("POST", "/api/v1/query", json=body, headers=SSE) as response:
             got = lines(response)
             while next(got)[0] != "piece":
                 pass
         left = time.monotonic()
     assert slow.waited_s(left) < 1.0
-    (message,) = history(machine, wait_s=10.0)
-    assert message.ended == "cancelled" and message.answer.startswith("一丁")
+    until(lambda: history(machine)[-1].ended == "cancelled")
+    assert history(machine)[-1].answer.startswith("一")
 
 
 def test_hanging_up_on_json_stops_the_model_too(server: Server, slow: Slow) -> None:
@@ -113,6 +142,114 @@ def test_hanging_up_on_json_stops_the_model_too(server: Server, slow: Slow) -> N
         wire.sendall(head.encode() + body)
         assert slow.began.wait(5)
     assert slow.waited_s(time.monotonic()) < 1.0
+
+
+@dataclass
+class Held:
+    """A model that says half of its answer, and the rest when it may."""
+
+    go_on: threading.Event = field(default_factory=threading.Event)
+
+    def __call__(self, prompt: Prompt) -> Iterator[str]:
+        yield "一泊一万円"
+        while not self.go_on.wait(0.02):
+            yield ""
+        yield "が上限です[1]。"
+
+
+@pytest.fixture
+def held(model: Model) -> Iterator[Held]:
+    model.script = made = Held()
+    yield made
+    made.go_on.set()
+
+
+def test_who_leaves_in_mid_answer_finds_the_question_and_then_the_answer(
+    server: Server, held: Held
+) -> None:
+    with signed_in(server) as http, signed_in(server, "sato") as other:
+        with asked(http) as begun:
+            pass
+        for _ in range(2):  # long enough for a hang-up to be noticed
+            (message,) = shown(http, begun)
+            assert (message["question"], message["ended"]) == (QUESTION["question"], "answering")
+            assert message["id"] == begun["id"]
+            time.sleep(running.LOOK_S * 2)
+        (listed,) = http.get("/api/v1/conversations").json()["conversations"]
+        assert listed["id"] == begun["conversation_id"]
+        assert other.get("/api/v1/conversations").json()["conversations"] == []
+        held.go_on.set()
+        until(lambda: shown(http, begun)[0]["ended"] == "complete")
+        (message,) = shown(http, begun)
+        assert message["answer"] == "一泊一万円が上限です[1]。"
+        assert [c["title"] for c in message["citations"]] == ["旅費規程.txt"]
+        assert message["audit_id"] > 0
+
+
+def test_a_follow_up_stands_in_its_conversation_while_it_is_answered(
+    server: Server, held: Held, model: Model
+) -> None:
+    held.go_on.set()
+    with signed_in(server) as http:
+        first = http.post("/api/v1/query", json=QUESTION).json()
+        held.go_on.clear()
+        with asked(http, conversation_id=first["conversation_id"]) as begun:
+            assert begun["conversation_id"] == first["conversation_id"]
+            assert [m["ended"] for m in shown(http, begun)] == ["complete", "answering"]
+        held.go_on.set()
+        until(lambda: [m["ended"] for m in shown(http, begun)] == ["complete"] * 2)
+
+
+@pytest.mark.parametrize("listening", [True, False])
+def test_an_answer_is_stopped_from_another_tab(server: Server, slow: Slow, listening: bool) -> None:
+    with signed_in(server) as http, signed_in(server) as tab, signed_in(server, "sato") as other:
+        with asked(http) as begun:
+            stop = f"/api/v1/conversations/{begun['conversation_id']}/stop"
+            assert other.post(stop).status_code == 404
+            assert not slow.stopped_at
+            if listening:
+                assert tab.post(stop).status_code == 200
+                assert slow.waited_s(time.monotonic()) < 1.0
+        assert tab.post(stop).status_code == 200  # once more is no mistake
+        assert slow.waited_s(time.monotonic()) < 1.0
+        until(lambda: shown(http, begun)[0]["ended"] == "cancelled")
+        (message,) = shown(http, begun)
+        assert message["answer"].startswith("一")
+
+
+def test_a_conversation_that_is_deleted_is_answered_no_further(server: Server, slow: Slow) -> None:
+    with signed_in(server) as http:
+        with asked(http) as begun:
+            pass
+        url = f"/api/v1/conversations/{begun['conversation_id']}"
+        assert http.delete(url).status_code == 200
+        assert slow.waited_s(time.monotonic()) < 1.0
+        assert http.get("/api/v1/conversations").json()["conversations"] == []
+
+
+def test_who_left_and_signed_out_is_answered_no_further(server: Server, slow: Slow) -> None:
+    with signed_in(server) as http:
+        with asked(http):
+            pass
+        assert http.delete("/api/v1/session").status_code == 200
+    assert slow.waited_s(time.monotonic()) < 1.5
+
+
+def test_a_question_whose_process_dies_says_so_and_can_be_asked_again(
+    machine: Appliance, server: Server, held: Held, model: Model
+) -> None:
+    """What another process finds in the database while this one answers is what a kill leaves."""
+    restarted = TestClient(create_app(machine), base_url=ORIGIN)
+    with signed_in(server) as http, asked(http) as begun, restarted:
+        ito = Person(restarted, "ito")
+        ito.sign_in()
+        (message,) = shown(restarted, begun)
+        assert (message["question"], message["ended"]) == (QUESTION["question"], "cut")
+        assert message["answer"] == "" and message["citations"] == []
+        model.script = None
+        again = ito.ask(message["question"], conversation_id=begun["conversation_id"])
+        assert again.json()["ended"] == "complete"
+        assert [m["ended"] for m in shown(restarted, begun)] == ["cut", "complete"]
 
 
 @pytest.mark.parametrize("how", ["sign out", "disable", "password", "leave group", "revoke key"])

@@ -12,9 +12,11 @@ from appliance.errors import ModelUnreachable
 from appliance.store import conversations, people, sessions
 from appliance.system import Appliance
 from appliance.testing.fakes import OverlapReader
+from appliance.types import Answer
 from tests.browser.conftest import (
     ANSWER,
     FILES,
+    LODGING,
     PASSWORD,
     PUBLIC,
     SECRET,
@@ -113,6 +115,81 @@ def test_stopping_keeps_what_there_was(desk: Desk, model: Model, machine: Applia
     expect(page.locator(".interrupted", has_text="途中で止まりました")).to_be_visible()
     model.go_on.set()
     model.hold_at = None
+    page.get_by_role("button", name="もう一度質問する").click()
+    expect(page.locator(".exchange:not(.live)")).to_have_count(2)
+    expect(desk.answer).to_contain_text("一泊一万円が上限です")
+
+
+def test_after_a_reload_in_mid_answer_the_question_is_there_and_its_answer_comes(
+    desk: Desk, model: Model
+) -> None:
+    model.hold_at = 8
+    page = desk.sign_in("ito")
+    desk.ask(wait=False)
+    expect(page.locator(".live .answerText")).to_have_text(ANSWER[:8])
+    desk.type("書きかけの次の質問")
+    page.wait_for_url("**/c/*")
+    expect(page.get_by_role("textbox", name="質問")).to_have_value("書きかけの次の質問")
+    page.reload()
+    expect(page.locator(".asked p")).to_have_text(LODGING)
+    expect(page.locator(".exchange")).to_have_count(1)
+    expect(desk.answer.get_by_text("回答を作成しています")).to_be_visible()
+    expect(page.get_by_role("button", name="停止")).to_be_visible()
+    model.go_on.set()
+    expect(desk.answer.locator(".answerText")).to_have_text("出張の宿泊費は一泊一万円が上限です1。")
+    expect(desk.answer.get_by_text("裏付けあり")).to_be_visible()
+    expect(page.get_by_role("button", name="送信")).to_be_visible()
+    model.text = "日当は二千円です[1]。"
+    desk.ask("日当はいくらですか")
+    expect(page.locator(".exchange")).to_have_count(2)
+    desk.answer.locator("button.marker").first.click()
+    expect(page.get_by_role("complementary", name="資料")).to_be_visible()
+
+
+def test_a_second_tab_sees_what_is_being_answered_and_stops_it(desk: Desk, model: Model) -> None:
+    model.hold_at = 8
+    page = desk.sign_in("ito")
+    desk.ask(wait=False)
+    expect(page.locator(".live .answerText")).to_have_text(ANSWER[:8])
+    expect(page.get_by_role("link", name=LODGING)).to_be_visible()
+    tab = desk.context.new_page()
+    desk.watch(tab)
+    tab.goto(desk.origin)
+    tab.get_by_role("link", name=LODGING).click()
+    expect(tab.locator(".stage", has_text="回答を作成しています")).to_be_visible()
+    tab.get_by_role("button", name="停止").click()
+    for one in (tab, page):
+        expect(one.locator(".interrupted", has_text="途中で止まりました")).to_be_visible()
+        expect(one.locator(".exchange .answerText")).to_have_text(ANSWER[:8])
+        expect(one.get_by_role("button", name="送信")).to_be_visible()
+
+
+def test_another_question_is_asked_while_one_is_answered(desk: Desk, model: Model) -> None:
+    model.hold_at = 8
+    page = desk.sign_in("ito")
+    desk.ask(wait=False)
+    expect(page.locator(".live .answerText")).to_have_text(ANSWER[:8])
+    page.get_by_role("link", name="新しい質問").click()
+    expect(page.get_by_role("heading", name="何をお調べですか")).to_be_visible()
+    model.hold_at = None
+    desk.ask("日当はいくらですか")
+    expect(desk.answer).to_contain_text("一泊一万円が上限です")
+    expect(page.get_by_role("link", name="日当はいくらですか")).to_be_visible()
+    page.get_by_role("link", name=LODGING).click()
+    expect(desk.answer.get_by_text("回答を作成しています")).to_be_visible()
+    model.go_on.set()
+    expect(desk.answer).to_contain_text("一泊一万円が上限です")
+
+
+def test_a_question_whose_process_died_says_so_and_is_asked_again(
+    desk: Desk, machine: Appliance
+) -> None:
+    viewer = people.viewer(machine.engine, "ito")
+    nothing = Answer("", (), (), "cut", LODGING)  # as it is kept before it is answered
+    conversation, _ = conversations.begin(machine.engine, viewer, LODGING, nothing)
+    page = desk.sign_in("ito", f"/c/{conversation}")
+    expect(page.locator(".asked p")).to_have_text(LODGING)
+    expect(page.locator(".interrupted")).to_contain_text("回答は残っていません")
     page.get_by_role("button", name="もう一度質問する").click()
     expect(page.locator(".exchange:not(.live)")).to_have_count(2)
     expect(desk.answer).to_contain_text("一泊一万円が上限です")

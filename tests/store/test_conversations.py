@@ -57,6 +57,25 @@ def test_an_exchange_comes_back_as_it_was(engine: Engine, answer: Answer) -> Non
     assert one.lost == frozenset()
 
 
+def test_a_question_is_kept_before_its_answer(engine: Engine, answer: Answer) -> None:
+    nothing = Answer("", (), (), "cut", "宿泊費は？")
+    conversation, message = conversations.begin(
+        engine, ITO, "宿泊費は？", nothing, message_id="f" * 32
+    )
+    (one,) = conversations.get(engine, ITO, conversation).messages
+    assert (one.id, one.question, one.answer, one.ended) == (message, "宿泊費は？", "", "cut")
+    with pytest.raises(NotVisible):
+        conversations.finish(engine, SATO, message, answer)
+    conversations.finish(engine, ITO, message, answer, audit_id=7)
+    (one,) = conversations.get(engine, ITO, conversation).messages
+    assert (one.id, one.question, one.searched) == ("f" * 32, "宿泊費は？", "出張の宿泊費は")
+    assert (one.answer, one.ended, one.audit_id) == ("一万円です[2]。", "complete", 7)
+    assert one.citations == answer.citations
+    conversations.forget(engine, ITO, conversation)
+    with pytest.raises(NotVisible):
+        conversations.finish(engine, ITO, message, answer)
+
+
 def test_history_holds_no_text_of_its_sources(engine: Engine, answer: Answer) -> None:
     conversations.begin(engine, ITO, "宿泊費は？", answer)
     with engine.connect() as connection:
@@ -92,6 +111,7 @@ def test_another_persons_conversation_is_as_absent_as_one_that_never_was(
         for act in (
             lambda name=name: conversations.get(engine, SATO, name),
             lambda name=name: conversations.turns(engine, SATO, name),
+            lambda name=name: conversations.check(engine, SATO, name),
             lambda name=name: conversations.append(engine, SATO, name, "?", answer),
             lambda name=name: conversations.rename(engine, SATO, name, "盗"),
             lambda name=name: conversations.forget(engine, SATO, name),

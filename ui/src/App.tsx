@@ -3,7 +3,7 @@ import { api, unwrap } from "./api/client";
 import type { Health, User } from "./api/types";
 import { AdminPage } from "./admin/AdminPage";
 import { AskPage } from "./ask/AskPage";
-import { stop } from "./ask/asking";
+import { drop } from "./ask/asking";
 import { DocumentPage } from "./documents/DocumentPage";
 import { UploadsPage } from "./documents/UploadsPage";
 import { readDocumentPath } from "./documents/paths";
@@ -105,7 +105,7 @@ function Inside({ user }: { user: User }) {
           <button
             type="button"
             onClick={() => {
-              stop();
+              drop();
               leave().catch(() => setToast(say("unreachable")));
             }}
           >

@@ -115,7 +115,8 @@ export interface paths {
          * @description Answer from the documents the caller may read, each claim with its citation.
          *
          *     A question asked in the UI belongs to a conversation, made when none is named;
-         *     one asked with a key only when `conversation_id` is given. Hanging up cancels.
+         *     one asked with a key only when `conversation_id` is given. Hanging up cancels, but for
+         *     who is signed in and was told by `begun` where the answer will be: it is finished and kept.
          */
         post: operations["query_query"];
         delete?: never;
@@ -221,6 +222,26 @@ export interface paths {
         head?: never;
         /** Rename */
         patch: operations["conversations_rename"];
+        trace?: never;
+    };
+    "/api/v1/conversations/{conversation_id}/stop": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Stop
+         * @description Stop what is being answered in it, whoever listens; what there is of the answer is kept.
+         */
+        post: operations["conversations_stop"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
         trace?: never;
     };
     "/api/v1/answers/{answer_id}/rating": {
@@ -2721,9 +2742,9 @@ export interface components {
             answer: string;
             /**
              * Ended
-             * @enum {string}
+             * @description `answering`: the answer is being made, and stands here once it is.
              */
-            ended: "complete" | "cut" | "cancelled" | "no_evidence";
+            ended: ("complete" | "cut" | "cancelled" | "no_evidence") | "answering";
             /** Citations */
             citations: (components["schemas"]["Citation"] | components["schemas"]["WithdrawnCitation"])[];
             /** Passages */
@@ -4097,10 +4118,21 @@ export interface components {
             n: number;
         };
         /**
+         * Begun
+         * @description Where the answer will be. From here on a reader who is signed in may leave.
+         */
+        Begun: {
+            /** Id */
+            id: string;
+            /** Conversation Id */
+            conversation_id: string;
+        };
+        /**
          * Events
          * @description The data of each event of `/query`, so that clients can generate types for them.
          */
         Events: {
+            begun: components["schemas"]["Begun"];
             stage: components["schemas"]["Stage"];
             /** Passages */
             passages: components["schemas"]["Passage"][];
@@ -4459,7 +4491,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description The answer; with `Accept: text/event-stream`, events: `stage` {name, position?}, `passages` [Passage], `piece` {text}, and last `answer` Answer or `error` Error. A comment line keeps the connection alive. */
+            /** @description The answer; with `Accept: text/event-stream`, events: `begun` {id, conversation_id} where it belongs to a conversation, `stage` {name, position?}, `passages` [Passage], `piece` {text}, and last `answer` Answer or `error` Error. A comment line keeps the connection alive. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -4751,6 +4783,46 @@ export interface operations {
                 "application/json": components["schemas"]["Title"];
             };
         };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Done"];
+                };
+            };
+            /** @description Client Error */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Server Error */
+            "5XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    conversations_stop: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                conversation_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
         responses: {
             /** @description Successful Response */
             200: {

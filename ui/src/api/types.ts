@@ -8,6 +8,7 @@ export type User = Schemas["User"];
 export type SignedIn = Schemas["SignedIn"];
 export type Health = Schemas["Health"];
 export type Answer = Schemas["Answer"];
+export type Begun = Schemas["Begun"];
 export type Message = Schemas["Message"];
 export type Citation = Schemas["Citation"];
 export type AnyCitation = Citation | Schemas["WithdrawnCitation"];

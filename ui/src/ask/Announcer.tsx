@@ -5,8 +5,9 @@ import { stageText } from "./Exchange";
 
 const SENTENCE_END = /[。．！？!?\n]/g;
 
-/** Tells a screen reader what is going on: each stage, each finished sentence, the end. Never half a word. */
-export function Announcer({ live }: { live: Live | null }) {
+/** Tells a screen reader what is going on: each stage, each finished sentence, the end. Never half a word.
+ * `waiting`: an answer is made that this tab does not listen to. */
+export function Announcer({ live, waiting }: { live: Live | null; waiting: boolean }) {
   const say = useSay();
   const said = useRef(0);
   const [words, setWords] = useState("");
@@ -35,6 +36,13 @@ export function Announcer({ live }: { live: Live | null }) {
     if (state === "stopped") setWords(say("endedCancelled"));
     if (state === "broken") setWords(say("endedBroken"));
   }, [state, say]);
+
+  const waited = useRef(false);
+  useEffect(() => {
+    if (waiting) setWords(say("stageAnswering"));
+    else if (waited.current) setWords(say("stageDone"));
+    waited.current = waiting;
+  }, [waiting, say]);
 
   return (
     <div className="offscreen" aria-live="polite" aria-atomic="true">

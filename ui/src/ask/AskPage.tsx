@@ -6,17 +6,18 @@ import { useSay } from "../shared/language";
 import { Problem } from "../shared/Notice";
 import { go } from "../shared/router";
 import { Announcer } from "./Announcer";
-import { ask, clear, moveTo, running, stop, useLive, type Live } from "./asking";
+import { ask, clear, drop, stop, stopIn, useLive, type Live } from "./asking";
 import type { Place } from "./citations";
 import { Composer } from "./Composer";
 import { ConversationList } from "./ConversationList";
-import { keepDraft } from "./drafts";
+import { keepDraft, moveDraft } from "./drafts";
 import { Exchange, LiveExchange } from "./Exchange";
 import { SourcePanel } from "./SourcePanel";
 import { useStick } from "./useStick";
 import "./ask.css";
 
 const PAGE = 50;
+const LOOK_MS = 1000; // how often it is looked whether an answer is there that another tab asked for
 
 interface Props {
   conversationId: string | null;
@@ -35,9 +36,13 @@ export function AskPage({ conversationId }: Props) {
   const opener = useRef<HTMLElement | null>(null);
 
   const here = live && live.conversationId === conversationId ? live : null;
-  const messages = conversation && conversation.id === conversationId ? conversation.messages : null;
+  const kept = conversation && conversation.id === conversationId ? conversation.messages : null;
+  const lost = here?.state === "broken";
+  // What this tab listens to itself is shown as it comes.
+  const messages = kept?.filter((message) => message.id !== here?.messageId);
+  const waiting = messages?.some((message) => message.ended === "answering") ?? false;
   const stick = useStick(
-    `${conversationId}:${messages?.length ?? 0}:${here?.text.length ?? 0}:${here?.stage ?? ""}:${here?.state ?? ""}`,
+    `${conversationId}:${messages?.length ?? 0}:${waiting}:${here?.text.length ?? 0}:${here?.stage ?? ""}:${here?.state ?? ""}`,
     here?.state === "running",
   );
 
@@ -59,88 +64,85 @@ export function AskPage({ conversationId }: Props) {
     void listConversations();
   }, [listConversations]);
 
+  const shownId = useRef<string | null>(null);
   const load = useCallback(async (id: string) => {
-    setError(null);
+    let found: Conversation | null = null;
+    let problem: unknown = null;
     try {
-      setConversation(
-        await unwrap(api.GET("/api/v1/conversations/{conversation_id}", { params: { path: { conversation_id: id } } })),
-      );
-    } catch (problem) {
-      setError(problem);
+      found = await unwrap(api.GET("/api/v1/conversations/{conversation_id}", { params: { path: { conversation_id: id } } }));
+    } catch (failure) {
+      problem = failure;
     }
+    if (shownId.current !== id) return;
+    if (found || (problem instanceof ApiError && problem.absent)) setConversation(found);
+    setError(problem);
   }, []);
 
-  const shown = useRef(conversation);
-  shown.current = conversation;
   const unseen = useRef(false);
-  const shownId = useRef<string | null>(null);
   useEffect(() => {
     setPlace(null);
     setError(null);
     // An answer that was just given is already here.
-    if (shownId.current !== conversationId) {
+    const other = shownId.current !== conversationId;
+    shownId.current = conversationId;
+    if (other) {
       unseen.current = false;
       stick.reset();
       if (conversationId) void load(conversationId);
     }
     if (!conversationId) setConversation(null);
-    shownId.current = conversationId;
   }, [conversationId, load, stick.reset]);
 
+  useEffect(() => {
+    if (!conversationId || !(waiting || lost)) return;
+    const timer = window.setTimeout(() => void load(conversationId), LOOK_MS);
+    return () => window.clearTimeout(timer);
+  }, [conversationId, conversation, error, waiting, lost, load]);
+
+  // The connection broke; the server knows what has become of the question.
+  const found = lost && kept?.some((message) => message.id === here.messageId);
+  useEffect(() => {
+    if (found) clear();
+  }, [found]);
+
   const settle = useCallback(
-    async (ended: Live, before: ReadonlySet<string>) => {
-      let id = ended.keptIn;
-      if (ended.answer && id) {
-        const message: Message = { ...ended.answer, rating: 0, created_at: new Date().toISOString() };
-        const old = shown.current;
-        // What broke off before is kept by the server, but not shown here: then all is read again.
-        if (old?.id === id && !unseen.current) setConversation({ ...old, messages: [...old.messages, message] });
-        else if (!before.has(id)) setConversation({ id, title: "", messages: [message] });
-        else await load(id);
+    async ({ conversationId: id, messageId, answer }: Live) => {
+      if (answer && id) {
+        const message: Message = { ...answer, rating: 0, created_at: new Date().toISOString() };
+        // What broke off before may be kept by the server, but is not shown here: then all is read again.
+        if (unseen.current) await load(id);
+        else setConversation((old) => (old?.id === id ? { ...old, messages: [...old.messages.filter((m) => m.id !== messageId), message] } : old));
         unseen.current = false;
         clear();
-      }
-      unseen.current ||= ended.state === "failed" && id !== null;
-      if (ended.state === "stopped" || ended.state === "broken") {
-        // The server keeps what there was, a moment after it notices; a new conversation is found by being new.
-        for (let turn = 0; turn < 6; turn += 1) {
-          await new Promise((resolve) => window.setTimeout(resolve, 400));
-          const found = await listConversations();
-          id ??= found.find((c) => !before.has(c.id))?.id ?? null;
-          if (!id) continue;
-          const now = await unwrap(
-            api.GET("/api/v1/conversations/{conversation_id}", { params: { path: { conversation_id: id } } }),
-          ).catch(() => null);
-          const last = now?.messages.at(-1);
-          if (!now || last?.question !== ended.question || last.ended === "complete") continue;
-          if (running()) return;
-          setConversation(now);
-          clear();
-          break;
-        }
-      }
-      if (id && !before.has(id) && window.location.pathname === "/") {
-        shownId.current = id;
-        moveTo(id);
-        go(`/c/${encodeURIComponent(id)}`, "replace");
-      }
+      } else unseen.current = true;
       await listConversations();
     },
     [listConversations, load],
   );
 
+  const begun = useCallback(
+    (id: string) => {
+      if (window.location.pathname === "/") {
+        moveDraft(id);
+        shownId.current = id;
+        setConversation({ id, title: "", messages: [] });
+        go(`/c/${encodeURIComponent(id)}`, "replace");
+      }
+      void listConversations();
+    },
+    [listConversations],
+  );
+
   const send = useCallback(
     (question: string) => {
-      const before = new Set(conversations?.map((c) => c.id));
-      if (conversationId) before.add(conversationId);
       setPlace(null);
-      void ask(question, conversationId).then((ended) => {
-        if (ended.error?.signedOut) keepDraft(conversationId, question);
-        else void settle(ended, before);
+      void ask(question, conversationId, begun).then((ended) => {
+        if (ended?.error?.signedOut) keepDraft(ended.conversationId, question);
+        else if (ended) void settle(ended);
       });
       requestAnimationFrame(stick.toEnd);
     },
-    [conversationId, conversations, settle, stick.toEnd],
+    [conversationId, begun, settle, stick.toEnd],
   );
 
   const open = useCallback((next: Place) => {
@@ -155,7 +157,7 @@ export function AskPage({ conversationId }: Props) {
     if (opener.current?.isConnected) opener.current.focus({ preventScroll: true });
   }, []);
 
-  const busy = live?.state === "running";
+  const running = here?.state === "running";
   const missing = error instanceof ApiError && error.absent;
   const empty = !here && !conversationId;
 
@@ -170,8 +172,8 @@ export function AskPage({ conversationId }: Props) {
           onMore={() => void listConversations(conversations?.at(-1)?.updated_at)}
           onRetry={() => void listConversations()}
           onNew={() => {
-            if (live && live.conversationId === null) {
-              stop();
+            if (live?.conversationId === null) {
+              drop();
               clear();
             }
           }}
@@ -201,7 +203,7 @@ export function AskPage({ conversationId }: Props) {
           <div className="column">
             {empty && <Welcome />}
             {missing && <p className="note">{say("conversationMissing")}</p>}
-            {error !== null && !missing && <Problem error={error} onRetry={() => conversationId && void load(conversationId)} />}
+            {error !== null && !missing && !lost && <Problem error={error} onRetry={() => conversationId && void load(conversationId)} />}
             {conversationId && !messages && error === null && !here && (
               <p className="loading" role="status">
                 {say("loading")}
@@ -220,9 +222,19 @@ export function AskPage({ conversationId }: Props) {
               {say("toLatest")}
             </button>
           )}
-          {!missing && <Composer conversationId={conversationId} busy={busy} elsewhere={busy && !here} onSend={send} />}
+          {!missing && (
+            <Composer
+              conversationId={conversationId}
+              busy={running || waiting}
+              onSend={send}
+              onStop={() => {
+                if (running) stop();
+                else if (conversationId) stopIn(conversationId).catch(setError);
+              }}
+            />
+          )}
         </div>
-        <Announcer live={here} />
+        <Announcer live={here} waiting={waiting} />
       </div>
       {place && <SourcePanel place={place} onClose={close} />}
     </div>

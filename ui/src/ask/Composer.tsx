@@ -1,7 +1,6 @@
 import { useEffect, useId, useLayoutEffect, useRef, useState } from "react";
 import { Icon } from "../shared/Icon";
 import { useSay } from "../shared/language";
-import { running, stop } from "./asking";
 import { draft, keepDraft } from "./drafts";
 import { Composition } from "./ime";
 import { Narrowing } from "./Narrowing";
@@ -10,13 +9,13 @@ const LONGEST = 4000;
 
 interface Props {
   conversationId: string | null;
+  /** A question of this conversation is being answered. */
   busy: boolean;
-  /** The question being answered belongs to another conversation. */
-  elsewhere: boolean;
   onSend: (question: string) => void;
+  onStop: () => void;
 }
 
-export function Composer({ conversationId, busy, elsewhere, onSend }: Props) {
+export function Composer({ conversationId, busy, onSend, onStop }: Props) {
   const say = useSay();
   const [text, setText] = useState(() => draft(conversationId));
   const area = useRef<HTMLTextAreaElement>(null);
@@ -45,7 +44,7 @@ export function Composer({ conversationId, busy, elsewhere, onSend }: Props) {
 
   function send() {
     const question = text.trim();
-    if (!question || tooLong || running()) return;
+    if (!question || tooLong || busy) return;
     change("");
     onSend(question);
     area.current?.focus();
@@ -84,7 +83,7 @@ export function Composer({ conversationId, busy, elsewhere, onSend }: Props) {
           }}
         />
         {busy ? (
-          <button type="button" className="sendButton stopButton" onClick={stop} aria-label={say("stop")} title={say("stop")}>
+          <button type="button" className="sendButton stopButton" onClick={onStop} aria-label={say("stop")} title={say("stop")}>
             <Icon name="stop" />
           </button>
         ) : (
@@ -97,8 +96,6 @@ export function Composer({ conversationId, busy, elsewhere, onSend }: Props) {
       <p className="composerHint" id={`${id}-hint`}>
         {tooLong ? (
           <span className="fieldProblem">{say("questionLong", { max: LONGEST })}</span>
-        ) : elsewhere ? (
-          say("busyElsewhere")
         ) : (
           say("questionHint")
         )}

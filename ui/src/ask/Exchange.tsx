@@ -29,8 +29,9 @@ function Asked({ question }: { question: string }) {
 /** One question with its answer, as it stands in the conversation. */
 export const Exchange = memo(function Exchange({ message, opened, onOpen, onAgain }: Opening & { message: Message; onAgain: (question: string) => void }) {
   const say = useSay();
+  const answering = message.ended === "answering";
   return (
-    <article className="exchange">
+    <article className={answering ? "exchange live" : "exchange"} aria-busy={answering}>
       <Asked question={message.question} />
       <div className="answer">
         <h2 className="offscreen">{say("answer")}</h2>
@@ -44,6 +45,7 @@ function Ended({ message, opened, onOpen, onAgain }: Opening & { message: Messag
   const say = useSay();
   const { answer, citations, passages, statements, near, conflicts, ended } = message;
   const open = statements.filter((s) => !s.supported);
+  if (ended === "answering") return <Working said={say("stageAnswering")} />;
   if (ended === "no_evidence") {
     return (
       <>
@@ -71,17 +73,19 @@ function Ended({ message, opened, onOpen, onAgain }: Opening & { message: Messag
         </p>
       )}
       {ended === "cancelled" && <Interrupted note={say("endedCancelled")} onAgain={() => onAgain(message.question)} />}
-      {ended === "cut" && <Interrupted note={say("endedCut")} onAgain={() => onAgain(message.question)} />}
+      {ended === "cut" && <Interrupted note={say(answer ? "endedCut" : "endedLost")} onAgain={() => onAgain(message.question)} />}
       {message.dangling > 0 && <p className="note">{say("dangling", { count: message.dangling })}</p>}
       <CitationList citations={citations} passages={passages} opened={opened} onOpen={onOpen} />
       {conflicts.length > 0 && <p className="note">{say("conflict")}</p>}
       <PointerList heading={say("conflictPlaces")} pointers={conflicts} opened={opened} onOpen={onOpen} />
       {!citations.length && ended === "complete" && <p className="note">{say("notCited")}</p>}
       {!citations.length && <PassageList heading={say("passagesRead")} passages={passages} opened={opened} onOpen={onOpen} />}
-      <div className="answerFoot">
-        {answer && <CopyButton answer={answer} citations={citations} />}
-        <Rating answerId={message.id} given={message.rating} />
-      </div>
+      {answer && (
+        <div className="answerFoot">
+          <CopyButton answer={answer} citations={citations} />
+          <Rating answerId={message.id} given={message.rating} />
+        </div>
+      )}
     </>
   );
 }
@@ -144,6 +148,16 @@ function CopyButton({ answer, citations }: { answer: string; citations: readonly
   );
 }
 
+function Working({ said, detail = "" }: { said: string; detail?: string }) {
+  return (
+    <p className="stage">
+      <span className="pulse" aria-hidden="true" />
+      {said}
+      {detail && <span className="stageDetail">{detail}</span>}
+    </p>
+  );
+}
+
 export function stageText(live: Live, say: Say): string {
   if (live.stage === "waiting") {
     return live.position ? say("stageWaitingAt", { position: live.position }) : say("stageWaiting");
@@ -165,11 +179,7 @@ export function LiveExchange({ live, opened, onOpen, onAgain }: Opening & { live
       <div className="answer">
         <h2 className="offscreen">{say("answer")}</h2>
         {live.state === "running" && !live.text && (
-          <p className="stage">
-            <span className="pulse" aria-hidden="true" />
-            {stageText(live, say)}
-            {live.passages.length > 0 && <span className="stageDetail">{say("foundPassages", { count: live.passages.length })}</span>}
-          </p>
+          <Working said={stageText(live, say)} detail={live.passages.length > 0 ? say("foundPassages", { count: live.passages.length }) : ""} />
         )}
         {live.text && (
           <AnswerText text={live.text} citations={NONE} passages={passages} statements={NO_STATEMENTS} streaming={live.state === "running"} onOpen={onOpen} />

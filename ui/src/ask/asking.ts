@@ -1,18 +1,21 @@
 import { useSyncExternalStore } from "react";
-import { ApiError, errorFrom, headersFor, send, tellSignedOut, unreachable } from "../api/client";
-import type { Answer, Passage } from "../api/types";
+import { ApiError, api, errorFrom, headersFor, send, tellSignedOut, unreachable, unwrap } from "../api/client";
+import type { Answer, Begun, Passage } from "../api/types";
 import { narrowed } from "./narrowing";
 import { events, type ServerEvent } from "./sse";
 
-/** The one question being answered in this tab. It goes on while the reader looks at other pages. */
+/**
+ * The one question whose answer this tab listens to. It goes on while the reader looks at other pages;
+ * when nobody listens any more the server finishes it, and the conversation shows it.
+ */
 
 export type Stage = "sending" | "searching" | "waiting" | "answering";
 
 export interface Live {
-  /** Where it was asked; null is a new conversation. */
+  /** Where it was asked; null is a new conversation that the server has not kept yet. */
   conversationId: string | null;
-  /** The conversation the server has kept it in. */
-  keptIn: string | null;
+  /** What it is there; null until the server has kept it. */
+  messageId: string | null;
   question: string;
   stage: Stage;
   position: number | null;
@@ -42,30 +45,45 @@ export function useLive(): Live | null {
   );
 }
 
-export const running = (): boolean => live?.state === "running";
+const running = (): boolean => live?.state === "running";
 
 /** Forget an exchange that has ended: the conversation shows it from now on. */
 export function clear(): void {
   if (!running()) set(null);
 }
 
-/** The new conversation has got its address. */
-export function moveTo(conversationId: string): void {
-  if (live) set({ ...live, conversationId });
-}
-
-export function stop(): void {
+/** Listen no longer. What the server has not begun to answer is never answered. */
+export function drop(): void {
   controller?.abort();
 }
 
-/** Ask. Resolves when the answer has ended, however it ended; never rejects. */
-export async function ask(question: string, conversationId: string | null): Promise<Live> {
+/** What there is of the answer comes as its end. */
+export function stop(): void {
+  const mine = controller;
+  if (!live?.messageId || !live.conversationId) return drop();
+  stopIn(live.conversationId).catch(() => mine?.abort());
+}
+
+/** Stop what is being answered in a conversation, whoever asked for it. */
+export async function stopIn(conversationId: string): Promise<void> {
+  await unwrap(api.POST("/api/v1/conversations/{conversation_id}/stop", { params: { path: { conversation_id: conversationId } } }));
+}
+
+/**
+ * Ask. `begun` is told where the question is kept, at once. Resolves when the answer has ended, however
+ * it ended, or with null when another question was asked meanwhile; never rejects.
+ */
+export async function ask(
+  question: string,
+  conversationId: string | null,
+  begun: (conversationId: string) => void,
+): Promise<Live | null> {
   controller?.abort();
   const mine = new AbortController();
   controller = mine;
   let now: Live = {
     conversationId,
-    keptIn: conversationId,
+    messageId: null,
     question,
     stage: "sending",
     position: null,
@@ -95,25 +113,35 @@ export async function ask(question: string, conversationId: string | null): Prom
       const body: unknown = await response.json().catch(() => null);
       throw errorFrom(body, response.status);
     }
-    for await (const event of events(response.body)) take(event, change, () => now);
+    for await (const event of events(response.body)) take(event, change, () => now, begun);
     if (now.state === "running") change({ state: "broken" });
   } catch (error) {
     if (mine.signal.aborted) change({ state: "stopped" });
     else if (error instanceof ApiError) change({ state: "failed", error });
-    // Bytes had come: the connection broke in mid-answer.
-    else if (now.stage !== "sending") change({ state: "broken" });
+    // The connection broke in mid-answer.
+    else if (now.messageId) change({ state: "broken" });
     else change({ state: "failed", error: unreachable() });
   }
   if (now.error?.signedOut) {
     if (controller === mine) set(null);
     tellSignedOut();
   }
-  return now;
+  return controller === mine ? now : null;
 }
 
-function take(event: ServerEvent, change: (part: Partial<Live>) => void, now: () => Live): void {
+function take(
+  event: ServerEvent,
+  change: (part: Partial<Live>) => void,
+  now: () => Live,
+  begun: (conversationId: string) => void,
+): void {
   const data: unknown = JSON.parse(event.data);
   switch (event.name) {
+    case "begun": {
+      const { id: messageId, conversation_id: conversationId } = data as Begun;
+      change({ messageId, conversationId });
+      return begun(conversationId);
+    }
     case "stage": {
       const { name, position } = data as { name: Stage; position?: number | null };
       return change({ stage: name, position: position ?? null });
@@ -124,14 +152,12 @@ function take(event: ServerEvent, change: (part: Partial<Live>) => void, now: ()
       return change({ stage: "answering", text: now().text + (data as { text: string }).text });
     case "answer": {
       const answer = data as Answer;
-      return change({ state: "answered", answer, text: answer.answer, keptIn: answer.conversation_id });
+      return change({ state: "answered", answer, text: answer.answer });
     }
     case "error":
-      // What there was of the answer may have been kept, in a conversation made for it.
       return change({
         state: "failed",
         error: errorFrom(data, (data as { error?: string }).error === "NotSignedIn" ? 401 : 503),
-        keptIn: (data as { conversation_id?: string | null }).conversation_id ?? now().keptIn,
       });
   }
 }
