@@ -20,6 +20,7 @@ from appliance.api import (
     documents,
     dossier,
     errors,
+    examples,
     health,
     keys,
     me,
@@ -70,6 +71,7 @@ ROUTERS = (
     sight.router,
     keys.router,
     synonyms.router,
+    examples.router,
     records.router,
 )
 

@@ -14,7 +14,7 @@ from sqlalchemy import Engine
 from appliance.errors import Conflict
 from appliance.identity import accounts
 from appliance.settings import Settings
-from appliance.store import people, sources
+from appliance.store import examples, people, site, sources
 from appliance.store.timing import Timing
 from appliance.types import Principal
 
@@ -64,6 +64,8 @@ def load(engine: Engine, settings: Settings) -> list[Account]:
                 account.password,
             )
     _groups(engine, rows)
+    if site.get(engine, examples.KEY) is None:
+        examples.replace(engine, rows["examples"])
     if sources.by_name(engine, SOURCE) is None:
         try:
             sources.create(engine, SOURCE, "folder", {"root": str(HERE / "files")}, Timing(30))

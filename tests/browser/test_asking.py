@@ -195,6 +195,26 @@ def test_a_question_whose_process_died_says_so_and_is_asked_again(
     expect(desk.answer).to_contain_text("一泊一万円が上限です")
 
 
+def test_the_empty_page_offers_what_administrators_write(desk: Desk, machine: Appliance) -> None:
+    page = desk.sign_in("admin")
+    offered = page.get_by_role("region", name="質問の例")
+    expect(page.get_by_role("heading", name="何をお調べですか")).to_be_visible()
+    expect(offered).to_have_count(0)  # a new site speaks of nobody's documents
+    desk.open("/admin/examples")
+    lines = page.get_by_label("質問", exact=True)
+    lines.fill(f"{LODGING}\n\n日当はいくらですか\n")
+    page.get_by_role("button", name="保存").click()
+    expect(page.get_by_text("保存しました（2件）")).to_be_visible()
+    lines.fill("\n".join(f"質問{n}" for n in range(7)))
+    page.get_by_role("button", name="保存").click()
+    expect(page.get_by_role("alert")).to_contain_text("6つまで")
+    desk.open("/")
+    expect(offered.get_by_role("button")).to_have_text([LODGING, "日当はいくらですか"])
+    offered.get_by_role("button", name=LODGING).click()
+    expect(page.locator(".asked p")).to_have_text(LODGING)
+    expect(desk.answer).to_contain_text("一泊一万円が上限です")
+
+
 def test_a_conversation_goes_on_after_a_reload(
     desk: Desk, model: Model, machine: Appliance
 ) -> None:

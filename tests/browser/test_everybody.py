@@ -94,6 +94,8 @@ def test_every_page_is_named_and_readable(desk_for: Callable[..., Desk], scheme:
 def test_a_phone(desk_for: Callable[..., Desk]) -> None:
     desk = desk_for(**PHONE)
     page = desk.sign_in("admin")
+    expect(page.get_by_text("右のボタンで送信")).to_be_visible()
+    expect(page.get_by_text("Shift+Enter")).to_have_count(0)
     wide = "document.documentElement.scrollWidth > window.innerWidth"
     desk.ask()
     expect(desk.answer.locator(".answerText")).to_be_in_viewport()

@@ -64,7 +64,7 @@ def test_the_page_itself_carries_nothing_inline(desk: Desk) -> None:
 
 def test_every_page_keeps_to_its_origin(desk: Desk) -> None:
     page = desk.sign_in("admin")
-    rooms = ("status", "sources", "documents", "people", "groups", "keys", "synonyms")
+    rooms = ("status", "sources", "documents", "people", "groups", "keys", "synonyms", "examples")
     for path in ("/", "/documents", *(f"/admin/{room}" for room in rooms), "/nowhere"):
         desk.open(path)
         expect(page.get_by_role("heading", level=1)).to_be_visible()

@@ -15,11 +15,17 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import argon2
 import pytest
+from sqlalchemy import Engine
 
-from installer.sample import sources
+from appliance.identity import passwords
+from appliance.settings import Settings
+from appliance.store import examples
+from installer.sample import load, sources
 from installer.sample.build import build, differences
 
+ROOT = Path(__file__).parents[2]
 FILES = sources.FILES
 COMPANY: dict[str, Any] = tomllib.loads((sources.HERE / "company.toml").read_text("utf-8"))
 GOLDEN: list[dict[str, Any]] = [
@@ -116,6 +122,31 @@ def test_the_demo_asks_a_golden_question() -> None:
     sample = COMPANY["sample_question"]
     same = [g for g in GOLDEN if g["question"] == sample["question"]]
     assert [{name: g[name] for name in sample} for g in same] == [sample]
+
+
+def test_the_examples_of_the_demo_are_answered_rightly_and_cited() -> None:
+    """As docs/en/quality.md shows them, whoever of the company asks."""
+    rows = (ROOT / "docs/en/quality.md").read_text("utf-8").splitlines()
+    assert len(COMPANY["examples"]) == 3
+    for question in COMPANY["examples"]:
+        (golden,) = [g for g in GOLDEN if g["question"] == question]
+        assert golden["kind"] == "answerable"
+        (row,) = [row for row in rows if row.startswith(f"| {golden['id']} |")]
+        assert row.endswith("| ✓ | ✓ |"), row
+
+
+def test_the_demo_shows_its_examples_until_an_administrator_writes_others(
+    sqlite_engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cheap = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+    monkeypatch.setattr(passwords, "_hasher", cheap)
+    settings = Settings(data=tmp_path)
+    assert examples.read(sqlite_engine) == ()
+    load.load(sqlite_engine, settings)
+    assert list(examples.read(sqlite_engine)) == COMPANY["examples"]
+    examples.replace(sqlite_engine, [])
+    load.load(sqlite_engine, settings)
+    assert examples.read(sqlite_engine) == ()
 
 
 # --- who may read what ---------------------------------------------------------------

@@ -9,6 +9,7 @@ import type { TextKey } from "../shared/text";
 import { SourcesRoom } from "../sources/SourcesRoom";
 import { AlertsRoom } from "./AlertsRoom";
 import { CatalogueRoom } from "./CatalogueRoom";
+import { ExamplesRoom } from "./ExamplesRoom";
 import { RetrievalRoom } from "./RetrievalRoom";
 import { StatusRoom } from "./StatusRoom";
 import { SynonymsRoom } from "./SynonymsRoom";
@@ -24,6 +25,7 @@ const ROOMS: readonly { name: string; label: TextKey; Room: ComponentType }[] = 
   { name: "directories", label: "navDirectories", Room: DirectoriesRoom },
   { name: "keys", label: "navKeys", Room: KeysRoom },
   { name: "synonyms", label: "navSynonyms", Room: SynonymsRoom },
+  { name: "examples", label: "navExamples", Room: ExamplesRoom },
   { name: "retrieval", label: "navRetrieval", Room: RetrievalRoom },
 ];
 

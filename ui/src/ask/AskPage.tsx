@@ -5,6 +5,7 @@ import { Icon } from "../shared/Icon";
 import { useSay } from "../shared/language";
 import { Problem } from "../shared/Notice";
 import { go } from "../shared/router";
+import { useLoad } from "../shared/useLoad";
 import { Announcer } from "./Announcer";
 import { ask, clear, drop, stop, stopIn, useLive, type Live } from "./asking";
 import type { Place } from "./citations";
@@ -201,7 +202,7 @@ export function AskPage({ conversationId }: Props) {
         </button>
         <div className="scroll" ref={stick.ref}>
           <div className="column">
-            {empty && <Welcome />}
+            {empty && <Welcome onAsk={send} />}
             {missing && <p className="note">{say("conversationMissing")}</p>}
             {error !== null && !missing && !lost && <Problem error={error} onRetry={() => conversationId && void load(conversationId)} />}
             {conversationId && !messages && error === null && !here && (
@@ -241,12 +242,23 @@ export function AskPage({ conversationId }: Props) {
   );
 }
 
-function Welcome() {
+function Welcome({ onAsk }: { onAsk: (question: string) => void }) {
   const say = useSay();
+  const examples = useLoad(() => unwrap(api.GET("/api/v1/examples")), []).data?.questions ?? [];
   return (
     <div className="welcome">
       <h1>{say("welcome")}</h1>
       <p>{say("welcomeLead")}</p>
+      {examples.length > 0 && (
+        <section className="examples" aria-label={say("welcomeExamples")}>
+          <h2>{say("welcomeExamples")}</h2>
+          {examples.map((question) => (
+            <button key={question} type="button" onClick={() => onAsk(question)}>
+              {question}
+            </button>
+          ))}
+        </section>
+      )}
       <h2>{say("welcomeTips")}</h2>
       <ul>
         <li>{say("welcomeTip1")}</li>

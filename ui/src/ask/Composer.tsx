@@ -97,7 +97,8 @@ export function Composer({ conversationId, busy, onSend, onStop }: Props) {
         {tooLong ? (
           <span className="fieldProblem">{say("questionLong", { max: LONGEST })}</span>
         ) : (
-          say("questionHint")
+          // A phone's Enter does what its keyboard wills; a mouse comes with a keyboard of keys.
+          say(window.matchMedia("(hover: hover)").matches ? "questionHint" : "questionHintTouch")
         )}
       </p>
     </form>
