@@ -906,7 +906,7 @@ def _check_data(settings: Settings) -> None:
     settings.data.mkdir(parents=True, exist_ok=True, mode=0o700)
     if settings.data.stat().st_mode & 0o007:
         raise SettingsError(
-            f"データフォルダ {settings.data} をほかの利用者も読めます。"
+            f"データフォルダー {settings.data} をほかの利用者も読めます。"
             f"`chmod 700 {settings.data}` を実行してください。"
         )
 

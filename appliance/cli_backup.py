@@ -71,7 +71,7 @@ def make_key(as_json: AsJson = False) -> None:
         + (
             f"site: {whose}\n（このサイトが作った控えだと確かめる指紋。秘密鍵と一緒に書き写してください）\n\n"
             if whose
-            else "\nデータフォルダがまだないので、サイトの指紋は最初の `kura backup create` が示します。\n\n"
+            else "\nデータフォルダーがまだないので、サイトの指紋は最初の `kura backup create` が示します。\n\n"
         )
         + "公開鍵（kura.toml に次の行を書いてください）:\n"
         f'backup_recipient = "{recipient}"'
@@ -250,7 +250,7 @@ def restore(
     any_site: AnySite = False,
     as_json: AsJson = False,
 ) -> None:
-    """控えから戻す。空のデータフォルダに、または --replace で入れ替える。"""
+    """控えから戻す。空のデータフォルダーに、または --replace で入れ替える。"""
     from appliance.backup import proof, read
     from appliance.backup import restore as restoring
 

@@ -36,7 +36,7 @@ def examine(settings: Settings, *, full: bool = False) -> list[Check]:
     Where no site has begun, of the machine alone.
     """
     of_machine: Checks = (
-        ("データフォルダ", folder),
+        ("データフォルダー", folder),
         ("ディスク", disk),
         ("モデル", models),
         ("サンドボックス", sandbox),

@@ -311,7 +311,7 @@ def held(data: Path, name: str, *, alone: bool = True) -> Iterator[None]:
         except BlockingIOError:
             pid = file.read(20).strip() or "?"
             raise Conflict(
-                f"`kura {name}` はこのデータフォルダですでに動いています（プロセス {pid}）。"
+                f"`kura {name}` はこのデータフォルダーですでに動いています（プロセス {pid}）。"
             ) from None
         file.truncate(0)
         file.write(str(os.getpid()))

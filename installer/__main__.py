@@ -47,7 +47,10 @@ def _preflight_options(verb: argparse.ArgumentParser) -> None:
         "--html", type=Path, help="印刷できる記録を書くファイル / write a page to print"
     )
     verb.add_argument(
-        "--data", type=Path, default=default.data, help="データを置くフォルダ / folder of the data"
+        "--data",
+        type=Path,
+        default=default.data,
+        help="データを置くフォルダー / folder of the data",
     )
     verb.add_argument(
         "--address", default=default.address, help="待ち受けるアドレス / to listen on"

@@ -43,7 +43,7 @@ class Filter(Shape):
         default=[],
         max_length=100,
         description="Names of sources.",
-        examples=[["総務部 共有フォルダ"]],
+        examples=[["総務部 共有フォルダー"]],
     )
     types: list[Family] = Field(default=[], max_length=len(FAMILIES))
     modified_from: Day | None = Field(default=None, description="Changed on that day, or later.")
@@ -63,7 +63,7 @@ class Filter(Shape):
 class Filters(Shape):
     """What a question can be narrowed by: only of documents the caller may read."""
 
-    sources: list[str] = Field(examples=[["総務部 共有フォルダ"]])
+    sources: list[str] = Field(examples=[["総務部 共有フォルダー"]])
     types: list[Family]
 
 

@@ -67,7 +67,7 @@ class Passage(Shape):
     n: int = Field(description="The number the answer's [n] refers to.", examples=[1])
     document_id: str
     chunk_id: int
-    source: str = Field(examples=["総務部 共有フォルダ"])
+    source: str = Field(examples=["総務部 共有フォルダー"])
     uri: str = Field(examples=["規程/旅費規程.docx"])
     title: str = Field(examples=["旅費規程.docx"])
     within: str | None = WITHIN

@@ -89,7 +89,7 @@ class Loss(Shape):
 
 class Source(Shape):
     id: int
-    name: str = Field(examples=["総務部 共有フォルダ"])
+    name: str = Field(examples=["総務部 共有フォルダー"])
     kind: str = Field(examples=["folder"])
     settings: dict[str, Any] = Field(
         examples=[{"root": "/srv/share", "allow": ["everyone"]}],
@@ -131,7 +131,7 @@ class Sources(Shape):
 
 
 class NewSource(Shape):
-    name: str = Field(min_length=1, max_length=200, examples=["総務部 共有フォルダ"])
+    name: str = Field(min_length=1, max_length=200, examples=["総務部 共有フォルダー"])
     kind: str = Field(max_length=64, examples=["folder"])
     settings: dict[str, Any]
     timing: Timing = Timing()

@@ -19,7 +19,7 @@ _UNKNOWN = "分かりません（このホストからは見えません）"
 
 def all(settings: Settings) -> list[dict[str, Any]]:
     named = {
-        "データフォルダ": settings.data,
+        "データフォルダー": settings.data,
         "索引": settings.data / "index",
         "アップロード": settings.data / "uploads",
         "ログ": settings.log,

@@ -115,7 +115,7 @@ def create(
         )
     if settings.backup_folder.resolve().is_relative_to(settings.data.resolve()):
         raise BackupProblem(
-            f"控えのフォルダー {settings.backup_folder} がデータフォルダの中にあります。"
+            f"控えのフォルダー {settings.backup_folder} がデータフォルダーの中にあります。"
             "別のディスクか共有の上に変えてください。"
         )
     if sealed and not settings.backup_recipient:

@@ -92,7 +92,7 @@ def _below(entry: os.DirEntry[str], within: str) -> Iterator[File]:
         return
     if stat.S_ISLNK(mode):
         raise BackupProblem(
-            f"データフォルダの {name} はリンクです。その先は控えに入りません。"
+            f"データフォルダーの {name} はリンクです。その先は控えに入りません。"
             "リンクを除くか、ファイルそのものを置いてください。"
         )
     if stat.S_ISDIR(mode):

@@ -54,7 +54,7 @@ def restore(
     path = Path(url.removeprefix("sqlite:///"))
     if inside and not path.is_relative_to(folder):
         raise BackupProblem(
-            f"SQLite のデータベース {path} がデータフォルダの外にあります。{folder} の中に変えてください。"
+            f"SQLite のデータベース {path} がデータフォルダーの外にあります。{folder} の中に変えてください。"
         )
     with plain(folder), yard.held():
         engine = None if inside else database.connect(url)
@@ -63,7 +63,7 @@ def restore(
                 return done
             held = [] if engine is None else ours(engine)
             if not replace and (not is_bare(folder) or held):
-                what = f"データフォルダ {folder}" if not is_bare(folder) else "データベース"
+                what = f"データフォルダー {folder}" if not is_bare(folder) else "データベース"
                 raise BackupProblem(
                     f"{what} は空ではありません。空のところを KURA_DATA などで指すか、"
                     "いまのものを脇に置いて入れ替えるなら --replace を付けてください。"
@@ -183,7 +183,7 @@ def _end(yard: Yard, engine: Engine | None) -> None:
     marker = yard.folder / UNFINISHED
     if engine is None and marker.exists() and marker.read_text("utf-8") == _OUTSIDE:
         raise BackupProblem(  # its settings were not there when the command began
-            "データフォルダは戻りました。データベースを終えるため、同じコマンドをもう一度実行してください。"
+            "データフォルダーは戻りました。データベースを終えるため、同じコマンドをもう一度実行してください。"
         )
     yard.end()
 

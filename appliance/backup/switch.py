@@ -31,7 +31,7 @@ class Yard:
     def __init__(self, folder: Path) -> None:
         if folder.is_symlink():
             raise BackupProblem(
-                f"データフォルダ {folder} はリンクです。KURA_DATA に、リンクではない本当の場所を書いてください。"
+                f"データフォルダー {folder} はリンクです。KURA_DATA に、リンクではない本当の場所を書いてください。"
             )
         if folder.exists() and not folder.is_dir():
             raise BackupProblem(f"{folder} はフォルダーではありません。")

@@ -34,7 +34,7 @@ class Compound:
         except (OSError, ValueError, IndexError, struct.error, AttributeError, TypeError) as error:
             raise Unreadable(f"ファイルが壊れています ({error})") from None
         except RecursionError:
-            raise Unreadable("ファイルが壊れています (フォルダの入れ子が深すぎます)") from None
+            raise Unreadable("ファイルが壊れています (フォルダーの入れ子が深すぎます)") from None
 
     @cached_property
     def names(self) -> list[str]:

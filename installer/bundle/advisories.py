@@ -124,7 +124,7 @@ def _advisories(given: Path) -> Iterator[dict[str, Any]]:
             yield from said if isinstance(said, list) else [said]
     except (OSError, ValueError, zipfile.BadZipFile) as error:
         raise Refused(
-            f"{given} を脆弱性情報 (OSV 形式の JSON、zip、フォルダ) として読めません。 / "
+            f"{given} を脆弱性情報 (OSV 形式の JSON、zip、フォルダー) として読めません。 / "
             f"Cannot be read as advisories: {error}"
         ) from None
 

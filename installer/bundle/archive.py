@@ -124,7 +124,7 @@ def unpack(
     wanted = {p: f for p, f in manifest.all.items() if p.startswith(tuple(members))}
     if manifest.kept.keys() & wanted.keys() and base is None:
         raise Refused(
-            f"差分の束です。元の {manifest.base} の束 (またはそれを展開したフォルダ) を指定してください。 / "
+            f"差分の束です。元の {manifest.base} の束 (またはそれを展開したフォルダー) を指定してください。 / "
             f"This is a delta: name the bundle of {manifest.base} or the folder it was unpacked to."
         )
     into.parent.mkdir(parents=True, exist_ok=True)

@@ -25,7 +25,9 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--secret-key", type=Path, help="署名する秘密鍵 / key that signs (minisign)"
     )
-    parser.add_argument("--out", type=Path, default=Path(), help="置くフォルダ / folder to put it")
+    parser.add_argument(
+        "--out", type=Path, default=Path(), help="置くフォルダー / folder to put it"
+    )
     parser.add_argument(
         "--advisories", help="脆弱性情報 (OSV) のファイルか none / file of advisories, or none"
     )
@@ -40,9 +42,11 @@ def options(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=FILE",
         help="models.lock にあるモデルを入れる、何度でも / a model of models.lock, repeatable",
     )
-    parser.add_argument("--models", type=Path, help="標準のモデルのフォルダ / default models")
+    parser.add_argument("--models", type=Path, help="標準のモデルのフォルダー / default models")
     parser.add_argument(
-        "--work", type=Path, help="取得したものを残すフォルダ / keeps what was fetched and compiled"
+        "--work",
+        type=Path,
+        help="取得したものを残すフォルダー / keeps what was fetched and compiled",
     )
     parser.add_argument(
         "--cuda", action="store_true", help="GPU 用に構築 (未検証) / for NVIDIA GPUs (unverified)"

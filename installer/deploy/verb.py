@@ -50,7 +50,7 @@ _PREPARED: tuple[Step[Site], ...] = (
     Step("release", "リリースの仕上げ", "complete the release", release.whole, release.finish),
 )
 _CONFIGURED: tuple[Step[Site], ...] = (
-    Step("folders", "フォルダと権限", "folders", host.folders_done, host.folders),
+    Step("folders", "フォルダーと権限", "folders", host.folders_done, host.folders),
     Step("answers", "回答の保存", "keep the answers", host.ANSWERS.done, host.ANSWERS.do),
     Step(
         "secrets",

@@ -28,7 +28,7 @@ CHECKS: dict[str, Check] = {
     "ディスクの空き / disk space": disk.room,
     "ファイルシステム / file system": disk.kind,
     "書き込みの速さ / write latency": disk.latency,
-    "一時フォルダ / temporary folder": disk.temporary,
+    "一時フォルダー / temporary folder": disk.temporary,
     "GPU": gpu.card,
     "ポート / port": network.port,
     "DNS": network.name,

@@ -70,7 +70,7 @@ class File:
     def refuse(self, site: Site) -> None:
         if self.path.parent != site.data:
             raise Refused(
-                f"データベース {self.path} がデータフォルダの外にあります。{site.data} の中に移してください。"
+                f"データベース {self.path} がデータフォルダーの外にあります。{site.data} の中に移してください。"
                 f" / The database must lie in the data folder."
             )
         if not self.path.exists():

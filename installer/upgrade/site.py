@@ -228,7 +228,7 @@ class Site:
         os.waitpid(child, 0)
         if not said:
             raise Refused(
-                "データフォルダでの作業が途中で止まりました。 / The work on the data broke off."
+                "データフォルダーでの作業が途中で止まりました。 / The work on the data broke off."
             )
         found = json.loads(said)
         if "system" in found:

@@ -35,7 +35,7 @@ def options(parser: argparse.ArgumentParser) -> None:
         "--confirm",
         default="",
         metavar="FOLDER",
-        help="消すデータフォルダ / the folder of the data",
+        help="消すデータフォルダー / the folder of the data",
     )
     parser.add_argument("--dry-run", action="store_true", help="何をするかだけ示す / only say it")
 

@@ -364,7 +364,7 @@ def test_links_and_missing_folders(home: Home, tmp_path: Path) -> None:
     words = ("restore", home.backups, "--key", key(home))
     assert "リンクです" in Home(home.folder, name="リンク").kura(*words, status=1)
     inside = Home(home.folder, more={"KURA_BACKUP_FOLDER": str(home.data / "控え")})
-    assert "データフォルダの中" in inside.kura("backup", "create", status=1)
+    assert "データフォルダーの中" in inside.kura("backup", "create", status=1)
     shutil.rmtree(home.backups)
     assert "前回の控えのフォルダーではありません" in home.kura("backup", "create", status=1)
     assert "がありません" in home.kura("backup", "create", "--new-folder", status=1)

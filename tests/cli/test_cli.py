@@ -223,7 +223,7 @@ def test_data_that_others_may_read_is_not_served(home: dict[str, str]) -> None:
     for command in ("up", "web", "work"):
         assert "chmod 700" in kura(home, command, status=78).stderr
     checks = {c["name"]: c for c in told(home, "doctor", status=1)["checks"]}
-    assert not checks["データフォルダ"]["ok"] and not checks["モデル"]["ok"]
+    assert not checks["データフォルダー"]["ok"] and not checks["モデル"]["ok"]
 
 
 def test_nothing_runs_and_everybody_says_so(home: dict[str, str]) -> None:

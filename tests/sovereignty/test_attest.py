@@ -107,7 +107,10 @@ def test_what_is_in_it(made: Path) -> None:
             and all(len(d) == 64 for d in model["files"].values())
         )
     places = {place["what"]: place for place in s["data"]}
-    assert places["データフォルダ"]["mode"] == "700" and places["データフォルダ"]["disk_encryption"]
+    assert (
+        places["データフォルダー"]["mode"] == "700"
+        and places["データフォルダー"]["disk_encryption"]
+    )
     assert places["報告に署名する鍵"]["mode"] == "600"
     assert {check["name"] for check in first["sections"]["self_test"]} >= {"モデル"}
     assert "absent" not in next(

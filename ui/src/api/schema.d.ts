@@ -2414,7 +2414,7 @@ export interface components {
              * @description Names of sources.
              * @default []
              * @example [
-             *       "総務部 共有フォルダ"
+             *       "総務部 共有フォルダー"
              *     ]
              */
             sources: string[];
@@ -2442,7 +2442,7 @@ export interface components {
             /**
              * Sources
              * @example [
-             *       "総務部 共有フォルダ"
+             *       "総務部 共有フォルダー"
              *     ]
              */
             sources: string[];
@@ -2971,7 +2971,7 @@ export interface components {
         NewSource: {
             /**
              * Name
-             * @example 総務部 共有フォルダ
+             * @example 総務部 共有フォルダー
              */
             name: string;
             /**
@@ -3126,7 +3126,7 @@ export interface components {
             chunk_id: number;
             /**
              * Source
-             * @example 総務部 共有フォルダ
+             * @example 総務部 共有フォルダー
              */
             source: string;
             /**
@@ -3611,7 +3611,7 @@ export interface components {
             id: number;
             /**
              * Name
-             * @example 総務部 共有フォルダ
+             * @example 総務部 共有フォルダー
              */
             name: string;
             /**
