@@ -16,7 +16,7 @@ from typing import BinaryIO
 
 import pypdfium2
 
-from appliance.errors import PasswordNeeded, Unreadable
+from appliance.errors import PasswordNeeded, TooLarge, Unreadable
 from appliance.formats import (
     attached,
     fonts,
@@ -41,6 +41,7 @@ from appliance.types import Child, Document, Mark, Page, Properties, Readings, R
 _PASSWORD = 4  # FPDF_ERR_PASSWORD
 _BOOKMARKS = 5_000
 _ATTACHMENTS = 100
+_PAGES = 1_000  # or one for each byte of the file
 _HEADS = 5  # pages whose running heads are kept for what they say
 _DAY = re.compile(r"^D:(\d{4})(\d\d)(\d\d).*")
 _OWN_CHARS = 20_000  # of a page whose text is no text
@@ -71,6 +72,8 @@ def parse(stream: BinaryIO, read: Readings | None = None) -> Document:
             raise PasswordNeeded("パスワードが必要です") from None
         raise Unreadable(f"PDF が壊れています ({error})") from None
     try:
+        if len(pdf) > max(_PAGES, len(data)):  # a page of its own takes more than a byte
+            raise TooLarge(f"ページが多すぎます ({len(pdf):,} ページ)")
         pdf_growth.refuse(data)
         lost = pdf_maps.lost(data)
         sheets = [_sheet(pdf, n, lost) for n in range(len(pdf))]

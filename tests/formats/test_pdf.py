@@ -16,6 +16,7 @@ from appliance.formats.draft import UNSEEN
 from appliance.formats.pdf_pieces import Piece
 from appliance.formats.sandbox import Sandbox
 from tests.corpus.attack import SHOWN
+from tests.corpus.hostile_pdf import pdf as made_of
 from tests.corpus.hostile_pdf import simple, stream
 from tests.quality.footprint import Footprint
 
@@ -409,3 +410,15 @@ def test_latin_letters_of_ghostscript_stay_what_they_are() -> None:
         made = b"/Producer(GPL Ghostscript 10.00.0)"
         assert pdf_maps.lost(simple(None, stream(said)) + made) == lost
         assert pdf_maps.lost(simple(None, stream(said))) == {}
+
+
+def test_more_pages_than_a_file_has_bytes_are_refused_before_one_is_read(parse) -> None:
+    levels = [
+        b"<</Type/Pages/Kids[%d 0 R %d 0 R]/Count %d>>" % (n + 3, n + 3, 2 ** (16 - n))
+        for n in range(16)
+    ]
+    page = b"<</Type/Page/MediaBox[0 0 595 842]/Parent 17 0 R>>"
+    data = made_of(b"<</Type/Catalog/Pages 2 0 R>>", *levels, page)
+    assert len(pypdfium2.PdfDocument(data)) == 65_536
+    with pytest.raises(TooLarge, match="65,536 ページ"):
+        parse(data, "a.pdf")
