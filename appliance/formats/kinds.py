@@ -11,7 +11,7 @@ from typing import BinaryIO
 from appliance.errors import Unreadable
 from appliance.formats.compound import Compound
 
-EDITION = "9"  # another one tries every file again that could not be read: raise it with a format
+EDITION = "10"  # another one tries every file again that could not be read: raise it with a format
 HEAD_BYTES = 65_536
 _OOXML = "application/vnd.openxmlformats-officedocument."
 DOCX, XLSX, PPTX = (

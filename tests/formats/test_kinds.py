@@ -63,5 +63,5 @@ def test_every_kind_a_company_has_is_read() -> None:
 
 def test_a_new_format_has_a_new_edition() -> None:
     """Else nobody would try again what could not be read: say here what the edition reads."""
-    assert kinds.EDITION == "9"
+    assert kinds.EDITION == "10"
     assert len(PARSERS) == 35
