@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import errno
-import pickle
+import json
 import sqlite3
 import tempfile
-from collections.abc import ItemsView, Iterator, MutableMapping, ValuesView
+from collections.abc import Callable, ItemsView, Iterator, MutableMapping, ValuesView
+from dataclasses import fields, is_dataclass
+from datetime import datetime
 from typing import Any, Generic, TypeVar, cast
 
 from appliance.errors import no_room
@@ -15,6 +17,13 @@ V = TypeVar("V")
 
 _CACHE_KIB = 4096  # what is smaller never touches the disk
 _BLOCK = 500  # rows at a time
+_KIND = "\0"  # no word of anybody's
+_MAKERS: dict[str, Callable[[Any], Any]] = {
+    "at": datetime.fromisoformat,
+    "bytes": lambda said: said.encode("latin-1"),
+    "set": frozenset,
+    "tuple": tuple,
+}
 _MAKE = f"""
 PRAGMA journal_mode = OFF;
 PRAGMA synchronous = OFF;
@@ -29,12 +38,14 @@ BEGIN;
 class Shelf(MutableMapping[str, V], Generic[V]):
     """A dict by string, in a file without a name that is gone with its owner. For one thread at a time.
 
-    Values are copies: what is changed must be put back. Its order is that of `dict`; whoever walks
-    over it may change it meanwhile. Each key that is there can be marked. Raises NotReady where
+    Values are what JSON knows, and dates, bytes, frozensets and frozen dataclasses; a tuple comes
+    back as `make` makes it of its parts. They are copies: what is changed must be put back. Its order
+    is that of `dict`; whoever walks over it may change it meanwhile. Each key that is there can be marked. Raises NotReady where
     the disk is full.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, make: Callable[[Any], V] | None = None) -> None:
+        self._make, self._codec = make, _Codec()
         # a name of none: a file of SQLite's own, unlinked as soon as it is made
         self._db = sqlite3.connect("", isolation_level=None, check_same_thread=False)
         self._db.executescript(_MAKE)
@@ -116,8 +127,7 @@ class Shelf(MutableMapping[str, V], Generic[V]):
 
     def _put(self, key: str, value: V, otherwise: str) -> int:
         ask = "INSERT INTO shelf (key, value, mark) VALUES (?, ?, 0) ON CONFLICT (key) DO "
-        data = pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
-        return self._ask(ask + otherwise, _bytes(key), data).rowcount
+        return self._ask(ask + otherwise, _bytes(key), _bytes(self._codec.encode(value))).rowcount
 
     def _rows(self, columns: str) -> Iterator[tuple[str, bytes]]:
         ask = f"SELECT place, {columns} FROM shelf WHERE place > ? ORDER BY place LIMIT ?"  # noqa: S608
@@ -127,7 +137,8 @@ class Shelf(MutableMapping[str, V], Generic[V]):
             last = rows[-1][0]
 
     def _value(self, data: bytes) -> V:
-        return cast(V, pickle.loads(data))  # noqa: S301  nobody else can write it
+        value = self._codec.decode(_text(data))
+        return self._make(value) if self._make else cast(V, value)
 
     def _ask(self, ask: str, *given: Any) -> sqlite3.Cursor:
         try:
@@ -137,6 +148,50 @@ class Shelf(MutableMapping[str, V], Generic[V]):
                 raise
             full = no_room(OSError(errno.ENOSPC, "full"), tempfile.gettempdir())
             raise full or error from error
+
+
+class _Codec:
+    """Values as JSON, and back; no class is made but those that it has met on their way in."""
+
+    def __init__(self) -> None:
+        self._kinds: list[Any] = []
+        write = json.JSONEncoder(default=self._told, ensure_ascii=False, separators=(",", ":"))
+        self.encode = write.encode
+        self.decode = json.JSONDecoder(object_hook=self._made).decode
+
+    def _told(self, value: Any) -> dict[str, Any]:
+        """What JSON has no word for."""
+        match value:
+            case datetime():
+                return {_KIND: "at", "": value.isoformat()}
+            case bytes():
+                return {_KIND: "bytes", "": value.decode("latin-1")}
+            case frozenset():
+                return {_KIND: "set", "": [self._within(one) for one in value]}
+        if not is_dataclass(value):
+            raise TypeError(f"a {type(value).__name__} lies on no shelf")
+        parts = [self._within(getattr(value, one.name)) for one in fields(value)]
+        return {_KIND: self._number(type(value)), "": parts}
+
+    def _within(self, value: Any) -> Any:
+        """A tuple in something else, which JSON would make a list."""
+        if not isinstance(value, tuple):
+            return value
+        kind = "tuple" if type(value) is tuple else self._number(type(value))
+        return {_KIND: kind, "": [self._within(one) for one in value]}
+
+    def _number(self, kind: Any) -> int:
+        if kind not in self._kinds:
+            self._kinds.append(kind)
+        return self._kinds.index(kind)
+
+    def _made(self, said: dict[str, Any]) -> Any:
+        if _KIND not in said:
+            return said
+        kind, value = said[_KIND], said[""]
+        if isinstance(kind, str):
+            return _MAKERS[kind](value)
+        return self._kinds[kind](*value)
 
 
 class _Items(ItemsView[str, V]):

@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property, lru_cache, partial
 from pathlib import Path
-from typing import BinaryIO, ClassVar, NamedTuple, cast
+from typing import Any, BinaryIO, ClassVar, NamedTuple, cast
 
 from pydantic import BaseModel, Field
 
@@ -35,6 +35,7 @@ from appliance.errors import (
     SourceMisconfigured,
     SourceUnreachable,
 )
+from appliance.shelf import Shelf
 from appliance.types import (
     ALONE,
     EVERYONE,
@@ -90,6 +91,11 @@ class _Found(NamedTuple):
     access: int  # a place in the walk's
     facts: _Facts
 
+    @classmethod
+    def of(cls, said: list[Any]) -> _Found:
+        uri, parts, access, facts = said
+        return cls(uri, tuple(parts), access, _Facts._make(facts))
+
     @property
     def same(self) -> str:
         """What a rename keeps: inode, time, size."""
@@ -100,6 +106,7 @@ class _Found(NamedTuple):
 class _Walk(Listing[_Found]):
     """A listing of everything below the root."""
 
+    files: Shelf[_Found] = field(default_factory=lambda: Shelf(_Found.of))
     accesses: list[Access] = field(default_factory=list)  # most files share a few
     _places: dict[Access, int] = field(default_factory=dict)
 

@@ -68,7 +68,7 @@ class Record(NamedTuple):
 class Memory:
     """What a cursor holds."""
 
-    files: Shelf[Record] = field(default_factory=Shelf)
+    files: Shelf[Record] = field(default_factory=lambda: Shelf(Record._make))
     descriptors: list[bytes] = field(default_factory=list)
     closed: dict[str, float] = field(default_factory=dict)  # folder "a/b/": since when
     told: str = ""  # of unknown SIDs
@@ -77,9 +77,15 @@ class Memory:
 
 @dataclass(slots=True)
 class Walk:
-    files: Shelf[tuple[str, Entry]] = field(default_factory=Shelf)  # uri: path there, entry
+    # by uri: path there, entry
+    files: Shelf[tuple[str, Entry]] = field(default_factory=lambda: Shelf(_found))
     failures: list[Failed] = field(default_factory=list)
     closed: dict[str, bool] = field(default_factory=dict)  # folder "a/b/": whether it will pass
+
+
+def _found(said: list[Any]) -> tuple[str, Entry]:
+    path, entry = said
+    return path, Entry._make(entry)
 
 
 class Round:
@@ -95,7 +101,7 @@ class Round:
         self._places: dict[bytes, int] = {}
         self._accesses: list[Access] = []  # of each descriptor
         self._failed: set[str] = set()
-        self._missing, self._kept = Shelf[Record](), Shelf[Record]()
+        self._missing, self._kept = Shelf(Record._make), Shelf(Record._make)
         for uri, record in before.files.items():
             if uri not in walk.files:
                 (self._kept if uri.startswith(self._closed) else self._missing)[uri] = record
@@ -290,7 +296,7 @@ def load(cursor: Cursor | None) -> Memory:
     try:
         said: dict[str, Any] = json.loads(cursor or "{}")
         descriptors = [b64decode(text) for text in said["descriptors"]]
-        files = Shelf[Record]()
+        files = Shelf(Record._make)
         for uri, i, s, w, c, d, r in rows(said["files"]):
             if -1 <= d < len(descriptors):
                 files[str(uri)] = Record(int(i), int(s), int(w), int(c), int(d), float(r))

@@ -29,6 +29,7 @@ from appliance.errors import (
     SourceMisconfigured,
     SourceUnreachable,
 )
+from appliance.shelf import Shelf
 from appliance.types import ALONE, Access, Change, Cursor, Failed, RawFile, Site
 from connectors import admit, http
 from connectors.form import LATER, called
@@ -183,7 +184,7 @@ class S3Connector:
 
     def changes(self, since: Cursor | None) -> Iterator[Change]:
         """All that is below the prefix. A listing that breaks off tells of nothing."""
-        listing = Listing[_Object]()
+        listing = Listing(Shelf(_Object._make))
         for one in self._objects():
             uri = self._uri(one)
             if one.key.endswith(uri) and (other := listing.files.get(uri)):

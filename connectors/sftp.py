@@ -32,6 +32,7 @@ from appliance.errors import (
     SourceMisconfigured,
     SourceUnreachable,
 )
+from appliance.shelf import Shelf
 from appliance.types import ALONE, Access, Change, Cursor, RawFile, Site
 from connectors import admit, ssh, wire
 from connectors.form import LINES
@@ -203,7 +204,7 @@ class SftpConnector:
 
     def _walk(self, session: _Session) -> Listing[_File]:
         self._access  # noqa: B018
-        walk, waiting = Listing[_File](), [(self._root(session), "", 0)]
+        walk, waiting = Listing(Shelf(_File._make)), [(self._root(session), "", 0)]
         while waiting:
             path, folder, depth = waiting.pop()
             try:

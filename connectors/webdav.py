@@ -26,6 +26,7 @@ from appliance.errors import (
     SourceMisconfigured,
     SourceUnreachable,
 )
+from appliance.shelf import Shelf
 from appliance.types import (
     ALONE,
     Access,
@@ -163,7 +164,7 @@ class WebDavConnector:
 
     def _walk(self) -> Listing[_Entry]:
         self._access  # noqa: B018
-        walk, seen = Listing[_Entry](), {self._base}
+        walk, seen = Listing(Shelf(_Entry._make)), {self._base}
         waiting = [(self._base, "", 0)]
         while waiting:
             href, folder, depth = waiting.pop()

@@ -33,7 +33,8 @@ class Run:
     over: threading.Event
     tally: Tally
     throttle: Throttle
-    known: Shelf[Stored] = field(default_factory=Shelf)  # marked: its source mentioned it
+    # marked: its source mentioned it
+    known: Shelf[Stored] = field(default_factory=lambda: Shelf(Stored._make))
     left: set[str] = field(default_factory=set)  # digests of bytes that nobody may wait for
     forced: bool = False  # taken in though it may be unchanged
     partial: bool = False  # not all of the source could be listed

@@ -76,8 +76,10 @@ class ClosedFolder(FolderConnector):
     def _walk(self, root: Path) -> Any:
         walk = super()._walk(root)
         if ClosedFolder.closed:
-            walk.unlisted.append("奥/")
-            walk.files = {u: f for u, f in walk.files.items() if not u.startswith("奥/")}
+            walk.closed.append("奥/")
+            for uri in walk.files:
+                if uri.startswith("奥/"):
+                    del walk.files[uri]
         return walk
 
 

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import random
 import tracemalloc
+from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
 from appliance import shelf
 from appliance.errors import NotReady
 from appliance.shelf import Shelf
+from appliance.types import Failed, Layer, Principal
 
 ODD = ["", "議事録/三月.txt", "零\0", "半\udce3", "Ａ", "A", "#", "議事録/三月.tx"]
 
 
 def test_it_does_what_a_dict_does() -> None:
-    rng, plain, kept = random.Random(1), dict[str, tuple[int, str]](), Shelf[tuple[int, str]]()
+    rng, plain, kept = random.Random(1), dict[str, tuple[int, str]](), Shelf[tuple[int, str]](tuple)
     for n in range(3000):
         key = rng.choice(ODD) + str(rng.randrange(20))
         match rng.randrange(4):
@@ -64,7 +67,7 @@ def test_marks() -> None:
 
 
 def test_a_million_names_would_not_fill_the_memory() -> None:
-    kept = Shelf[tuple[int, str]]()
+    kept = Shelf[tuple[int, str]](tuple)
     tracemalloc.start()
     try:
         for n in range(20_000):
@@ -82,3 +85,24 @@ def test_a_full_disk_is_told_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(NotReady, match=r"空きがなく.*ディスクを足して"):
         for n in range(1000):
             kept[f"{n}"] = "あ" * 1000
+
+
+def test_what_lies_on_it_comes_back_as_it_was() -> None:
+    access = (Layer(frozenset({Principal("user:ito"), Principal("everyone")})), Layer(frozenset()))
+    at = datetime(2026, 4, 1, 9, 30, 0, 123456, tzinfo=UTC)
+    file = Failed("規程/\udce3.txt", "規程", "読めません", True, access)
+    kept = Shelf[Any]()
+    for key, value in {
+        "a": file,
+        "b": at,
+        "c": b"\x00\xff",
+        "d": None,
+        "e": {"": ["x", 1.5]},
+    }.items():
+        kept[key] = value
+    assert [kept[key] for key in "abcd"] == [file, at, b"\x00\xff", None] and kept["e"] == {
+        "": ["x", 1.5]
+    }
+    assert hash(kept["a"].access) == hash(access)
+    with pytest.raises(TypeError, match="no shelf"):
+        kept["f"] = object()
