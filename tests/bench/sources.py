@@ -61,7 +61,7 @@ A tree of tiny text files with Japanese names, a hundred in a folder, listed by 
 which both ask. A *resync* is what `kura work` does when the source is due, with catalogue and cursor.
 Each row is a process of its own; *memory* is the most that it held. Of the files in the catalogue only
 as many as the row *first* says were read; the others' rows were copied from one of those.
-Catalogue and listing are compared on the disk.
+Catalogue and listing are compared on the disk; what memory still grows by was not looked into further.
 
 Of the time of a document: *embed* is the share of the whole in which `kura infer` had something to
 embed, *parse* and *store* likewise. They overlap. *One after another* is the same code with one file
