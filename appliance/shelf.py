@@ -40,13 +40,13 @@ class Shelf(MutableMapping[str, V], Generic[V]):
 
     Values are what JSON knows, and dates, bytes, frozensets and frozen dataclasses; a tuple comes
     back as `make` makes it of its parts. They are copies: what is changed must be put back. Its order
-    is that of `dict`; whoever walks over it may change it meanwhile. Each key that is there can be marked. Raises NotReady where
-    the disk is full.
+    is that of `dict`; whoever walks over it may change it meanwhile. Each key that is there can be
+    marked. Raises NotReady where the disk is full.
     """
 
     def __init__(self, make: Callable[[Any], V] | None = None) -> None:
         self._make, self._codec = make, _Codec()
-        # a name of none: a file of SQLite's own, unlinked as soon as it is made
+        # without a name: a file of SQLite's own, unlinked as soon as it is made
         self._db = sqlite3.connect("", isolation_level=None, check_same_thread=False)
         self._db.executescript(_MAKE)
 
