@@ -13,7 +13,6 @@ import os
 import re
 import shlex
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -29,6 +28,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from appliance.settings import load
 from installer import docs
+from tests import ports
 from tests.installer.bundles import KEY
 from tests.installer.tiny import tiny
 
@@ -271,9 +271,7 @@ class Site:
     restarted: bytes | None = None  # with these settings, once
 
     def __post_init__(self) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self.port = ports.free()
         self.data = self.root / "var/lib/kura"
         self.here = self.root / "work"
         kept = {k: v for k, v in os.environ.items() if not k.startswith("KURA_")}

@@ -19,7 +19,7 @@ from urllib.parse import unquote
 import pytest
 from PIL import Image
 
-from tests import manual
+from tests import manual, ports
 from tests.manual import MANUALS, NAME, ROOT, Site
 
 IMAGES = ROOT / "docs" / "ja" / "images"
@@ -199,9 +199,7 @@ def test_the_proxy(tmp_path: Path) -> None:
     wire.load_cert_chain(tmp_path / "kura.pem", tmp_path / "kura.key")
     behind.socket = wire.wrap_socket(behind.socket, server_side=True)
     threading.Thread(target=behind.serve_forever, daemon=True).start()
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = ports.free()
     block = block.replace("https://127.0.0.1:443", f"https://127.0.0.1:{behind.server_port}")
     block = block.replace("listen 192.0.2.10:443 ssl", f"listen 127.0.0.1:{port} ssl")
     block = block.replace("/etc/kura/tls/cert.pem", str(tmp_path / "kura.pem"))

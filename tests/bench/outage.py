@@ -14,7 +14,6 @@ import argparse
 import http.client
 import json
 import os
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -33,7 +32,7 @@ from appliance.ingest.sync import sync
 from appliance.settings import load
 from appliance.store import sources
 from appliance.testing.fakes import MemoryConnector
-from tests import pages
+from tests import pages, ports
 from tests.backup import site
 from tests.bench.backup import Noise, papers
 from tests.installer import releases
@@ -174,9 +173,7 @@ def fill(host: Host, documents: int) -> str:
 
 @contextmanager
 def bench(documents: int, folder: Path, fake: bool) -> Iterator[Bench]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = ports.free()
     settings = {"KURA_WEB_PORT": str(port), "KURA_MODELS": str(folder), "KURA_OCR": "false"}
     with a_host(**settings) as host:
         made = Bench(host, port, "", fake)

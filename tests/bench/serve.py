@@ -16,7 +16,6 @@ import json
 import os
 import random
 import signal
-import socket
 import statistics
 import subprocess
 import sys
@@ -36,6 +35,7 @@ from appliance.ask import prompt
 from appliance.inference import models, native
 from appliance.types import Passage
 from installer.sample import sources
+from tests import ports
 from tests.bench import llama_server, load
 from tests.bench.load import Asked, Heard, Target
 from tests.quality.__main__ import processor
@@ -272,9 +272,7 @@ def llama_options(slots: int, context: int, threads: int, options: Sequence[str]
 @contextmanager
 def python_server(place: str, *, context: int, threads: int) -> Iterator[Server]:
     """llama-cpp-python's own server: one sequence; told not to cut one stream for another."""
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        port = listening.getsockname()[1]
+    port = ports.free()
     argv = [sys.executable, "-m", "llama_cpp.server", "--model", str(gguf())]
     argv += ["--host", "127.0.0.1", "--port", str(port), "--interrupt_requests", "false"]
     argv += ["--n_ctx", str(context), "--n_batch", "512"]

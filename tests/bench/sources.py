@@ -47,9 +47,8 @@ from appliance.testing.fakes import HashEmbedder
 from appliance.types import Checkpoint, Cursor, Document, RawFile, Role, Site, Upsert, Vectors
 from connectors.folder import FolderConnector, FolderSettings
 from connectors.webdav import WebDavConnector, WebDavSettings
-from tests import pages
+from tests import pages, ports
 from tests.bench import backup, kills, serve
-from tests.connectors.shells import free_port
 
 A_FOLDER = 100  # files
 EVERY = 100  # of them one changes
@@ -99,7 +98,7 @@ def change(root: Path) -> int:
 @contextmanager
 def served(root: Path) -> Iterator[int]:
     """The tree over WebDAV. What changed on the disk shows at once."""
-    port = free_port()
+    port = ports.free()
     argv = ["rclone", "serve", "webdav", str(root), "--addr", f"127.0.0.1:{port}"]
     argv += ["--user", "ito", "--pass", PASSWORD, "--dir-cache-time", "1s", "--log-level", "ERROR"]
     process = subprocess.Popen(argv)

@@ -32,6 +32,7 @@ from appliance.store import sources
 from appliance.store.timing import Timing
 from installer import demo
 from installer.sample import load
+from tests import ports
 from tests.browser.conftest import ARGS
 
 ROOT = Path(__file__).parents[2]
@@ -286,7 +287,7 @@ def _company(running: bool) -> Iterator[Settings]:
     os.environ["KURA_TIME_ZONE"] = "Asia/Tokyo"
     with tempfile.TemporaryDirectory(prefix="kura-pictures-") as room, _shelf(Path(room)) as shelf:
         data = Path(room) / "data"
-        settings = configuration.load(data=data, web_port=demo._free_port())
+        settings = configuration.load(data=data, web_port=ports.free())
         engine = build.store(settings)
         sources.create(engine, load.SOURCE, "folder", {"root": str(shelf / "蔵前精機")}, Timing(30))
         load.load(engine, settings)
@@ -326,7 +327,7 @@ def _shelf(otherwise: Path) -> Iterator[Path]:
 def _nobody() -> Iterator[str]:
     """A machine that was started for the first time."""
     with tempfile.TemporaryDirectory(prefix="kura-first-") as room:
-        settings = configuration.load(data=Path(room) / "data", web_port=demo._free_port())
+        settings = configuration.load(data=Path(room) / "data", web_port=ports.free())
         settings.data.mkdir(mode=0o700)
         told = {"KURA_DATA": str(settings.data), "KURA_WEB_PORT": str(settings.web_port)}
         web = subprocess.Popen(

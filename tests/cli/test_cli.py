@@ -6,7 +6,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -21,7 +20,7 @@ from appliance.settings import Settings
 from appliance.store import database, sources
 from appliance.testing.fakes import HashEmbedder, MemoryConnector
 from appliance.types import Document, Layer, Principal, RawFile
-from tests import forked
+from tests import forked, ports
 
 ROOT = Path(__file__).parents[2]
 
@@ -29,9 +28,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture
 def home(tmp_path: Path) -> dict[str, str]:
     """An environment with a data folder and a port of its own, where nothing runs yet."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = ports.free()
     kept = {k: v for k, v in os.environ.items() if not k.startswith("KURA_")}
     return kept | {
         "KURA_DATA": str(tmp_path / "data"),

@@ -15,8 +15,8 @@ import pymysql
 
 from appliance.types import Site
 from connectors.sql import SqlConnector, SqlSettings
+from tests import ports
 from tests.connectors.rows import PASSWORD, QUERY
-from tests.connectors.shells import free_port
 from tests.connectors.test_http import certificate
 
 
@@ -28,7 +28,7 @@ class MariaDb:
     def __init__(self, _: Path = Path()) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="kura-mariadb-"))  # pytest's is closed to others
         self.user = "mysql" if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name
-        self.port, self._ticks = free_port(), 0
+        self.port, self._ticks = ports.free(), 0
         certificate(self.folder, "localhost")
         shutil.chown(self.folder, self.user)
         for path in self.folder.iterdir():

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from appliance.types import Site
 from connectors.imap import ImapConnector, ImapSettings
-from tests.connectors.shells import free_port
+from tests import ports
 
 PASSWORD = "himitsu-0451 秘密"
 
@@ -94,7 +94,7 @@ class Post:
         )  # pytest's own is closed to others
         self.folder.chmod(0o755)
         self._anew = 0
-        self.port, self.tls_port = free_port(), free_port()
+        self.port, self.tls_port = ports.free(), ports.free()
         root = os.geteuid() == 0
         mail = pwd.getpwnam("nobody") if root else pwd.getpwuid(os.geteuid())
         (self.folder / "users").write_text(f"info:{PASSWORD}\n")

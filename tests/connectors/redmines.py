@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import time
 import urllib.error
@@ -20,6 +19,7 @@ import pytest
 
 from appliance.types import Site
 from connectors.redmine import RedmineConnector, RedmineSettings
+from tests import ports
 
 ROOT = Path("/usr/share/redmine")
 START_S = 600  # where others compute beside it
@@ -130,9 +130,7 @@ class Redmine:
         )
         (folder / "config/secret_key.txt").write_text(os.urandom(64).hex())
         (folder / "server.rb").write_text(_SERVER, "utf-8")
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = int(free.getsockname()[1])
+        self.port = ports.free()
         env = {
             "PATH": os.environ["PATH"],
             "LANG": "C.UTF-8",

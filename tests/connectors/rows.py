@@ -14,8 +14,8 @@ import psycopg
 
 from appliance.types import Site
 from connectors.sql import SqlConnector, SqlSettings
+from tests import ports
 from tests.conftest import _program
-from tests.connectors.shells import free_port
 
 PASSWORD = "himitsu-0451 秘密"
 QUERY = "SELECT 番号, 件名, 本文, 更新, 部署 FROM 案件 -- すべて"
@@ -34,7 +34,7 @@ class Rows:
         self._who: dict[str, Any] = (
             {"user": account.pw_uid, "group": account.pw_gid} if os.geteuid() == 0 else {}
         )
-        self._owner, self.port, self._ticks = account.pw_name, free_port(), 0
+        self._owner, self.port, self._ticks = account.pw_name, ports.free(), 0
         data = self.folder / "data"
         subprocess.run(
             ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",

@@ -34,6 +34,7 @@ from smbprotocol.tree import TreeConnect
 
 from appliance.types import Access, Change, Checkpoint, Layer, Principal, Site, Upsert
 from connectors.smb import SmbConnector, SmbSettings
+from tests import ports
 from tests.connectors.descriptors import FULL, Ace, allow, descriptor
 
 PASSWORD = "himitsu-no-kotoba"
@@ -97,9 +98,7 @@ class Samba:
         self.home.chmod(0o711)  # smbd looks with a colleague's rights
         (self.home / "share").mkdir()
         (self.home / "ncalrpc").mkdir()
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self.port = ports.free()
         conf = _CONF.format(home=self.home, port=self.port, more=self.more)
         (self.home / "smb.conf").write_text(conf, "utf-8")
         people = {"root": 0, "nobody": 65534} | USERS

@@ -14,14 +14,9 @@ import asyncssh
 
 from appliance.types import Site
 from connectors.sftp import SftpConnector, SftpSettings
+from tests import ports
 
 OLD_S = 1_770_000_000  # long before the test: nobody waits for a second to pass
-
-
-def free_port() -> int:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return int(s.getsockname()[1])
 
 
 class Shell:
@@ -34,7 +29,7 @@ class Shell:
         self.root.mkdir(parents=True)
         self.host_key = asyncssh.generate_private_key("ssh-ed25519")
         self.key = asyncssh.generate_private_key("ssh-ed25519")
-        self.port = free_port()
+        self.port = ports.free()
         if os.geteuid() == 0:
             Path("/run/sshd").mkdir(exist_ok=True)  # where sshd locks itself in
         (folder / "allowed").write_bytes(self.key.export_public_key())

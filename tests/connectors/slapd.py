@@ -17,6 +17,7 @@ import pytest
 
 from appliance.types import Site
 from connectors.directory import DirectorySettings
+from tests import ports
 from tests.connectors.test_http import certificate
 
 PASSWORD = "himitsu-no-kotoba"
@@ -88,9 +89,10 @@ class Slapd:
             argv = ["/usr/sbin/slapd", "-f", conf, "-h", urls, "-d", "0"]
             self._process = subprocess.Popen(argv, stdout=log, stderr=log)
         for _ in range(200):
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", self.ports[1])) == 0:
-                    return
+            if self._process.poll() is not None:
+                break
+            if all(_answers(port) for port in self.ports):
+                return
             time.sleep(0.05)
         raise AssertionError((self.home / "log").read_text())
 
@@ -141,18 +143,16 @@ def _line(line: str) -> str:
     return f"{name}:: {base64.b64encode(value.encode()).decode()}"
 
 
-def _free() -> int:
+def _answers(port: int) -> bool:
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 @pytest.fixture
 def slapd() -> Iterator[Slapd]:
     home = Path(tempfile.mkdtemp(prefix="kura-slapd-"))
     certificate(home, "localhost")
-    made = Slapd(home, (_free(), _free()))
+    made = Slapd(home, (ports.free(), ports.free()))
     try:
         made.start()
         root = f"dn: {BASE}\nobjectClass: dcObject\nobjectClass: organization\ndc: example\no: 例"

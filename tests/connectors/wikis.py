@@ -23,7 +23,8 @@ import httpx2
 from appliance.types import Site
 from connectors.dokuwiki import DokuWikiConnector, DokuWikiSettings
 from connectors.mediawiki import MediaWikiConnector, MediaWikiSettings
-from tests.connectors.shells import OLD_S, free_port
+from tests import ports
+from tests.connectors.shells import OLD_S
 
 MEDIAWIKI, DOKUWIKI = Path("/usr/share/mediawiki"), Path("/usr/share/dokuwiki")
 ADMIN, BOT = "himitsu-0451-kanrisha", "himitsu0451himitsu0451himitsu045"
@@ -52,7 +53,7 @@ class Served:
         self.web = folder / "web"
         self.web.mkdir(parents=True)
         (self.web / "w").symlink_to(program)
-        self.port, self.log = free_port(), (folder / "log").open("ab")
+        self.port, self.log = ports.free(), (folder / "log").open("ab")
         self.process = subprocess.Popen(
             [
                 "php",

@@ -6,7 +6,6 @@ What may go wrong between two steps is in test_switch.py.
 from __future__ import annotations
 
 import json
-import socket
 import threading
 import time
 import uuid
@@ -19,6 +18,7 @@ import psycopg
 import pytest
 
 from installer.upgrade import files, record
+from tests import ports
 from tests.conftest import Cluster
 from tests.installer import releases
 from tests.installer.hosts import Host
@@ -45,9 +45,7 @@ def host() -> Iterator[Host]:
 
 @contextmanager
 def running(**settings: str) -> Iterator[Host]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = ports.free()
     quick = {"KURA_WEB_PORT": str(port), "KURA_OCR": "false", "KURA_FOLLOW_SECONDS": "0.1"}
     with a_host(**quick, **settings) as made:
         releases.make(made.places.release(OLD), OLD)

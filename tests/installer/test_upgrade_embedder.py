@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -20,6 +19,7 @@ import httpx2
 import pytest
 
 from installer.upgrade import files
+from tests import ports
 from tests.conftest import Cluster
 from tests.installer import releases
 from tests.installer.hosts import Host
@@ -133,9 +133,7 @@ def until(true: Callable[[], bool], seconds: float = 120) -> None:
 @contextmanager
 def begun(**settings: str) -> Iterator[Site]:
     """A site on the old release, with documents."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = ports.free()
     quick = {
         "KURA_WEB_PORT": str(port),
         "KURA_OCR": "false",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -22,6 +21,7 @@ from appliance import build, settings
 from appliance.settings import Settings
 from appliance.store import catalog, sources
 from installer.sample import load
+from tests import ports
 
 READY_S, LOADED_S = 180.0, 1200.0
 API = "/api/v1"
@@ -210,7 +210,7 @@ class Company:
 def running(data: Path) -> Iterator[Company]:
     """The sample company, loaded and up, on a free port."""
     company = Company(
-        settings.load(data=data, models=settings.load({}).models, web_port=free_port())
+        settings.load(data=data, models=settings.load({}).models, web_port=ports.free())
     )
     company.load()
     try:
@@ -219,9 +219,3 @@ def running(data: Path) -> Iterator[Company]:
         yield company
     finally:
         company.stop()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
