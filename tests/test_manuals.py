@@ -81,8 +81,8 @@ def test_there_is_something_to_carry_out() -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param("導入手順書", id="install"),
-        pytest.param("運用手順書", id="operate", marks=pytest.mark.long),  # minutes each
+        pytest.param("導入手順書", id="install", marks=pytest.mark.long),  # minutes each
+        pytest.param("運用手順書", id="operate", marks=pytest.mark.long),
         pytest.param("障害対応手順書", id="trouble", marks=pytest.mark.long),
         pytest.param("管理者ガイド", id="administer", marks=pytest.mark.long),
     ],

@@ -31,13 +31,10 @@ from tests.backup import site
 from tests.backup.site import Home
 
 WHERE = [
-    pytest.param(*pair, marks=pytest.mark.postgres if "postgresql" in pair else ())
-    for pair in (
-        ("sqlite", "sqlite"),
-        ("sqlite", "postgresql"),
-        ("postgresql", "sqlite"),
-        ("postgresql", "postgresql"),
-    )
+    pytest.param("sqlite", "sqlite"),
+    pytest.param("sqlite", "postgresql", marks=(pytest.mark.postgres, pytest.mark.long)),
+    pytest.param("postgresql", "sqlite", marks=(pytest.mark.postgres, pytest.mark.long)),
+    pytest.param("postgresql", "postgresql", marks=pytest.mark.postgres),
 ]
 
 

@@ -118,6 +118,7 @@ def answering() -> Iterator[Server]:
     one.close()
 
 
+@pytest.mark.long
 def test_ten_thousand_issues_are_asked_for_by_the_hundred_and_then_hardly(
     answering: Server,
 ) -> None:

@@ -68,6 +68,7 @@ def text(topic: str, sentences: int) -> str:
     return "".join(f"{n}番の{topic}は{n * 37 % 1000}円である。" for n in range(sentences))
 
 
+@pytest.mark.long
 def test_prefixes_longer_than_the_window_survive_a_full_cache(asked: Asked) -> None:
     """The default model sees 512 tokens back in most layers; llama.cpp frees what lies further."""
 

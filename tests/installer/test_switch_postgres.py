@@ -145,7 +145,7 @@ POINTS: dict[str, tuple[Any, str, int]] = {
     "checked": (switch, "try_out", 1),
     "tidied": (folders, "drop_next", 2),
 }
-SAMPLE = {("exchanged", False), ("exchanged", True)}
+SAMPLE = {("exchanged", True)}
 SOME = [
     pytest.param(p, a, marks=[] if (p, a) in SAMPLE else pytest.mark.long)
     for p in POINTS
@@ -206,14 +206,9 @@ FAILED: dict[str, tuple[Any, str, int]] = {
 }
 
 
-@pytest.mark.parametrize(
-    ("point", "after"),
-    [
-        pytest.param(p, a, marks=[] if (p, a) == ("files moved", True) else pytest.mark.long)
-        for p in FAILED
-        for a in (False, True)
-    ],
-)
+@pytest.mark.long
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("point", FAILED)
 def test_the_way_back_of_a_failed_upgrade_that_is_killed(
     host: Host, point: str, after: bool
 ) -> None:

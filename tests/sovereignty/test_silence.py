@@ -78,7 +78,7 @@ def traced(
 
 @pytest.mark.models
 @pytest.mark.slow
-@pytest.mark.parametrize("switches", ["on", "off"])
+@pytest.mark.parametrize("switches", ["on", pytest.param("off", marks=pytest.mark.long)])
 def test_not_one_packet_is_tried_to_the_outside(tmp_path: Path, switches: str) -> None:
     more = {"KURA_MODELS": str(settings.load({**os.environ}).models)}
     if switches == "off":

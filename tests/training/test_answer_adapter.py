@@ -198,6 +198,7 @@ def base(words: tokens.Tokens, tmp_path: Path) -> Path:
     return tmp_path / "base.gguf"
 
 
+@pytest.mark.long
 def test_what_is_packed_is_what_is_asked_and_is_learned(
     words: tokens.Tokens, base: Path, tmp_path: Path
 ) -> None:

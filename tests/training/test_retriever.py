@@ -44,6 +44,7 @@ def found(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> packed.Pack
     return packed.Packed(out)
 
 
+@pytest.mark.long
 def test_a_question_comes_to_its_passage_and_the_run_goes_on_where_it_was(
     folder: Path, found: packed.Packed, tmp_path: Path
 ) -> None:
