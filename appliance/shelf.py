@@ -6,9 +6,18 @@ import errno
 import json
 import sqlite3
 import tempfile
-from collections.abc import Callable, ItemsView, Iterator, MutableMapping, ValuesView
+from collections.abc import (
+    Callable,
+    Collection,
+    ItemsView,
+    Iterable,
+    Iterator,
+    MutableMapping,
+    ValuesView,
+)
 from dataclasses import fields, is_dataclass
 from datetime import datetime
+from itertools import islice
 from typing import Any, Generic, TypeVar, cast
 
 from appliance.errors import no_room
@@ -33,6 +42,8 @@ CREATE TABLE shelf (
 );
 BEGIN;
 """
+_PUT = "INSERT INTO shelf (key, value, mark) VALUES (?, ?, 0) ON CONFLICT (key) DO "
+_ANEW = "UPDATE SET value = excluded.value"
 
 
 class Shelf(MutableMapping[str, V], Generic[V]):
@@ -49,6 +60,7 @@ class Shelf(MutableMapping[str, V], Generic[V]):
         # without a name: a file of SQLite's own, unlinked as soon as it is made
         self._db = sqlite3.connect("", isolation_level=None, check_same_thread=False)
         self._db.executescript(_MAKE)
+        self._to_mark: list[tuple[int]] = []  # places; many at once cost less
 
     def __getitem__(self, key: str) -> V:
         row = self._ask("SELECT value FROM shelf WHERE key = ?", _bytes(key)).fetchone()
@@ -61,9 +73,10 @@ class Shelf(MutableMapping[str, V], Generic[V]):
         return isinstance(key, str) and self._ask(ask, _bytes(key)).fetchone() is not None
 
     def __setitem__(self, key: str, value: V) -> None:
-        self._put(key, value, "UPDATE SET value = excluded.value")
+        self._put(key, value, _ANEW)
 
     def __delitem__(self, key: str) -> None:
+        self._mark()  # its place may be another's next
         if not self._ask("DELETE FROM shelf WHERE key = ?", _bytes(key)).rowcount:
             raise KeyError(key)
 
@@ -86,26 +99,46 @@ class Shelf(MutableMapping[str, V], Generic[V]):
         """False where the key was there: it keeps what it has."""
         return self._put(key, value, "NOTHING") == 1
 
+    def fill(self, pairs: Iterable[tuple[str, V]]) -> None:
+        """Many at once."""
+        rows = ((_bytes(key), _bytes(self._codec.encode(value))) for key, value in pairs)
+        while block := list(islice(rows, _BLOCK)):
+            self._done(self._db.executemany, _PUT + _ANEW, block)
+
     def mark(self, key: str) -> V | None:
         """Its value; of a key that is not there nothing is kept."""
-        ask = "UPDATE shelf SET mark = 1 WHERE key = ? RETURNING value"
-        rows = self._ask(ask, _bytes(key)).fetchall()
-        return self._value(rows[0][0]) if rows else None
+        row = self._ask("SELECT place, value FROM shelf WHERE key = ?", _bytes(key)).fetchone()
+        if row is None:
+            return None
+        self._to_mark.append((row[0],))
+        if len(self._to_mark) == _BLOCK:
+            self._mark()
+        return self._value(row[1])
+
+    def mark_all(self, keys: Collection[str]) -> set[str]:
+        """Those of them that are there; no more than SQLite takes at once, some hundreds."""
+        places = ",".join("?" * len(keys))
+        ask = f"UPDATE shelf SET mark = 1 WHERE key IN ({places}) RETURNING key"  # noqa: S608
+        return {_text(key) for (key,) in self._ask(ask, *map(_bytes, keys)).fetchall()}
 
     def marked(self, key: str) -> bool:
+        self._mark()
         ask = "SELECT 1 FROM shelf WHERE key = ? AND mark = 1"
         return self._ask(ask, _bytes(key)).fetchone() is not None
 
     def unmark(self) -> None:
         """All of them."""
+        self._to_mark.clear()
         self._ask("UPDATE shelf SET mark = 0 WHERE mark = 1")
 
     def unmarked(self) -> int:
         """How many."""
+        self._mark()
         return int(self._ask("SELECT count(*) FROM shelf WHERE mark = 0").fetchone()[0])
 
     def unmarked_keys(self) -> Iterator[str]:
         """Sorted."""
+        self._mark()
         last = b""
         while rows := self._ask(
             "SELECT key FROM shelf WHERE mark = 0 AND key >= ? ORDER BY key LIMIT ?",
@@ -117,6 +150,7 @@ class Shelf(MutableMapping[str, V], Generic[V]):
             last = rows[-1][0] + b"\0"
 
     def clear(self) -> None:
+        self._to_mark.clear()
         self._ask("DELETE FROM shelf")
 
     def __del__(self) -> None:
@@ -126,8 +160,13 @@ class Shelf(MutableMapping[str, V], Generic[V]):
         return ((key, self._value(value)) for key, value in self._rows("key, value"))
 
     def _put(self, key: str, value: V, otherwise: str) -> int:
-        ask = "INSERT INTO shelf (key, value, mark) VALUES (?, ?, 0) ON CONFLICT (key) DO "
-        return self._ask(ask + otherwise, _bytes(key), _bytes(self._codec.encode(value))).rowcount
+        data = _bytes(self._codec.encode(value))
+        return self._ask(_PUT + otherwise, _bytes(key), data).rowcount
+
+    def _mark(self) -> None:
+        if places := self._to_mark:
+            self._to_mark = []
+            self._done(self._db.executemany, "UPDATE shelf SET mark = 1 WHERE place = ?", places)
 
     def _rows(self, columns: str) -> Iterator[tuple[str, bytes]]:
         ask = f"SELECT place, {columns} FROM shelf WHERE place > ? ORDER BY place LIMIT ?"  # noqa: S608
@@ -141,8 +180,11 @@ class Shelf(MutableMapping[str, V], Generic[V]):
         return self._make(value) if self._make else cast(V, value)
 
     def _ask(self, ask: str, *given: Any) -> sqlite3.Cursor:
+        return self._done(self._db.execute, ask, given)
+
+    def _done(self, do: Callable[..., sqlite3.Cursor], *given: Any) -> sqlite3.Cursor:
         try:
-            return self._db.execute(ask, given)
+            return do(*given)
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_FULL:
                 raise

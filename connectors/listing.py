@@ -9,7 +9,7 @@ import zlib
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain, count
+from itertools import chain, count, islice
 from pathlib import PurePosixPath
 from typing import Any, Generic, TypeVar
 
@@ -27,9 +27,13 @@ from appliance.types import (
 )
 
 E = TypeVar("E")
+_write = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 DEEPEST = 60  # folders inside folders
 FEW = 20  # files; fewer than this may vanish at once without a doubt
+_MANY = 500  # files of one question to the shelf
+# a cursor that another version wrote: everything is listed anyway
+_STRANGE = (ValueError, AttributeError, TypeError, zlib.error)
 _BLOCK_BYTES = 4096  # of what is pressed; a thousand times as much may come of it
 
 
@@ -71,38 +75,49 @@ class Listing(Generic[E]):
         it, and no others do, it is the same file. What it does not promise, the version must: a
         file that moved is read again if its version is another.
         """
-        before, closed = held(since), tuple(self.closed)
-        gone = Shelf[str]()
-        for uri, one in before.items():
-            if uri not in self.files and not uri.startswith(closed):
-                gone[uri] = one
-        moved = self._moved(before, gone, same) if gone else {}
+        closed, now = tuple(self.closed), Packed()
+        gone, hidden, before = self._missing(since)
+        moved = self._moved(gone, same) if gone else {}
         yield from self.failures
         for uri, entry in self.files.items():
             raw = file(uri, entry)
+            now.add((uri, same(entry)))
             if old := moved.get(uri):
                 del gone[old]
                 yield Moved(old, uri, raw.title, raw.access)
             yield Upsert(raw)
         # one folder that does not open must not keep alive what was deleted elsewhere
-        doubted = len(gone) >= FEW and 2 * len(gone) > len(before)
+        doubted = len(gone) >= FEW and 2 * len(gone) > before
         if closed and not doubted:
             yield from map(Remove, gone)
             gone.clear()
-        now = ((uri, same(entry)) for uri, entry in self.files.items())
-        hidden = (
-            (uri, one)
-            for uri, one in (before.items() if closed else ())
-            if uri.startswith(closed) and uri not in self.files
-        )
-        left = gone.items() if closed else ()
-        yield Checkpoint(_save(chain(now, hidden, left)), complete=not closed)
+        for kept in chain(hidden.items(), gone.items() if closed else ()):
+            now.add(kept)
+        yield Checkpoint(Cursor(json.dumps({"files": now.text()})), complete=not closed)
 
-    def _moved(
-        self, before: Mapping[str, str], gone: Mapping[str, str], same: Callable[[E], str]
-    ) -> Mapping[str, str]:
+    def _missing(self, since: Cursor | None) -> tuple[Shelf[str], Shelf[str], int]:
+        """What was there before and is not: gone, or in a closed folder; and how many were there.
+
+        Marks the files that were.
+        """
+        closed, before = tuple(self.closed), 0
+        gone, hidden = Shelf[str](), Shelf[str]()
+        told = _told(since)
+        try:
+            while block := dict(islice(told, _MANY)):
+                before += len(block)
+                there = self.files.mark_all(block)
+                for uri, one in block.items():
+                    if uri not in there:
+                        (hidden if uri.startswith(closed) else gone)[uri] = one
+        except _STRANGE:
+            self.files.unmark()
+            return Shelf(), Shelf(), 0
+        return gone, hidden, before
+
+    def _moved(self, gone: Mapping[str, str], same: Callable[[E], str]) -> Mapping[str, str]:
         """By the uri of a file that came, which of the `gone` it is."""
-        come = ((uri, same(one)) for uri, one in self.files.items() if uri not in before)
+        come = ((uri, same(self.files[uri])) for uri in self.files.unmarked_keys())
         origin, arrived, moved = _once(gone.items()), _once(come), Shelf[str]()
         for one, uri in arrived.items():
             if uri and (old := origin.get(one)):
@@ -136,25 +151,39 @@ def held(cursor: Cursor | None) -> Shelf[str]:
     """By uri, what each file of the last listing keeps when it moves."""
     found = Shelf[str]()
     try:
-        for uri, same in rows(json.loads(cursor or "{}").get("files", {})):
-            found[str(uri)] = str(same)
-    except (ValueError, AttributeError, TypeError, zlib.error):
-        return Shelf()  # another version's: everything is listed anyway
+        found.fill(_told(cursor))
+    except _STRANGE:
+        return Shelf()
     return found
 
 
-def _save(files: Iterable[tuple[str, str]]) -> Cursor:
-    return Cursor(json.dumps({"files": packed(files)}))
+def _told(cursor: Cursor | None) -> Iterator[tuple[str, str]]:
+    """Raises one of `_STRANGE`."""
+    for uri, same in rows(json.loads(cursor or "{}").get("files", {})):
+        yield str(uri), str(same)
+
+
+class Packed:
+    """Rows of what JSON knows, for a cursor; no more than a line of their text is held."""
+
+    def __init__(self) -> None:
+        self._press, self._out = zlib.compressobj(1), io.BytesIO()
+
+    def add(self, row: Sequence[Any]) -> None:
+        line = f"{_write(row)}\n".encode("utf-8", "surrogatepass")
+        self._out.write(self._press.compress(line))
+
+    def text(self) -> str:
+        """All of them; nothing more can be added."""
+        self._out.write(self._press.flush())
+        return b64encode(self._out.getbuffer()).decode()
 
 
 def packed(rows: Iterable[Sequence[Any]]) -> str:
-    """Rows of what JSON knows, for a cursor; no more than a line of its text is held."""
-    press, out = zlib.compressobj(1), io.BytesIO()
+    made = Packed()
     for row in rows:
-        line = json.dumps(row, ensure_ascii=False, separators=(",", ":"))
-        out.write(press.compress(f"{line}\n".encode("utf-8", "surrogatepass")))
-    out.write(press.flush())
-    return b64encode(out.getbuffer()).decode()
+        made.add(row)
+    return made.text()
 
 
 def rows(files: Any) -> Iterator[list[Any]]:

@@ -297,9 +297,11 @@ def load(cursor: Cursor | None) -> Memory:
         said: dict[str, Any] = json.loads(cursor or "{}")
         descriptors = [b64decode(text) for text in said["descriptors"]]
         files = Shelf(Record._make)
-        for uri, i, s, w, c, d, r in rows(said["files"]):
-            if -1 <= d < len(descriptors):
-                files[str(uri)] = Record(int(i), int(s), int(w), int(c), int(d), float(r))
+        files.fill(
+            (str(uri), Record(int(i), int(s), int(w), int(c), int(d), float(r)))
+            for uri, i, s, w, c, d, r in rows(said["files"])
+            if -1 <= d < len(descriptors)
+        )
         closed = {folder: float(since) for folder, since in said["closed"].items()}
         return Memory(files, descriptors, closed, str(said["told"]), said["doubted"] is True)
     except (ValueError, KeyError, TypeError, AttributeError, zlib.error):

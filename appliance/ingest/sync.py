@@ -125,8 +125,7 @@ def take_again(
 def _begin(run: Run, connector: Connector) -> None:
     connector.check()
     sources.withhold(run.engine, run.source)
-    for one in catalog.stored(run.engine, run.source.id):
-        run.known[one.uri] = one
+    run.known.fill((one.uri, one) for one in catalog.stored(run.engine, run.source.id))
     run.cursor = run.source.cursor
 
 
@@ -177,7 +176,7 @@ def _shut_missing(run: Run) -> None:
 
 def _follow(run: Run, connector: Connector, grants: Grants | None) -> None:
     # What must be read again may lie before the cursor, unless every run tells of all there is.
-    anew = any(_due(run, one) for one in run.known.values()) and not isinstance(connector, ListsAll)
+    anew = not isinstance(connector, ListsAll) and any(_due(run, x) for x in run.known.values())
     since = None if anew else run.source.cursor
     with Flow(run.embedder, run.over) as flow, closing(_told(run, connector, since, flow)) as told:
         for change in told:

@@ -64,6 +64,20 @@ def test_marks() -> None:
     for n in range(1500):
         kept[f"あ{n:04}"] = n
     assert list(kept.unmarked_keys()) == sorted(kept)
+    assert kept.mark_all(["い", "ない", "あ0003", "半\udce3"]) == {"い", "あ0003"}
+    assert kept.marked("い") and kept.marked("あ0003") and kept.unmarked() == len(kept) - 2
+
+
+def test_many_at_once() -> None:
+    plain, kept = {"b": 0, "a": 0}, Shelf[int]()
+    kept.fill(plain.items())
+    more = {f"{n}" + ODD[n % len(ODD)]: n for n in range(1200)} | {"a": 7}
+    kept.fill(more.items())
+    assert list(kept.items()) == list((plain | more).items())
+    kept.fill(())
+    with pytest.raises(ZeroDivisionError):
+        kept.fill((f"neu{n}", 1 // (900 - n)) for n in range(1000))
+    assert "neu0" in kept, "what came before is there"
 
 
 def test_a_million_names_would_not_fill_the_memory() -> None:
