@@ -30,7 +30,7 @@ from starlette.exceptions import HTTPException
 from appliance.api import render
 from appliance.api.shapes import Answer as AnswerShape
 from appliance.ask.answer import Found, Piece, Stage
-from appliance.errors import ModelBusy, NotReady, NotSignedIn
+from appliance.errors import ModelBusy, NotReady, NotSignedIn, NotVisible
 from appliance.identity import callers
 from appliance.identity.callers import Caller
 from appliance.search.retrieve import ANY
@@ -282,9 +282,10 @@ class Asking:
             },
         )
         if self._keep:
-            conversations.finish(
-                engine, self.caller.viewer, self.message_id, answer, audit_id=audit_id
-            )
+            with contextlib.suppress(NotVisible):  # somebody deleted the conversation meanwhile
+                conversations.finish(
+                    engine, self.caller.viewer, self.message_id, answer, audit_id=audit_id
+                )
         return render.answer(
             answer,
             id=self.message_id if self._keep else f"audit-{audit_id}",

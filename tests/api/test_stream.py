@@ -18,7 +18,7 @@ from fastapi.testclient import TestClient
 from appliance.api import create_app, running
 from appliance.errors import ModelBusy, ModelUnreachable
 from appliance.identity import accounts, keys
-from appliance.store import conversations, people
+from appliance.store import audit, conversations, people
 from appliance.store import keys as key_rows
 from appliance.system import Appliance
 from appliance.types import Prompt
@@ -217,7 +217,9 @@ def test_an_answer_is_stopped_from_another_tab(server: Server, slow: Slow, liste
         assert message["answer"].startswith("一")
 
 
-def test_a_conversation_that_is_deleted_is_answered_no_further(server: Server, slow: Slow) -> None:
+def test_a_conversation_that_is_deleted_is_answered_no_further(
+    machine: Appliance, server: Server, slow: Slow
+) -> None:
     with signed_in(server) as http:
         with asked(http) as begun:
             pass
@@ -225,6 +227,9 @@ def test_a_conversation_that_is_deleted_is_answered_no_further(server: Server, s
         assert http.delete(url).status_code == 200
         assert slow.waited_s(time.monotonic()) < 1.0
         assert http.get("/api/v1/conversations").json()["conversations"] == []
+    until(lambda: "answer" not in {thread.name for thread in threading.enumerate()})
+    (once,) = [r.detail for r in audit.entries(machine.engine) if r.action == "answer"]
+    assert once["ended"] == "cancelled" and once["error"] is None
 
 
 def test_who_left_and_signed_out_is_answered_no_further(server: Server, slow: Slow) -> None:
