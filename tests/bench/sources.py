@@ -3,8 +3,9 @@
     python -m tests.bench.sources [--files 10000,100000] [--taken 1000] [--documents 40]
         [--page docs/en/sources.md]
 
-A tree of tiny text files with Japanese names, as a folder of this machine and over WebDAV (`rclone
-serve webdav`, which both ask). Every row is a process of its own, so that its memory is its own.
+A tree of tiny text files with Japanese names, as a folder of this machine, over SMB (Samba) and over
+WebDAV (`rclone serve webdav`), which both ask. Every row is a process of its own, so that its memory
+is its own. As root, for Samba's sake.
 
 Of a tree's files only the last `--taken` are taken in from their bytes; what the catalogue holds of
 the others is copied from one that was, for taking in costs the same whatever is there already, and a
@@ -49,18 +50,22 @@ from connectors.folder import FolderConnector, FolderSettings
 from connectors.webdav import WebDavConnector, WebDavSettings
 from tests import pages, ports
 from tests.bench import backup, kills, serve
+from tests.connectors import samba
+from tests.connectors.samba import Samba, Share
 
 A_FOLDER = 100  # files
 EVERY = 100  # of them one changes
 PASSWORD = "himitsu"
+_NTFS = "security.NTACL"
 HEAD = """# Sources: large ones, and where the time goes
 
 A tree of tiny text files with Japanese names, a hundred in a folder, listed by Kura's connectors and by
-`rclone` in the same run: as a folder of the machine, and over WebDAV served by `rclone serve webdav`,
-which both ask. A *resync* is what `kura work` does when the source is due, with catalogue and cursor.
+`rclone` in the same run: as a folder of the machine, over SMB served by Samba, and over WebDAV served by
+`rclone serve webdav`, which both ask. Over SMB Kura reads each file's NTFS permissions too, which
+`rclone` does not; when nothing changed it reads those of none. A *resync* is what `kura work` does when the source is due, with catalogue and cursor.
 Each row is a process of its own; *memory* is the most that it held. Of the files in the catalogue only
 as many as the row *first* says were read; the others' rows were copied from one of those.
-Catalogue and listing are compared on the disk; what memory still grows by was not looked into further.
+Catalogue and listing are compared on the disk.
 
 Of the time of a document: *embed* is the share of the whole in which `kura infer` had something to
 embed, *parse* and *store* likewise. They overlap. *One after another* is the same code with one file
@@ -93,6 +98,22 @@ def change(root: Path) -> int:
     for path in paths:
         path.write_text(path.read_text("utf-8") + "改訂した。", "utf-8")
     return len(paths)
+
+
+def opened(root: Path) -> None:
+    """Everybody may read each of its files, as the root's NTFS permissions say."""
+    permissions = os.getxattr(root, _NTFS)
+    for path in root.rglob("*"):
+        os.setxattr(path, _NTFS, permissions)
+
+
+@contextmanager
+def shared() -> Iterator[Share]:
+    server = Samba()
+    try:
+        yield server.start().share()
+    finally:
+        server.close()
 
 
 @contextmanager
@@ -352,6 +373,11 @@ def taken_in(
     return whole, sum(report.counts.values()), (parsing.seconds, embedding.seconds, storing.seconds)
 
 
+def obscured(password: str) -> str:
+    argv = ["rclone", "obscure", password]
+    return subprocess.run(argv, check=True, capture_output=True, text=True).stdout.strip()
+
+
 def _folder(root: Path) -> FolderConnector:
     return FolderConnector(FolderSettings(root=root, allow=["everyone"]))
 
@@ -360,13 +386,14 @@ def _folder(root: Path) -> FolderConnector:
 
 
 def trees(folder: Path, files: int, taken: int, say: Callable[[str], None]) -> list[str]:
-    root = folder / "棚"
-    grow(root, files)
     lines = [
         f"| {files:,} files | seconds | files per second | memory |",
         "| --- | --- | --- | --- |",
     ]
-    with served(root) as port:
+    with shared() as share, served(share.root) as port:
+        root = share.root
+        grow(root, files)
+        opened(root)
         near = frozenset({f"127.0.0.1:{port}"})
         dav = WebDavSettings.model_validate(
             {
@@ -376,13 +403,26 @@ def trees(folder: Path, files: int, taken: int, say: Callable[[str], None]) -> l
                 "allow": ["everyone"],
             }
         )
-        hidden = subprocess.run(
-            ["rclone", "obscure", PASSWORD], check=True, capture_output=True, text=True
-        ).stdout.strip()
         far = [":webdav:", "--webdav-url", f"http://127.0.0.1:{port}", "--webdav-user", "ito"]
-        far += ["--webdav-pass", hidden]
+        far += ["--webdav-pass", obscured(PASSWORD)]
+        smb = [
+            f":smb:共有/{share.name}",
+            "--smb-host",
+            "127.0.0.1",
+            "--smb-port",
+            str(share.samba.port),
+        ]
+        smb += [
+            "--smb-user",
+            "kura",
+            "--smb-domain",
+            "KURA",
+            "--smb-pass",
+            obscured(samba.PASSWORD),
+        ]
         for kind in (
             Kind("folder", lambda: _folder(root), [str(root)], Settings(data=folder / "a")),
+            Kind("SMB", share.connector, smb, Settings(data=folder / "c")),
             Kind(
                 "WebDAV",
                 lambda: WebDavConnector(dav, Site(near=near)),
@@ -408,6 +448,8 @@ def main() -> None:
     chosen = parser.parse_args()
     if not shutil.which("rclone"):
         sys.exit("rclone がありません / rclone is missing: apt-get install rclone")
+    if why := samba.missing():
+        sys.exit(why)
     done = f"--taken {chosen.taken}"
 
     def say(line: str) -> None:
