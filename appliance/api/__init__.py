@@ -87,7 +87,7 @@ def create_app(machine: Appliance) -> FastAPI:
     app = _routes()
     app.router.lifespan_context = lifespan
     app.state.appliance = machine
-    app.state.seats = Seats(machine.settings.infer_queue + 8)
+    app.state.seats = Seats(machine.engine, machine.settings.infer_queue + 8)
     app.state.looks = recorded.Looks()
     app.add_middleware(recorded.Outcomes, machine=machine)
     app.add_middleware(Wall, settings=machine.settings)

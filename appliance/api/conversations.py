@@ -52,14 +52,10 @@ def listing(
 
 
 @router.get("/{conversation_id}")
-def conversation(
-    conversation_id: Id, request: Request, machine: ApplianceDep, caller: QueryCaller
-) -> Conversation:
+def conversation(conversation_id: Id, machine: ApplianceDep, caller: QueryCaller) -> Conversation:
     """Citations are rendered again: what the reader may not open now is withdrawn."""
-    # Before the rows are read: an answer that comes in between is never taken for a broken one.
-    under_way = request.app.state.seats.under_way()
     found = conversations.get(machine.engine, caller.viewer, conversation_id)
-    messages = [render.message(found.id, m, under_way=m.id in under_way) for m in found.messages]
+    messages = [render.message(found.id, m) for m in found.messages]
     return Conversation(id=found.id, title=found.title, messages=messages)
 
 
@@ -72,7 +68,7 @@ def rename(conversation_id: Id, body: Title, machine: ApplianceDep, caller: Quer
 @router.post("/{conversation_id}/stop")
 def stop(conversation_id: Id, request: Request, machine: ApplianceDep, caller: QueryCaller) -> Done:
     """Stop what is being answered in it, whoever listens; what there is of the answer is kept."""
-    conversations.check(machine.engine, caller.viewer, conversation_id)
+    conversations.stop(machine.engine, caller.viewer, conversation_id)
     request.app.state.seats.stop(conversation_id)
     return Done()
 

@@ -95,11 +95,8 @@ def answer(
     )
 
 
-def message(conversation_id: str, m: conversations.Message, *, under_way: bool) -> shapes.Message:
-    """An old answer: what may no longer be read keeps its number and nothing else.
-
-    `under_way`: it is still being made.
-    """
+def message(conversation_id: str, m: conversations.Message) -> shapes.Message:
+    """An old answer: what may no longer be read keeps its number and nothing else."""
     last = max(m.passages, default=0)
     return shapes.Message(
         id=m.id,
@@ -107,7 +104,7 @@ def message(conversation_id: str, m: conversations.Message, *, under_way: bool) 
         audit_id=m.audit_id,
         question=m.question,
         answer=m.answer,
-        ended="answering" if under_way else m.ended,
+        ended="answering" if m.answering else m.ended,
         citations=sorted(
             [*map(citation, m.citations)]
             + [shapes.WithdrawnCitation(marker=marker) for marker in m.lost],

@@ -1,8 +1,8 @@
 """One question being answered: in its own thread, so that nobody's reading slows another.
 
 A question of a conversation is kept before it is answered, as one whose answer
-broke off: that is what it is if this process dies. While it does not, `Seats`
-knows better. The answer is kept and recorded by the thread, whether or not
+broke off: that is what it is if this process dies. While it does not, `Pulse`
+says so in the row, to every process of the site. The answer is kept and recorded by the thread, whether or not
 anybody is still listening. Who was told where it will be may leave and find it
 there; anybody else who hangs up cancels it, and so does who signs out or loses
 the account or the key, within a second.
@@ -25,12 +25,13 @@ from typing import TypeAlias
 
 from fastapi import Request
 from fastapi.concurrency import run_in_threadpool
+from sqlalchemy import Engine
 from starlette.exceptions import HTTPException
 
 from appliance.api import render
 from appliance.api.shapes import Answer as AnswerShape
 from appliance.ask.answer import Found, Piece, Stage
-from appliance.errors import ModelBusy, NotReady, NotSignedIn, NotVisible
+from appliance.errors import ApplianceError, ModelBusy, NotReady, NotSignedIn, NotVisible
 from appliance.identity import callers
 from appliance.identity.callers import Caller
 from appliance.search.retrieve import ANY
@@ -43,6 +44,10 @@ log = logging.getLogger("kura.ask")
 LOOK_S = 0.2  # how often the listener looks whether the reader is still there
 ALIVE_S = 0.5  # how often it asks whether the reader may still be
 KEEP_ALIVE_S = 10.0
+PULSE_S, ALIVE_FOR_S = (
+    2.0,
+    10.0,
+)  # how often it is said that an answer is being made; so long it holds
 TURNS = 6  # of a conversation, that a follow-up question is understood from
 PER_USER = 4  # questions of one person under way at once
 
@@ -69,7 +74,8 @@ Item: TypeAlias = Begun | Stage | Found | Piece | AnswerShape | Failed
 class Seats:
     """How many questions may be under way, all together and of one person."""
 
-    def __init__(self, seats: int, per_user: int = PER_USER) -> None:
+    def __init__(self, engine: Engine, seats: int, per_user: int = PER_USER) -> None:
+        self.pulse = Pulse(engine)
         self._free = seats
         self._per_user = per_user
         self._taken: Counter[str] = Counter()
@@ -92,14 +98,10 @@ class Seats:
             self._taken[asking.caller.user.id] -= 1
             self._taken += Counter()  # forget who has none
             self._running.discard(asking)
-
-    def under_way(self) -> frozenset[str]:
-        """The messages whose answers this process is making."""
-        with self._lock:
-            return frozenset(asking.message_id for asking in self._running)
+        self.pulse.drop(asking.message_id)
 
     def stop(self, conversation_id: str) -> None:
-        """Whatever is being answered in it, if anything is."""
+        """Whatever this process answers in it, at once; another process stops at its next beat."""
         with self._lock:
             for asking in self._running:
                 if asking.conversation_id == conversation_id:
@@ -114,6 +116,46 @@ class Seats:
         deadline = time.monotonic() + timeout_s
         for asking in running:
             asking.thread.join(max(0.0, deadline - time.monotonic()))
+
+
+class Pulse:
+    """Says of the kept questions which this process is answering, and hears which to stop."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._stops: dict[str, threading.Event] = {}  # by message
+        self._beating = False
+        self._lock = threading.Lock()
+
+    def add(self, message_id: str, stop: threading.Event) -> None:
+        with self._lock:
+            self._stops[message_id] = stop
+            if not self._beating:
+                self._beating = True
+                threading.Thread(target=self._beat, name="pulse", daemon=True).start()
+
+    def drop(self, message_id: str) -> None:
+        with self._lock:
+            self._stops.pop(message_id, None)
+
+    def _beat(self) -> None:
+        """Until nothing is left to answer."""
+        while True:
+            time.sleep(PULSE_S)
+            with self._lock:
+                stops = dict(self._stops)
+                self._beating = bool(stops)
+            if not stops:
+                return
+            try:
+                wanted = conversations.keep_alive(self._engine, stops, ALIVE_FOR_S)
+            except (
+                ApplianceError
+            ) as error:  # the database is away: whoever keeps the answer says so
+                log.warning("cannot say what is being answered: %s", error)
+                continue
+            for message_id in stops.keys() - wanted:
+                stops[message_id].set()
 
 
 class Asking:
@@ -173,7 +215,12 @@ class Asking:
         nothing = self._partial("", (), "cut")
         if self.conversation_id is None:
             self.conversation_id, _ = conversations.begin(
-                engine, viewer, self.question, nothing, message_id=self.message_id
+                engine,
+                viewer,
+                self.question,
+                nothing,
+                message_id=self.message_id,
+                alive_s=ALIVE_FOR_S,
             )
         else:
             conversations.append(
@@ -183,7 +230,9 @@ class Asking:
                 self.question,
                 nothing,
                 message_id=self.message_id,
+                alive_s=ALIVE_FOR_S,
             )
+        self._seats.pulse.add(self.message_id, self.cancelled)
         self._say(Begun(self.message_id, self.conversation_id))
 
     async def items(self, request: Request) -> AsyncGenerator[Item | None, None]:

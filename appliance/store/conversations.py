@@ -7,12 +7,12 @@ they may read now, and nothing of what they may not.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Engine, delete, func
+from sqlalchemy import Engine, delete, func, update
 from sqlmodel import Session, col, select
 
 from appliance.errors import NotVisible
@@ -69,6 +69,7 @@ class Message:
     rating: int
     comment: str | None
     created_at: datetime
+    answering: bool  # the answer is being made, in whatever process
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,16 +89,18 @@ def begin(
     *,
     message_id: str | None = None,
     audit_id: int | None = None,
+    alive_s: float = 0,
 ) -> tuple[str, str]:
     """Keep the first exchange of a new conversation; the ids of both.
 
     The question becomes its title. Nobody ever sees a conversation without an exchange.
+    `alive_s`: the answer is being made, and is not taken for broken off so long; see `keep_alive`.
     """
     with writing(engine) as s:
         row = ConversationRow(id=uuid.uuid4().hex, user_id=viewer.user_id, title=_title(question))
         s.add(row)
         s.flush()
-        return row.id, _add(s, row, question, answer, message_id, audit_id)
+        return row.id, _add(s, row, question, answer, message_id, audit_id, alive_s)
 
 
 def append(
@@ -109,6 +112,7 @@ def append(
     *,
     message_id: str | None = None,
     audit_id: int | None = None,
+    alive_s: float = 0,
 ) -> str:
     """Keep an exchange; returns the message's id. Raises NotVisible if it is not the viewer's.
 
@@ -116,7 +120,7 @@ def append(
     """
     with writing(engine) as s:
         row = _own(s, viewer, conversation_id, lock=True)
-        message_id = _add(s, row, question, answer, message_id, audit_id)
+        message_id = _add(s, row, question, answer, message_id, audit_id, alive_s)
         row.updated_at = now()
         s.add(row)
         return message_id
@@ -131,15 +135,37 @@ def finish(
         if message is None:
             raise NotVisible("質問が見つかりません。")
         row = _own(s, viewer, message.conversation_id, lock=True)
-        message.sqlmodel_update(_columns(answer, message.question) | {"audit_id": audit_id})
+        end = {"audit_id": audit_id, "alive_until": None}
+        message.sqlmodel_update(_columns(answer, message.question) | end)
         row.updated_at = now()
         s.add_all((row, message))
 
 
-def check(engine: Engine, viewer: Viewer, conversation_id: str) -> None:
-    """Raises NotVisible if it is not the viewer's."""
-    with reading(engine) as s:
-        _own(s, viewer, conversation_id)
+def keep_alive(engine: Engine, message_ids: Collection[str], alive_s: float) -> set[str]:
+    """Their answers are still being made. Those of them that are to be: nobody stopped or deleted them."""
+    wanted = (
+        col(MessageRow.id).in_(message_ids),
+        col(MessageRow.ended) == "cut",
+        col(MessageRow.alive_until).is_not(None),  # not finished meanwhile
+    )
+    with writing(engine) as s:
+        found = set(s.exec(select(MessageRow.id).where(*wanted)))
+        s.connection().execute(
+            update(MessageRow).where(*wanted).values(alive_until=now() + timedelta(seconds=alive_s))
+        )
+        return found
+
+
+def stop(engine: Engine, viewer: Viewer, conversation_id: str) -> None:
+    """Whatever is being answered in it is no longer to be, in whatever process. Raises NotVisible."""
+    with writing(engine) as s:
+        row = _own(s, viewer, conversation_id, lock=True)
+        alive = (col(MessageRow.ended) == "cut", col(MessageRow.alive_until) > now())
+        s.connection().execute(
+            update(MessageRow)
+            .where(col(MessageRow.conversation_id) == row.id, *alive)
+            .values(ended="cancelled")
+        )
 
 
 def conversations(
@@ -229,6 +255,7 @@ def _add(
     answer: Answer,
     message_id: str | None,
     audit_id: int | None,
+    alive_s: float,
 ) -> str:
     last = s.exec(
         select(func.max(MessageRow.position)).where(MessageRow.conversation_id == row.id)
@@ -240,6 +267,7 @@ def _add(
         question=clean(question),
         **_columns(answer, question),
         audit_id=audit_id,
+        alive_until=now() + timedelta(seconds=alive_s) if alive_s else None,
     )
     s.add(message)
     return message.id
@@ -315,6 +343,7 @@ def _message(s: Session, viewer: Viewer, row: MessageRow) -> Message:
         rating=row.rating,
         comment=row.comment,
         created_at=row.created_at,
+        answering=row.alive_until is not None and row.alive_until > now(),
     )
 
 

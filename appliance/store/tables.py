@@ -521,6 +521,7 @@ class MessageRow(SQLModel, table=True):
     rating: int = 0
     comment: str | None = Field(default=None, sa_type=Text)
     created_at: datetime = Field(default_factory=now, sa_type=Utc)
+    alive_until: datetime | None = Field(default=None, sa_type=Utc)  # being answered; put on
 
 
 class AuditRow(SQLModel, table=True):

@@ -240,21 +240,59 @@ def test_who_left_and_signed_out_is_answered_no_further(server: Server, slow: Sl
     assert slow.waited_s(time.monotonic()) < 1.5
 
 
-def test_a_question_whose_process_dies_says_so_and_can_be_asked_again(
-    machine: Appliance, server: Server, held: Held, model: Model
-) -> None:
-    """What another process finds in the database while this one answers is what a kill leaves."""
-    restarted = TestClient(create_app(machine), base_url=ORIGIN)
-    with signed_in(server) as http, asked(http) as begun, restarted:
-        ito = Person(restarted, "ito")
+@pytest.fixture
+def second(machine: Appliance, server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Person]:
+    """Somebody at another process of the same site."""
+    monkeypatch.setattr(running, "PULSE_S", 0.1)
+    monkeypatch.setattr(running, "ALIVE_FOR_S", 1.0)
+    with TestClient(create_app(machine), base_url=ORIGIN) as client:
+        ito = Person(client, "ito")
         ito.sign_in()
-        (message,) = shown(restarted, begun)
-        assert (message["question"], message["ended"]) == (QUESTION["question"], "cut")
+        yield ito
+
+
+def test_another_process_knows_that_it_is_being_answered(
+    server: Server, held: Held, second: Person
+) -> None:
+    with signed_in(server) as http, asked(http) as begun:
+        for _ in range(2):
+            (message,) = shown(second.http, begun)
+            assert (message["question"], message["ended"]) == (QUESTION["question"], "answering")
+            time.sleep(running.ALIVE_FOR_S * 0.75)
+        held.go_on.set()
+        until(lambda: shown(second.http, begun)[0]["ended"] == "complete")
+        assert shown(second.http, begun) == shown(http, begun)
+
+
+@pytest.mark.parametrize("how", ["stopped", "deleted"])
+def test_another_process_ends_it(
+    server: Server, slow: Slow, second: Person, machine: Appliance, how: str
+) -> None:
+    with signed_in(server) as http, asked(http) as begun:
+        url = f"/api/v1/conversations/{begun['conversation_id']}"
+        done = second.http.post(f"{url}/stop") if how == "stopped" else second.http.delete(url)
+        assert done.status_code == 200, done.text
+        assert slow.waited_s(time.monotonic()) < 2.0
+    if how == "stopped":
+        until(lambda: shown(second.http, begun)[0]["ended"] == "cancelled")
+        assert shown(second.http, begun)[0]["answer"].startswith("一")
+    else:
+        assert second.http.get("/api/v1/conversations").json()["conversations"] == []
+
+
+def test_a_question_whose_process_dies_says_so_and_can_be_asked_again(
+    server: Server, held: Held, model: Model, second: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(conversations, "keep_alive", lambda _engine, ids, _s: {*ids})  # no more
+    with signed_in(server) as http, asked(http) as begun:
+        until(lambda: shown(second.http, begun)[0]["ended"] == "cut")
+        (message,) = shown(second.http, begun)
+        assert message["question"] == QUESTION["question"]
         assert message["answer"] == "" and message["citations"] == []
         model.script = None
-        again = ito.ask(message["question"], conversation_id=begun["conversation_id"])
+        again = second.ask(message["question"], conversation_id=begun["conversation_id"])
         assert again.json()["ended"] == "complete"
-        assert [m["ended"] for m in shown(restarted, begun)] == ["cut", "complete"]
+        assert [m["ended"] for m in shown(second.http, begun)] == ["cut", "complete"]
 
 
 @pytest.mark.parametrize("how", ["sign out", "disable", "password", "leave group", "revoke key"])

@@ -282,7 +282,7 @@ def test_the_way_back_to_a_database_of_another_form_finds_by_the_vectors_of_then
         host.installer("upgrade", "3.0.0")
         moved(site, "3.0.0")
         (late,) = site.put({"食堂.txt": "食堂は十一時に開く。"})
-        assert site.by_meaning("キッチン", late)
+        until(lambda: site.by_meaning("キッチン", late))
         back(site)
         assert "文書 / documents: +1" in host.said
         assert site.by_meaning(ASKS_TRAVEL, travel)

@@ -111,7 +111,7 @@ def test_another_persons_conversation_is_as_absent_as_one_that_never_was(
         for act in (
             lambda name=name: conversations.get(engine, SATO, name),
             lambda name=name: conversations.turns(engine, SATO, name),
-            lambda name=name: conversations.check(engine, SATO, name),
+            lambda name=name: conversations.stop(engine, SATO, name),
             lambda name=name: conversations.append(engine, SATO, name, "?", answer),
             lambda name=name: conversations.rename(engine, SATO, name, "盗"),
             lambda name=name: conversations.forget(engine, SATO, name),
