@@ -185,6 +185,7 @@ def test_created_changed_renamed_moved_revoked_deleted(
     assert not [one for one in secrets(shelf) if one in audit]
 
 
+@pytest.mark.long  # each connector's own tests have it away, too
 def test_a_server_that_is_away_loses_nothing_and_says_so(
     shelf: Shelf, look: Callable[[], Report], admin: Person, ito: Person, sato: Person
 ) -> None:

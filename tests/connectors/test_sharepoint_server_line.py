@@ -73,7 +73,11 @@ def test_a_server_that_is_busy_is_asked_again_when_it_says(
         look(server)
 
 
-@pytest.mark.parametrize("where", ["/_api/web?", "/webs", "/lists?", "/items?", "roleassignments"])
+@pytest.mark.parametrize(
+    "where",
+    ["/lists?", "/items?"]
+    + [pytest.param(p, marks=pytest.mark.long) for p in ("/_api/web?", "/webs", "roleassignments")],
+)
 @pytest.mark.parametrize("fault", [half, drop, send(500, b"<html>"), send(500, b"")])
 def test_a_fault_in_the_middle_loses_nothing(server: SharePoint, where: str, fault: Answer) -> None:
     first = look(server)
