@@ -38,7 +38,7 @@ def main() -> None:
         settings = configuration.load(web_port=_free_port())
     _company(settings)
     right = False
-    with _running(settings) as up, _browser(settings) as http:
+    with ended_by_signals(), _running(settings) as up, _browser(settings) as http:
         _wait_ready(http, up)
         _wait_loaded(settings, up)
         right = _ask(http)
@@ -65,6 +65,14 @@ def _company(settings: Settings) -> None:
 
 
 @contextmanager
+def ended_by_signals() -> Iterator[None]:
+    """Whoever closes the terminal ends it as with Ctrl-C."""
+    for one in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(one, signal.default_int_handler)
+    yield
+
+
+@contextmanager
 def _running(settings: Settings) -> Iterator[subprocess.Popen[bytes]]:
     """`kura up`, stopped at the end whatever happens."""
     environment = os.environ | {
@@ -82,7 +90,8 @@ def _running(settings: Settings) -> Iterator[subprocess.Popen[bytes]]:
     except KeyboardInterrupt:
         say("\n停止しています…", "\nStopping…")
     finally:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the stop itself is not to be interrupted
+        for one in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(one, signal.SIG_IGN)  # the stop itself is not to be interrupted
         up.terminate()
         try:
             up.wait(60)

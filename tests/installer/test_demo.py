@@ -1,0 +1,59 @@
+"""The demo, as it is left."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from appliance import settings
+from installer.demo import _listening
+from tests import ports
+
+ROOT = Path(__file__).parents[2]
+RUNNING = """
+from installer import demo
+from appliance import settings
+with demo.ended_by_signals(), demo._running(settings.load()) as up:
+    print(up.pid, flush=True)
+    up.wait()
+"""
+
+
+@pytest.mark.models
+@pytest.mark.parametrize("left", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_whoever_closes_its_terminal_leaves_nothing_running(
+    tmp_path: Path, left: signal.Signals
+) -> None:
+    port = ports.free()
+    own = {
+        "KURA_DATA": str(tmp_path / "data"),
+        "KURA_WEB_PORT": str(port),
+        "KURA_MODELS": str(settings.load({**os.environ}).models),
+    }
+    demo = subprocess.Popen(
+        [sys.executable, "-c", RUNNING],
+        cwd=ROOT,
+        env=os.environ | own,
+        stdout=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    assert demo.stdout
+    with demo.stdout:
+        up = int(demo.stdout.readline())
+        until = time.monotonic() + 60
+        while not _listening("127.0.0.1", port):
+            assert time.monotonic() < until
+            time.sleep(0.1)
+        demo.send_signal(left)
+        demo.wait(60)
+    until = time.monotonic() + 20
+    while Path(f"/proc/{up}").exists():
+        assert time.monotonic() < until, "kura up runs on"
+        time.sleep(0.1)
