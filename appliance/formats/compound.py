@@ -29,8 +29,11 @@ class Compound:
             raise Unreadable("ファイルが壊れています (ブロックの大きさが正しくありません)")
         try:
             self._file: Any = olefile.OleFileIO(io.BytesIO(data))
-            # it holds the short streams: no more than the file, though a ring of its blocks has no end
+            # it holds the short streams, and that list their blocks: no more than the file, though
+            # a ring of blocks has no end
             self._file.root.size = min(self._file.root.size, len(data))
+            blocks = len(data) // self._file.sector_size
+            self._file.num_mini_fat_sectors = min(self._file.num_mini_fat_sectors, blocks)
         except (OSError, ValueError, IndexError, struct.error, AttributeError, TypeError) as error:
             raise Unreadable(f"ファイルが壊れています ({error})") from None
         except RecursionError:

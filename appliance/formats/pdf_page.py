@@ -9,7 +9,7 @@ from ctypes import addressof
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import pairwise
-from math import atan2, degrees, hypot
+from math import atan2, degrees, hypot, isnan
 from typing import Any, NamedTuple
 
 import pypdfium2
@@ -226,6 +226,8 @@ def _turn(a: float, b: float) -> int | None:
     if b == 0 and a > 0:
         return 0
     angle = degrees(atan2(b, a)) % 360
+    if isnan(angle):  # a broken matrix
+        return None
     nearest = round(angle / 90) * 90
     return nearest % 360 if abs(angle - nearest) <= _SLANT else None
 

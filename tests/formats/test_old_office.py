@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import random
 import struct
+import tracemalloc
 from pathlib import Path
 
 import olefile
@@ -118,6 +119,22 @@ def test_short_streams_are_no_larger_than_their_file(parse) -> None:
     struct.pack_into("<I", whole, chain + 4, start)
     struct.pack_into("<I", whole, 512 + 0x78, 1_073_741_952)
     assert parse(bytes(whole), "稟議.jtd").text.startswith(text)
+
+
+def test_the_list_of_short_blocks_is_no_larger_than_its_file(parse) -> None:
+    """It goes round, and is said to have 400,000 blocks (found by the fuzz of seed 14)."""
+    text = "稟議書です。設備の更新について、承認をお願いします。"
+    whole = bytearray(compound({"DocumentText": (text * 10).encode("utf-16-be")}))
+    fat = whole.rindex(struct.pack("<I", 0xFFFFFFFD)) // 512 * 512
+    (start,) = struct.unpack_from("<I", whole, 0x3C)
+    struct.pack_into("<I", whole, fat + 4 * start, start)
+    struct.pack_into("<I", whole, 0x40, 400_000)
+    tracemalloc.start()
+    try:
+        assert PARSERS[kinds.JTD](io.BytesIO(whole)).text.startswith(text)
+        assert tracemalloc.get_traced_memory()[1] < 20_000_000
+    finally:
+        tracemalloc.stop()
 
 
 def test_docuworks_says_what_to_do(parse) -> None:

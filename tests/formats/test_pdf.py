@@ -17,7 +17,7 @@ from appliance.formats.pdf_pieces import Piece
 from appliance.formats.sandbox import Sandbox
 from tests.corpus.attack import SHOWN
 from tests.corpus.hostile_pdf import pdf as made_of
-from tests.corpus.hostile_pdf import simple, stream
+from tests.corpus.hostile_pdf import said, simple, stream
 from tests.quality.footprint import Footprint
 
 pdfmetrics.registerFont(UnicodeCIDFont("HeiseiMin-W3"))
@@ -397,19 +397,26 @@ def test_letters_beyond_all_numbers_stand_on_no_page() -> None:
     assert [line.text for line in pdf_order.lines([far, near])] == ["規程"]
 
 
+def test_letters_whose_direction_is_no_number_are_read(parse) -> None:
+    """Two matrices beyond all numbers, and one of zeros (found by the fuzz of seed 13)."""
+    shown = said("縦", before="0 1 -1 0 50 700 Tm")
+    far = b"q " + 2 * (b"%s 0 0 %s 0 0 cm " % (2 * (b"9" * 30 + b".0",))) + shown + b"Q"
+    assert SHOWN in parse(simple(far), "規程.pdf").text
+
+
 def test_latin_letters_of_ghostscript_stay_what_they_are() -> None:
     head = b"begincmap 1 begincodespacerange <00><ff> endcodespacerange "
     latin = head + b"<4f><4f><004f> <50><50><0050> <51><51><0051> endcmap"
     both = head + b"<39><39><004f> <3a><3a><0050> <ab><ab><4e5d> endcmap"
     upright = head + b"<59><59><00ff> <5a><5a><0100> endcmap"
-    for said, lost in (
+    for told, lost in (
         (latin, {}),
         (both, {0x4F: 0x4E, 0x50: 0x4E}),
         (upright, {0xFF: 0xFE, 0x100: 0xFE}),
     ):
         made = b"/Producer(GPL Ghostscript 10.00.0)"
-        assert pdf_maps.lost(simple(None, stream(said)) + made) == lost
-        assert pdf_maps.lost(simple(None, stream(said))) == {}
+        assert pdf_maps.lost(simple(None, stream(told)) + made) == lost
+        assert pdf_maps.lost(simple(None, stream(told))) == {}
 
 
 def test_more_pages_than_a_file_has_bytes_are_refused_before_one_is_read(parse) -> None:
