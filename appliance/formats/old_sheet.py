@@ -180,7 +180,7 @@ def _plausible(extent: bytes) -> None:
     wide = len(extent) == 14
     top, bottom = longs(extent, 0, 2) if wide else shorts(extent, 0, 2)
     left, right = shorts(extent, 8 if wide else 4, 2)
-    rows = (bottom - top) % (1 << 32) if bottom else 0
-    columns = (right - left) % (1 << 16) if right else 0
+    rows = max(bottom, (bottom - top) % (1 << 32)) if bottom else 0
+    columns = max(right, (right - left) % (1 << 16)) if right else 0
     if rows * columns > _SHEET_CELLS:
         raise TooLarge(f"表が大きすぎます ({rows:,} 行 × {columns:,} 列)")

@@ -120,7 +120,10 @@ def test_two_cells_in_far_corners_are_refused_before_all_between_is_unfolded(par
         parse(workbook(number(0, 0, 1) + number(65_535, 255, 2)), "角.xls")
 
 
-@pytest.mark.parametrize("extent", [(0, 1 << 25, 0, 5), (1 << 25, 8, 0, 5), (0, 65_536, 0, 65_535)])
+@pytest.mark.parametrize(
+    "extent",
+    [(0, 1 << 25, 0, 5), (1 << 25, 8, 0, 5), (0, 65_536, 0, 65_535), (0, 1 << 29, 8224, 8224)],
+)
 def test_a_sheet_that_says_it_is_larger_than_any_is_refused(
     parse, extent: tuple[int, int, int, int]
 ) -> None:
