@@ -75,7 +75,8 @@ def refuse(data: bytes) -> None:
         if is_form:
             calls = Counter(_DRAWS.findall(content)) if b"Do" in content else Counter[bytes]()
             objects = objects or (_objects(data) if calls else {})
-            forms[number] = _Form(len(content), calls, _names(said, objects))
+            own = _names(said, objects) if b"/Resources" in said else None
+            forms[number] = _Form(len(content), calls, own)
         elif b"begincmap" in content or b"beginbf" in content:
             content = _unpacked(body, layers, _STREAM_BYTES)
             budget -= len(content)
