@@ -326,7 +326,7 @@ def forms(last: bytes, times: int, deep: int, drawn: bytes | None = None) -> byt
         forms(b"/Resources<</XObject<</X 99 0 R/Y 5 0 R>>>>", 10, 12),
         forms(b"/Resources<</XObject<</X 7 0 R>>>>", 10, 2),  # itself
         forms(b"", 10, 2),  # what is above it may draw: itself too
-        forms(b"/ResourceS<</XObject<</X 2 0 R>>>>", 10, 2),  # the same: that is another word
+        forms(b"/ResourceS<</XObject<</X 4 0 R>>>>", 10, 2),  # the same: that is another word
         forms(b"/Resources<<>>", 10, 2),  # what the page may draw: the first
         forms(b"/Resources 8 0 R", 10, 2) + b"8 0 obj\n<</XObject 9 0 R>>\nendobj\n9 0 obj\n<</X 5 0 R>>\nendobj\n",
     ],
