@@ -68,6 +68,7 @@ def test_every_package_model_and_library_is_in_it_once(tmp_path: Path) -> None:
     assert (tmp_path / "a.json").read_bytes() == (tmp_path / "b.json").read_bytes()
 
 
+@pytest.mark.long  # thrice all that is installed is read
 def test_a_machine_is_compared_with_its_bill(tmp_path: Path) -> None:
     out, beside = tmp_path / "部品表.json", tmp_path / "site"
     for name in ("kakashi", "karasu", "mejiro"):
