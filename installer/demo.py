@@ -38,7 +38,8 @@ def main() -> None:
         settings = configuration.load(web_port=_free_port())
     _company(settings)
     right = False
-    with ended_by_signals(), _running(settings) as up, _browser(settings) as http:
+    end_with_terminal()
+    with _running(settings) as up, _browser(settings) as http:
         _wait_ready(http, up)
         _wait_loaded(settings, up)
         right = _ask(http)
@@ -64,12 +65,10 @@ def _company(settings: Settings) -> None:
     step.done()
 
 
-@contextmanager
-def ended_by_signals() -> Iterator[None]:
+def end_with_terminal() -> None:
     """Whoever closes the terminal ends it as with Ctrl-C."""
     for one in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(one, signal.default_int_handler)
-    yield
 
 
 @contextmanager

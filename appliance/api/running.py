@@ -2,7 +2,8 @@
 
 A question of a conversation is kept before it is answered, as one whose answer
 broke off: that is what it is if this process dies. While it does not, `Pulse`
-says so in the row, to every process of the site. The answer is kept and recorded by the thread, whether or not
+says so in the row, to every process of the site. The answer is kept and
+recorded by the thread, whether or not
 anybody is still listening. Who was told where it will be may leave and find it
 there; anybody else who hangs up cancels it, and so does who signs out or loses
 the account or the key, within a second.
@@ -44,10 +45,8 @@ log = logging.getLogger("kura.ask")
 LOOK_S = 0.2  # how often the listener looks whether the reader is still there
 ALIVE_S = 0.5  # how often it asks whether the reader may still be
 KEEP_ALIVE_S = 10.0
-PULSE_S, ALIVE_FOR_S = (
-    2.0,
-    10.0,
-)  # how often it is said that an answer is being made; so long it holds
+PULSE_S = 2.0  # how often it is said that an answer is being made
+ALIVE_FOR_S = 10.0  # how long that holds
 TURNS = 6  # of a conversation, that a follow-up question is understood from
 PER_USER = 4  # questions of one person under way at once
 
@@ -149,9 +148,7 @@ class Pulse:
                 return
             try:
                 wanted = conversations.keep_alive(self._engine, stops, ALIVE_FOR_S)
-            except (
-                ApplianceError
-            ) as error:  # the database is away: whoever keeps the answer says so
+            except ApplianceError as error:  # the database is away: `_store` will say so
                 log.warning("cannot say what is being answered: %s", error)
                 continue
             for message_id in stops.keys() - wanted:

@@ -19,7 +19,8 @@ ROOT = Path(__file__).parents[2]
 RUNNING = """
 from installer import demo
 from appliance import settings
-with demo.ended_by_signals(), demo._running(settings.load()) as up:
+demo.end_with_terminal()
+with demo._running(settings.load()) as up:
     print(up.pid, flush=True)
     up.wait()
 """
