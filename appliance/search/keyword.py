@@ -159,6 +159,11 @@ class KeywordIndex:
         counts = {t: searcher.doc_freq(field, t) for t in terms}
         return {w: math.log(1 + (total - n + 0.5) / (n + 0.5)) for w, n in counts.items()}
 
+    def holders(self, text: str) -> int:
+        """At most so many chunks hold it, whoever may read them: those that hold its rarest pair."""
+        searcher = self._live.index.searcher()
+        return min((searcher.doc_freq("grams", p) for p in _pairs(text)), default=0)
+
     def save(self) -> None:
         with self._writing:
             self._check()

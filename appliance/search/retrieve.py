@@ -28,13 +28,15 @@ from appliance.search.narrow import Narrowing
 from appliance.search.scope import ScopeMap
 from appliance.settings import Settings
 from appliance.store import access, catalog, editions, sources, synonyms
-from appliance.text import copies, versions
-from appliance.text.synonyms import expand, own
+from appliance.text import abbreviations, copies, versions
+from appliance.text.synonyms import Groups, expand, own
 from appliance.types import Filter, Hit, Passage, Query, Reading, Scope, Span, Viewer, Words
 
 MOST_OF_A_DOCUMENT = 3  # passages; one long document must not crowd out the others
 _DENSE_FLOOR = 0.01  # least standard deviation: differences below it are noise
 _KEYWORD_FLOOR = 0.5
+_EXPLAINING = 24  # of the candidates: what they write out tells what the question cuts short
+_WRITTEN = 100  # chunks: what stands in so many is how it is written
 _HELD = 4.0  # standard deviations: more than the scores of what does not hold it differ by
 ANY = Filter()
 _NO_VECTOR = np.empty((1, 0), np.float32)
@@ -46,6 +48,8 @@ class WordIndex(Index, Protocol):
     def holding(self, query: Query, k: int, scope: Scope) -> list[Hit]: ...
 
     def rarity(self, words: Iterable[str]) -> Mapping[str, float]: ...
+
+    def holders(self, text: str) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,13 +135,12 @@ class Retriever:
         question = expand(question, groups)
         if not scope.chunks or not question.strip():
             return Retrieval(question=question)
-        count, terms = max(self.settings.candidates, 4 * k), own(question, groups)
-        words = _BESIDE.submit(self._by_words, Query(question, _NO_VECTOR, terms), count, scope)
-        query = Query(question, self.embedder.embed([question], "query"), terms)
-        dense = self.dense.search(query, count, scope)
-        found = [*dense, *words.result()]
-        found += behind.copies(self.engine, found, count, scope, partial(self._looked, query))
-        candidates = self._fused(query, found, scope)
+        count = max(self.settings.candidates, 4 * k)
+        candidates = self._asked(question, groups, count, scope)
+        if meant := self._written_out(question, groups, viewer, candidates):
+            short = own(question, meant)  # what says it so is meant as well
+            question = abbreviations.replaced(question, meant)
+            candidates = self._asked(question, groups, count, scope, short)
         considered = list(self._considered(question, candidates, viewer, k, trace))
         if self.reader:  # reading took a while: what may be read now
             ids = {c.passage.document_id for c in considered}
@@ -159,6 +162,38 @@ class Retriever:
             threshold,
             tuple(considered),
         )
+
+    def _asked(
+        self,
+        question: str,
+        groups: Groups,
+        count: int,
+        scope: Scope,
+        also: tuple[str, ...] = (),
+    ) -> list[Candidate]:
+        """The candidates for a question, some of whose words are the company's own."""
+        terms = (*own(question, groups), *also)
+        words = _BESIDE.submit(self._by_words, Query(question, _NO_VECTOR, terms), count, scope)
+        query = Query(question, self.embedder.embed([question], "query"), terms)
+        found = [*self.dense.search(query, count, scope), *words.result()]
+        found += behind.copies(self.engine, found, count, scope, partial(self._looked, query))
+        return self._fused(query, found, scope)
+
+    def _written_out(
+        self, question: str, groups: Groups, viewer: Viewer, candidates: Sequence[Candidate]
+    ) -> Sequence[tuple[str, str]]:
+        """What the question cuts short and hardly a document does, as the best candidates write it.
+
+        What an administrator has said about a word goes before.
+        """
+        words = [w for w in abbreviations.short(question) if w not in own(question, groups)]
+        rare = [w for w in words if self.keyword.holders(w) < _WRITTEN]
+        if not rare:
+            return ()
+        best = [(c.chunk_id, c.score) for c in candidates[:_EXPLAINING]]
+        found = access.passages(self.engine, viewer, best)
+        texts = list(dict.fromkeys(f"{p.title}\n{p.text}" for p in found))
+        return abbreviations.written_out(rare, texts)
 
     def candidates(self, query: Query, count: int, scope: Scope) -> list[Candidate]:
         """The best of each index, all scored by both, best first."""

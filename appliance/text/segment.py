@@ -1,6 +1,6 @@
 """Text into what the keyword index counts: dictionary words, pairs of characters, and codes.
 
-Index and query go through the same three functions. Safe to call from any thread.
+Index and query go through the same functions. Safe to call from any thread.
 """
 
 from __future__ import annotations
@@ -54,6 +54,11 @@ def names(text: str) -> list[tuple[int, int]]:
                 found.append((begin, end))
         start += len(piece)
     return found
+
+
+def surfaces(text: str) -> list[str]:
+    """Its words as they stand in it, the short ones that a dictionary has: 「品質保証部」 gives three."""
+    return [m.surface() for piece in _pieces(text) for m in _tokenizer().tokenize(piece)]
 
 
 def bigrams(text: str) -> list[str]:

@@ -16,7 +16,7 @@ from appliance.search.keyword import KeywordIndex
 from appliance.search.retrieve import Retriever
 from appliance.search.scope import ScopeMap
 from appliance.settings import Settings
-from appliance.store import access, catalog, sources
+from appliance.store import access, catalog, sources, synonyms
 from appliance.testing.fakes import PUBLIC, HashEmbedder, OverlapReader, ScriptedGenerator
 from appliance.text.split import split
 from appliance.types import Answer, Document, Layer, Principal, RawFile, Turn, Viewer
@@ -397,3 +397,24 @@ def test_one_passage_of_each_parent_and_three_of_a_document(machine):
     assert titles.count("長い.txt") == 3
     assert len({(p.document_id, p.start) for p in found}) == len(found)
     assert titles.count("写し.txt") + titles.count("写し2.txt") == 1
+
+
+def test_what_a_question_cuts_short_is_searched_for_as_the_documents_write_it(machine):
+    machine.put(
+        "通知.txt", "年末調整書類の提出期限は11月14日である。年末調整の説明会は10月28日に開く。"
+    )
+    machine.put("手続き.txt", "入社書類の提出期限は入社の日から14日とする。")
+    answer = machine.ask("年調の書類の提出期限はいつですか", "11月14日[1]")
+    assert answer.question == "年末調整の書類の提出期限はいつですか"
+    assert answer.citations[0].passage.title == "通知.txt"
+    assert "年末調整の書類の提出期限はいつですか" in machine.generator.prompts[0].user
+    synonyms.replace(machine.engine, [["年調", "年次調査"]], synonyms.read(machine.engine).revision)
+    found = machine.retriever.retrieve("年調の書類", ITO)
+    assert found.question == "年調（年次調査）の書類"  # an administrator knows better
+
+
+def test_a_document_that_is_hidden_explains_no_words(machine):
+    machine.put("構想.txt", "諏訪買収の書類の提出期限は三月とする。諏訪買収は極秘である。", SECRET)
+    asked = "諏買の書類の提出期限はいつですか"
+    assert machine.retriever.retrieve(asked, SATO).question == asked.replace("諏買", "諏訪買収")
+    assert machine.retriever.retrieve(asked, ITO).question == asked

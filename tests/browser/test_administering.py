@@ -264,6 +264,16 @@ def test_what_a_search_finds_and_leaves_out(desk: Desk, machine: Appliance) -> N
     expect(page.get_by_role("heading", level=1)).to_contain_text("旅費規程")
 
 
+def test_a_search_says_what_it_searched_for(desk: Desk, machine: Appliance) -> None:
+    text = "年末調整書類の提出について。年末調整の書類の期限は11月14日である。"
+    take_in(machine, {"通知.txt": (text, PUBLIC)})
+    page = desk.sign_in("admin", "/admin/retrieval")
+    page.get_by_label("質問").fill("年調の書類はいつまで")
+    page.get_by_label("質問").press("Enter")
+    expect(page.get_by_text("「年末調整の書類はいつまで」で探しました。")).to_be_visible()
+    expect(page.locator("tbody tr").first).to_contain_text("通知")
+
+
 def test_a_member_finds_no_administration(desk: Desk) -> None:
     page = desk.sign_in("ito", "/admin/sources")
     expect(page.get_by_text("このページはありません")).to_be_visible()
