@@ -15,7 +15,6 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from appliance.ask import budget, cite, converse, extract, prompt
-from appliance.errors import ModelBusy
 from appliance.ports import Generator
 from appliance.search import evidence
 from appliance.search.retrieve import ANY, Retrieval, Retriever
@@ -142,8 +141,7 @@ class Answerer:
         self, asked: str, viewer: Viewer, passages: tuple[Passage, ...], speech: Speech
     ) -> Iterator[Event]:
         """The end of an answer for which the reader is heard as well as the model."""
-        weigh = self._weigher(asked, viewer, passages)
-        text = extract.settle(asked, "" if speech.refused else speech.text, passages, weigh)
+        text = extract.settle(asked, "" if speech.refused else speech.text, passages)
         cited = cite.cite(text, passages)
         if not text or not any(c.supported for c in cited.citations):
             yield Piece(NOT_FOUND)
@@ -155,27 +153,10 @@ class Answerer:
         ended: Ended = "cut" if own and self._cut(speech) else "complete"
         dangling = speech.dangling if own else 0
         said = cited.statements
-        against = self._pointed(viewer, extract.conflicts(asked, cited.text, passages, weigh))
+        against = self._pointed(viewer, extract.conflicts(asked, cited.text, passages))
         yield Answer(
             cited.text, citations, passages, ended, asked, dangling, said, conflicts=against
         )
-
-    def _weigher(
-        self, asked: str, viewer: Viewer, passages: Sequence[Passage]
-    ) -> Callable[[Sequence[str]], Sequence[float]]:
-        """How likely the model holds answers to what it has just been asked, each asked for once."""
-        built, known = prompt.build(asked, passages), dict[str, float]()
-
-        def weigh(answers: Sequence[str]) -> Sequence[float]:
-            fresh = [a for a in dict.fromkeys(answers) if a not in known]
-            try:
-                told = self.generator.likelihoods(built, fresh, viewer.user_id)
-            except ModelBusy:
-                return ()  # what was written is judged without it, rather than lost
-            known.update(zip(fresh, told, strict=bool(told)))
-            return [known[a] for a in answers] if told or not fresh else ()
-
-        return weigh
 
     def _ending(
         self,

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import pytest
 
-from appliance.ask import extract, prompt
+from appliance.ask import extract
 from appliance.types import Passage, Version, Words
 
 ASKED = "宿泊費の上限は"
@@ -46,37 +44,16 @@ def test_what_stands(said: str, stands: str) -> None:
     assert extract.settle(ASKED, said, [WRONG, RIGHT]) == stands
 
 
-def test_the_models_likelihoods_decide_between_what_is_doubtful() -> None:
-    two = passage(
-        "宿泊費は8,000円、上限は9,000円。", ("8,000円", 9.0), ("9,000円", 8.5), relevance=0.5
-    )
-    asked: list[str] = []
+def test_what_is_hardly_ahead_of_something_else_is_not_believed() -> None:
+    """A place beside it that says the same takes nothing away."""
 
-    def weigh(answers: Sequence[str]) -> Sequence[float]:
-        asked.extend(answers)
-        return [told[a] for a in answers]
+    def two(other: str) -> list[Passage]:
+        text = f"宿泊費は8,000円、上限は{other}。"
+        return [passage(text, ("8,000円", 8.0), (other, 7.5), relevance=0.9)]
 
-    told = {prompt.REFUSAL: -1.0, "8,000円[1]": -6.0, "9,000円[1]": -1.0}
-    assert extract.settle(ASKED, "", [two], weigh) == "9,000円[1]"
-    assert asked == [prompt.REFUSAL, "8,000円[1]", "9,000円[1]"]
-    told = {prompt.REFUSAL: -0.1, "8,000円[1]": -6.0, "9,000円[1]": -5.0}
-    assert extract.settle(ASKED, "", [two], weigh) == ""
-    told = {prompt.REFUSAL: -3.0, "8,000円[1]": -0.1, "9,000円[1]": -5.0}
-    assert extract.settle(ASKED, "", [two], weigh) == "8,000円[1]"
-
-
-def test_the_model_is_not_asked_where_it_could_decide_nothing() -> None:
-    def weigh(answers: Sequence[str]) -> Sequence[float]:
-        raise AssertionError(answers)
-
-    sure = passage("宿泊費は8,000円。", ("8,000円", 18.0))
-    hopeless = passage("宿泊費は8,000円。", ("8,000円", 1.0), relevance=0.5)
-    assert extract.settle(ASKED, "", [sure], weigh) == "8,000円[1]"
-    assert extract.settle(ASKED, "", [hopeless], weigh) == ""
-
-
-def test_a_server_that_tells_no_likelihoods_is_no_hindrance() -> None:
-    assert extract.settle(ASKED, "", [RIGHT], lambda _: ()) == "12,000円[1]"
+    assert extract.settle(ASKED, "8,000円[1]", two("9,000円")) == "8,000円[1]"  # both say so
+    assert extract.settle(ASKED, "", two("9,000円")) == ""
+    assert extract.settle(ASKED, "", two("８千円")) == "8,000円[1]"
 
 
 @pytest.mark.parametrize(
@@ -101,7 +78,8 @@ def test_what_belonged_to_the_sentence_is_left_there(words: str, alone: str) -> 
 
 
 def test_what_both_say_is_believed_sooner() -> None:
-    doubtful = passage("宿泊費は12,000円とする。", ("12,000円", extract.SURE + 1), relevance=0.5)
+    words = ("12,000円", extract.SURE - extract.AHEAD - 1)
+    doubtful = passage("宿泊費は12,000円とする。", words, relevance=0.5)
     assert extract.settle(ASKED, "", [doubtful]) == ""
     assert extract.settle(ASKED, "12,000円です[1]", [doubtful]) == "12,000円です[1]"
     assert extract.settle(ASKED, "8,000円です[1]", [doubtful]) == ""

@@ -15,6 +15,7 @@ what answers would stand. JSQuAD is for measuring and never asked here.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -23,14 +24,13 @@ from pathlib import Path
 from typing import Any, cast
 
 from appliance import settings
-from appliance.ask import answer, extract, prompt
+from appliance.ask import answer, extract
 from appliance.evaluation import scratch, sets
 from appliance.evaluation.measures import bare, character_f1
-from appliance.ports import Generator
 from appliance.search import evidence
 from appliance.search.retrieve import Retriever
 from appliance.training import written
-from appliance.types import ANSWERS, EVERYONE, Answer, Passage, Principal, Viewer, Words
+from appliance.types import EVERYONE, Answer, Passage, Principal, Viewer, Words
 
 # paragraphs of one site; of each question, which of them its asker may not read ("": reads all)
 Asked = tuple[Sequence[sets.Paragraph], Sequence[tuple[sets.Question, str]]]
@@ -92,26 +92,10 @@ def ask(every: Iterator[Asked], out: Path) -> None:
                         "ranked": [(p.uri, p.relevance, p.score) for p in heard.last.ranked],
                         "said": "" if said.ended == "no_evidence" else said.text,
                         "passages": [shown(p) for p in said.passages],
-                        "likely": likely(machine.generator, question.text, said),
                     }
                     rows.write(json.dumps(row, ensure_ascii=False) + "\n")
                     rows.flush()
                     told("questions", number, len(questions))
-
-
-def likely(generator: Generator, question: str, said: Answer) -> dict[str, float]:
-    """The language model's log P of a refusal and of each answer that may be weighed."""
-    if not said.passages:
-        return {}
-    found = extract.extracts(question, said.passages, strip(said.text))
-    answers = list(dict.fromkeys([prompt.REFUSAL, *map(str, found)]))[:ANSWERS]
-    built = prompt.build(question, said.passages)
-    return dict(zip(answers, generator.likelihoods(built, answers), strict=True))
-
-
-def weigher(row: dict[str, Any]) -> extract.Weigh:
-    known = row.get("likely", {})
-    return lambda answers: [known.get(a, extract.UNLIKELY) for a in answers] if known else ()
 
 
 def shown(p: Passage) -> dict[str, Any]:
@@ -153,16 +137,11 @@ def fit(path: Path) -> None:
         for name, some in (("answerable", open_), ("near", near))
     }
     print(f"\nanother paragraph is shown as contradicting: {against}")
-    for extract.AGREES in (0.0, 1.5, 3.0):
+    for extract.AGREES, extract.AHEAD in itertools.product((1.5, 3.0, 4.5), (0.0, 5.0, 10.0, 15.0)):
         values = [surest(r) for r in near]
         for extract.SURE in sorted({round(q, 1) for q in quantiles(values, STOPPED)}):
-            name = f"both, agrees {extract.AGREES}, sure {extract.SURE}"
-            line(
-                name,
-                lambda r: strip(extract.settle(r["question"], r["said"], passages(r), weigher(r))),
-                open_,
-                near,
-            )
+            name = f"both, agrees {extract.AGREES}, ahead {extract.AHEAD}, sure {extract.SURE}"
+            line(name, stands, open_, near)
 
 
 def believed(rows: Sequence[dict[str, Any]]) -> None:
@@ -195,8 +174,11 @@ def rank(row: dict[str, Any], weight: float) -> int:
 
 
 def surest(row: dict[str, Any]) -> float:
-    found = extract.extracts(row["question"], passages(row), strip(row["said"]), weigher(row))
-    return found[0].sure if found else -99.0
+    return extract.believed(extract.extracts(row["question"], passages(row), strip(row["said"])))
+
+
+def stands(row: dict[str, Any]) -> str:
+    return strip(extract.settle(row["question"], row["said"], passages(row)))
 
 
 def best_words(row: dict[str, Any]) -> str:
@@ -208,8 +190,8 @@ def conflicting(row: dict[str, Any]) -> bool:
     """Paragraphs of an encyclopaedia answer no question twice: whatever is shown is wrong."""
     shown = passages(row)
     asked = row["question"]
-    stands = extract.settle(asked, row["said"], shown, weigher(row))
-    return bool(extract.conflicts(asked, stands, shown, weigher(row)))
+    answer = extract.settle(asked, row["said"], shown)
+    return bool(extract.conflicts(asked, answer, shown))
 
 
 def strip(text: str) -> str:
