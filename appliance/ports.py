@@ -129,12 +129,6 @@ class Generator(Protocol):
 
     def count_tokens(self, text: str) -> int: ...
 
-    def likelihoods(self, prompt: Prompt, answers: Sequence[str], asker: str = "") -> list[float]:
-        """The logarithm of each answer's probability; at most ANSWERS of ANSWER_CHARS each.
-
-        Empty where the model's server does not tell.
-        """
-
     def stream(
         self, prompt: Prompt, limit: int, cancelled: Callable[[], bool], asker: str = ""
     ) -> Iterator[str | Waiting]:

@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 from pyroaring import BitMap64
 
-ANSWERS, ANSWER_CHARS = 8, 400  # weighed at once, and characters of one
 Vectors = NDArray[np.float32]  # (n, dim), rows of length 1
 ChunkIds = NDArray[np.int64]  # (n,), sorted, unique
 Cursor = NewType("Cursor", str)  # opaque to everyone but the connector that made it

@@ -86,9 +86,7 @@ class Child:
                 biases = {int(t): b for t, b in sampling.logit_bias.items()}
                 object.__setattr__(sampling, "logit_bias", biases)  # JSON has no numbers for keys
                 stop = tuple(work.pop("stop"))
-                answers = tuple(tuple(answer) for answer in work.pop("answers"))
-                work |= {"stop": stop, "sampling": sampling, "answers": answers}
-                self._local.start(Work(**work))
+                self._local.start(Work(**work, stop=stop, sampling=sampling))
             case {"cancel": id}:
                 self._local.cancel(id)
             case {"call": name, "id": id, "with": arguments}:

@@ -190,26 +190,22 @@ class RemoteGenerator:
         except (BadRequest, KeyError):
             return len(text)
 
-    def likelihoods(self, prompt: Prompt, answers: Sequence[str], asker: str = "") -> list[float]:
-        """None from a server that is not ours."""
-        if not answers:
-            return []
-        body = self._body(prompt, asker) | {"answers": list(answers)}
-        try:
-            rows = self._client.post("/likelihoods", body)["data"]
-        except BadRequest:
-            return []
-        found = {int(row["index"]): float(row["logprob"]) for row in rows}
-        if found.keys() != set(range(len(answers))):
-            raise ModelUnreachable(
-                f"{self._model} が {len(answers)} 個の答えのうち {len(found)} 個しか量りません。"
-            )
-        return [found[n] for n in range(len(answers))]
-
     def stream(
         self, prompt: Prompt, limit: int, cancelled: Callable[[], bool], asker: str = ""
     ) -> Iterator[str | Waiting]:
-        body = self._body(prompt, asker) | {"max_tokens": limit, "temperature": 0, "stream": True}
+        body = {
+            "model": self._model,
+            "messages": [
+                {"role": "system", "content": prompt.system},
+                {"role": "user", "content": prompt.user},
+            ],
+            "max_tokens": limit,
+            "temperature": 0,
+            "stream": True,
+        }
+        if asker:  # the server learns that two questions are of one person, not whose they are
+            mark = hashlib.blake2b(asker.encode(), key=self._secret, digest_size=16)
+            body["user"] = mark.hexdigest()
         for event in self._client.events("/v1/chat/completions", body, cancelled):
             if "error" in event:
                 raise ModelUnreachable(str(event["error"].get("message", "")))
@@ -218,16 +214,3 @@ class RemoteGenerator:
             for choice in event.get("choices", ()):
                 if piece := choice.get("delta", {}).get("content"):
                     yield piece
-
-    def _body(self, prompt: Prompt, asker: str) -> dict[str, Any]:
-        body: dict[str, Any] = {
-            "model": self._model,
-            "messages": [
-                {"role": "system", "content": prompt.system},
-                {"role": "user", "content": prompt.user},
-            ],
-        }
-        if asker:  # the server learns that two questions are of one person, not whose they are
-            mark = hashlib.blake2b(asker.encode(), key=self._secret, digest_size=16)
-            body["user"] = mark.hexdigest()
-        return body

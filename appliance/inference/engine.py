@@ -10,7 +10,6 @@ prompt and its limit are reserved before it starts, and cached prefixes give way
 from __future__ import annotations
 
 import codecs
-import copy
 import logging
 import math
 import queue
@@ -109,8 +108,6 @@ class Slot:
     cancelled: bool = False
     choosing_s: float = 0.0
     details: list[dict[str, Any]] = field(default_factory=list)  # log-probabilities not yet sent
-    first: Any = None  # logits after the prompt, from which each of the work's answers begins
-    likelihoods: list[float] = field(default_factory=list)
 
     @property
     def writing(self) -> bool:
@@ -382,8 +379,6 @@ class Engine:
     def _choose(self, slot: Slot, entry: int) -> bool:
         """Choose and say the next token. False if the request ended with it."""
         logits = self._core.logits(entry)
-        if slot.work.answers:
-            return self._weigh(slot, logits)
         began = time.perf_counter()
         token = slot.sampler.choose(logits)
         slot.choosing_s += time.perf_counter() - began
@@ -415,37 +410,6 @@ class Engine:
         else:
             return True
         return False
-
-    def _weigh(self, slot: Slot, logits: Any) -> bool:
-        """Add up how likely the work's answers are, one after the other. False after the last.
-
-        The next token is known, so the whole of an answer is a right guess: one step computes it.
-        After its last token the cache goes back to the end of the prompt.
-        """
-        prompt, answers = len(slot.work.tokens), slot.work.answers
-        if slot.first is None:
-            slot.first = copy.copy(logits)
-            slot.likelihoods.append(0.0)
-            slot.trust = 1.0
-        while True:
-            answer = answers[len(slot.likelihoods) - 1]
-            token = answer[slot.written]
-            slot.likelihoods[-1] += slot.sampler.alternatives(logits, token)[0]
-            slot.written += 1
-            if slot.written < len(answer):
-                slot.known.append(token)
-                slot.chosen = token
-                slot.guess = answer[slot.written : -1]
-                return True
-            slot.owned -= slot.past - prompt
-            slot.past, slot.written = prompt, 0
-            del slot.known[prompt:]
-            self._core.remove(slot.sequence, prompt)
-            if len(slot.likelihoods) == len(answers):
-                self._finish(slot, "stop")
-                return False
-            slot.likelihoods.append(0.0)
-            logits = slot.first
 
     def _detail(self, slot: Slot, logits: Any, token: int) -> dict[str, Any]:
         own, others = slot.sampler.alternatives(logits, token)
@@ -486,8 +450,7 @@ class Engine:
         self._release(slot)
         if self._idle is not None:
             self._prefixes.give_way(self._prefixes.idle - self._idle)
-        told = tuple(slot.likelihoods)
-        end = End(finish, len(slot.work.tokens), slot.written, message, slot.reused, told)
+        end = End(finish, len(slot.work.tokens), slot.written, message, slot.reused)
         self._emit(slot.work.id, end)
 
     def _release(self, slot: Slot) -> None:

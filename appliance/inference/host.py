@@ -58,7 +58,6 @@ class Request:
     sampling: Sampling = field(default_factory=Sampling)
     schema: str = ""  # JSON schema that the answer must follow
     grammar: str = ""  # or a grammar, in GBNF
-    answers: tuple[str, ...] = ()  # nothing is written: how likely is each of these?
 
 
 class Job:
@@ -113,12 +112,8 @@ class Host:
     def submit(self, request: Request, listener: Listener) -> Job:
         """Raises PromptTooLong, BadRequest, ModelUnreachable, or ModelBusy when it may not wait."""
         tokens = self._backend.tokenize(request.prompt.parts)
-        answers = tuple(
-            tuple(self._backend.tokenize([Part(answer)], begin=False)) for answer in request.answers
-        )
-        limit = max([request.limit, *map(len, answers)])
-        if len(tokens) + limit > self.context_tokens:
-            raise PromptTooLong(len(tokens) + limit, self.context_tokens)
+        if len(tokens) + request.limit > self.context_tokens:
+            raise PromptTooLong(len(tokens) + request.limit, self.context_tokens)
         sampling = request.sampling
         if source := request.schema or request.grammar:
             grammar = self._backend.grammar(source, bool(request.schema))
@@ -129,7 +124,7 @@ class Host:
         id = next(self._ids)
         reuse = EVERYBODY if self._share else request.owner or f"request {id}"
         stop = tuple(dict.fromkeys((*request.prompt.stop, *request.stop)))
-        work = Work(id, tokens, limit, shared, reuse, stop, sampling, answers)
+        work = Work(id, tokens, request.limit, shared, reuse, stop, sampling)
         job = Job(self, work, request.owner, listener)
         with self._lock:
             try:

@@ -35,7 +35,6 @@ from starlette.types import Receive, Scope, Send
 from appliance.errors import (
     ApplianceError,
     ModelBusy,
-    ModelUnreachable,
     Permanent,
     PromptTooLong,
     SettingsError,
@@ -52,7 +51,6 @@ from appliance.inference import (
     prompts,
     registered,
     rerank,
-    weigh,
     work,
 )
 from appliance.ports import Embedder, Reader, Reranker
@@ -256,22 +254,6 @@ def create_app(served: Models) -> FastAPI:
             return rerank.answer(reranker, body, served.reader)
         finally:
             encoding.release()
-
-    @app.post("/likelihoods")
-    async def weighed(body: weigh.WeighIn, request: Request) -> Response:
-        check(body.model)
-        weighing = weigh.Weighing()
-        wanted = weigh.asked(body, served.prompt_format)
-        job = await run_in_threadpool(served.llm.submit, wanted, weighing.hear)
-        try:
-            while not (end := await weighing.end(0.5)):
-                if await request.is_disconnected():
-                    return Response(status_code=499)
-        finally:
-            job.cancel()
-        if end.finish == "error":
-            raise ModelUnreachable(end.message)
-        return JSONResponse(weigh.answer(body, end))
 
     @app.post("/v1/chat/completions")
     async def chat(body: ChatIn, request: Request) -> Response:

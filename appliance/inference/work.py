@@ -54,7 +54,6 @@ class Work:
     owner: str = EVERYBODY
     stop: tuple[str, ...] = ()
     sampling: Sampling = field(default_factory=Sampling)
-    answers: tuple[tuple[int, ...], ...] = ()  # nothing is written: how likely is each of these?
 
     @property
     def reserved(self) -> int:
@@ -80,7 +79,6 @@ class End:
     tokens: int = 0
     message: str = ""
     reused: int = 0  # prompt tokens that were in the cache
-    likelihoods: tuple[float, ...] = ()  # of the work's answers, each a logarithm
 
 
 Event = Waiting | Piece | End

@@ -317,14 +317,6 @@ class GeneratorContract:
     def test_a_cancelled_stream_ends_quietly(self, generator: Generator) -> None:
         assert list(generator.stream(self.PROMPT, 64, lambda: True)) in ([], [""])
 
-    def test_each_answer_is_weighed(self, generator: Generator) -> None:
-        answers = ["カレー[1]", "カレー[1]カレー[1]カレー[1]", "カ"]
-        weights = generator.likelihoods(self.PROMPT, answers, "sato")
-        assert len(weights) == 3 and all(w < 0 for w in weights)
-        assert weights[1] < weights[0]
-        assert weights == pytest.approx(generator.likelihoods(self.PROMPT, answers), abs=0.05)
-        assert generator.likelihoods(self.PROMPT, []) == []
-
     def test_longer_text_has_more_tokens(self, generator: Generator) -> None:
         assert 0 < generator.count_tokens("宿泊費") < generator.count_tokens("宿泊費" * 50)
         assert generator.context_tokens > 256

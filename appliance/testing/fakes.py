@@ -83,9 +83,7 @@ class ScriptedGenerator:
         *pieces: str | Waiting,
         script: Callable[[Prompt], Iterator[str | Waiting]] | None = None,
         context_tokens: int = 4096,
-        likely: Mapping[str, float] | None = None,
     ) -> None:
-        self._likely = likely
         self._pieces = pieces
         self._script = script
         self._context_tokens = context_tokens
@@ -98,11 +96,6 @@ class ScriptedGenerator:
 
     def count_tokens(self, text: str) -> int:
         return len(text)
-
-    def likelihoods(self, prompt: Prompt, answers: Sequence[str], asker: str = "") -> list[float]:
-        """Told by the answer without its marker; a nat a character where nothing is told."""
-        likely = self._likely or {}
-        return [likely.get(a.partition("[")[0], -float(len(a))) for a in answers]
 
     def stream(
         self, prompt: Prompt, limit: int, cancelled: Callable[[], bool], asker: str = ""

@@ -64,9 +64,8 @@ class Machine:
         cancelled=lambda: False,
         script=None,
         caution=0.0,
-        likely=None,
     ):
-        self.generator = ScriptedGenerator(*pieces, script=script, likely=likely)
+        self.generator = ScriptedGenerator(*pieces, script=script)
         answerer = Answerer(self.retriever, self.generator, self.settings, caution)
         self.events = list(answerer.stream(question, viewer, history, cancelled))
         answer = self.events[-1]

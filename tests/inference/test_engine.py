@@ -14,7 +14,7 @@ import pytest
 from appliance.inference.cores import Cores
 from appliance.inference.engine import Engine
 from appliance.inference.work import DRAFT_TOKENS, End, Piece, Work
-from tests.inference.fake_core import FakeCore, answer, following
+from tests.inference.fake_core import FakeCore, answer
 
 WAIT_S = 20
 
@@ -467,69 +467,3 @@ def test_a_stop_string_across_tokens(running) -> None:
     id = one.start(tokens, stop=(stop,))
     assert one.wait(id) == whole[: whole.index(stop)]
     assert one.ends[id].finish == "stop"
-
-
-# --- answers that are weighed ---------------------------------------------------------
-
-
-def likely(tokens: list[int], answer: tuple[int, ...]) -> float:
-    """What the fake holds of an answer after these tokens."""
-    known, total = list(tokens), 0.0
-    for token in answer:
-        total += -0.5 if following(known) == token else -3.0
-        known.append(token)
-    return total
-
-
-@pytest.mark.parametrize("apart", [False, True])
-def test_each_answer_is_weighed_and_nothing_is_written(running, apart: bool) -> None:
-    one = running(FakeCore(apart=apart, prefill_tokens=128 if apart else 0))
-    asked = list(range(3, 40))
-    right = tuple(answer(asked, 9))
-    answers = (right, (7, 7, 7), (right[0],), (*right[:4], 90), tuple(range(50, 70)))
-    id = one.start(asked, 20, answers=answers)
-    assert one.wait(id) == ""
-    end = one.ends[id]
-    assert end.finish == "stop" and end.tokens == 0
-    assert end.likelihoods == tuple(likely(asked, a) for a in answers)
-
-
-def test_weighing_costs_a_step_an_answer_and_leaves_the_cache_as_it_was(running) -> None:
-    one = running(FakeCore())
-    asked = list(range(3, 30))
-    one.wait(one.start(asked, 6))
-    one.idle()
-    before, cells = len(one.core.batches), one.core.cells()
-    id = one.start(asked, 20, answers=((9, 8, 7), (6, 5, 4, 3), (2,)))
-    one.wait(id)
-    one.idle()
-    assert one.ends[id].reused == len(asked) - 1
-    assert len(one.core.batches) - before == 3  # the prompt's last token, then two answers
-    assert one.core.cells() <= cells + 1
-
-
-def test_who_writes_goes_on_beside_what_is_weighed(running) -> None:
-    one = running(FakeCore(context_tokens=1024, pause_s=0.001), slots=8)
-    prompts = [[n, *range(40, 60)] for n in range(3, 7)]
-    dice = random.Random(4)
-    answers = [
-        tuple(tuple(dice.choices(range(3, 90), k=dice.randint(1, 30))) for _ in range(5))
-        for _ in prompts
-    ]
-    weighed = [one.start(p, 30, answers=a) for p, a in zip(prompts, answers, strict=True)]
-    written = [one.start(p, 25) for p in prompts]
-    for id, asked in zip(written, prompts, strict=True):
-        assert one.wait(id) == text(asked, 25)
-    for id, asked, own in zip(weighed, prompts, answers, strict=True):
-        one.wait(id)
-        assert one.ends[id].likelihoods == tuple(likely(asked, a) for a in own)
-
-
-def test_weighing_can_be_cancelled(running) -> None:
-    one = running(FakeCore(pause_s=0.01))
-    id = one.start(list(range(3, 20)), 30, answers=tuple((n, n, n) for n in range(3, 11)))
-    one.engine.cancel(id)
-    one.wait(id)
-    assert one.ends[id].finish == "cancelled"
-    one.idle()
-    assert one.wait(one.start([3, 4, 5], 4)) == text([3, 4, 5], 4)
