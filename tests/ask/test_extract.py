@@ -78,7 +78,7 @@ def test_what_belonged_to_the_sentence_is_left_there(words: str, alone: str) -> 
 
 
 def test_what_both_say_is_believed_sooner() -> None:
-    words = ("12,000円", extract.SURE - extract.AHEAD - 1)
+    words = ("12,000円", extract.SURE - extract.LEAD * extract.AHEAD - 1)
     doubtful = passage("宿泊費は12,000円とする。", words, relevance=0.5)
     assert extract.settle(ASKED, "", [doubtful]) == ""
     assert extract.settle(ASKED, "12,000円です[1]", [doubtful]) == "12,000円です[1]"

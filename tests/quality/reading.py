@@ -137,10 +137,12 @@ def fit(path: Path) -> None:
         for name, some in (("answerable", open_), ("near", near))
     }
     print(f"\nanother paragraph is shown as contradicting: {against}")
-    for extract.AGREES, extract.AHEAD in itertools.product((1.5, 3.0, 4.5), (0.0, 5.0, 10.0, 15.0)):
+    for extract.AGREES, extract.LEAD in itertools.product(
+        (1.5, 3.0, 4.5), (0.0, 0.5, 1.0, 1.5, 2.0)
+    ):
         values = [surest(r) for r in near]
         for extract.SURE in sorted({round(q, 1) for q in quantiles(values, STOPPED)}):
-            name = f"both, agrees {extract.AGREES}, ahead {extract.AHEAD}, sure {extract.SURE}"
+            name = f"both, agrees {extract.AGREES}, lead {extract.LEAD}, sure {extract.SURE}"
             line(name, stands, open_, near)
 
 
