@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache, lru_cache
 from typing import Any
 
@@ -26,14 +26,21 @@ _local = threading.local()
 
 def words(text: str) -> list[str]:
     """Content words in their dictionary form, in order: 「支払った」 gives 「支払う」."""
-    found: list[str] = []
+    return list(_forms(text, lambda kind: kind not in _SILENT))
+
+
+def nouns(text: str) -> list[str]:
+    """Its nouns in their dictionary form, in order: 「受付」 and 「受け付け」 are one."""
+    return list(_forms(text, lambda kind: kind == "名詞"))
+
+
+def _forms(text: str, wanted: Callable[[str], bool]) -> Iterator[str]:
     for piece in _pieces(width(text)):
         for morpheme in _tokenizer().tokenize(piece):
-            if morpheme.part_of_speech()[0] not in _SILENT:
+            if wanted(morpheme.part_of_speech()[0]):
                 word = _folded(morpheme.normalized_form())
                 if word:
-                    found.append(word)
-    return found
+                    yield word
 
 
 @lru_cache(200_000)  # a language has so many words, and a text few of them
