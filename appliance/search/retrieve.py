@@ -323,7 +323,14 @@ class Retriever:
             best = max(best, evidence.relevance(fit, dense[p.chunk_id], covered))
             if best >= enough:
                 break
-        return best
+        return max(best, self._read_surely(passages))
+
+    def _read_surely(self, passages: Sequence[Passage]) -> float:
+        """How relevant a fitted reader holds the best, where it is sure; else 0."""
+        if not self.reader or self.reader.name not in evidence.FUSED:
+            return 0.0
+        best = max((p.relevance or 0.0 for p in passages), default=0.0)
+        return best if best >= evidence.READ else 0.0
 
 
 def _place(passage: Passage) -> str:

@@ -209,6 +209,16 @@ def test_a_reader_that_nobody_fitted_orders_and_the_words_still_say_what_is_evid
     assert (answer.ended, read.generator.prompts) == ("no_evidence", [])
 
 
+def test_what_a_fitted_reader_is_sure_of_is_evidence_whatever_its_words(read, monkeypatch):
+    monkeypatch.setattr(OverlapReader, "scores", lambda _, __, texts: [0.95] * len(texts))
+    question = "ストックオプションの行使価額を知りたい"
+    assert read.ask(question, "百円[1]").ended == "no_evidence"
+    monkeypatch.setattr(OverlapReader, "name", "kura-reader-v6")
+    assert read.ask(question, "資料1に百円とある[1]。").passages
+    monkeypatch.setattr(OverlapReader, "scores", lambda _, __, texts: [0.8] * len(texts))
+    assert read.ask(question, "百円[1]").passages == ()
+
+
 def test_a_small_model_is_given_what_the_reader_chose(read):
     for n in range(6):
         read.put(f"日当{n}.txt", f"日当は{n}千円である。" + f"その{n}の説明。" * 60)
