@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from appliance.ask import numerals, wanted
 from appliance.search import evidence
-from appliance.text import split
+from appliance.text import dates, split
 from appliance.types import Passage, Pointer, Span, Words
 
 # Log-odds of passage and words together, more where the model says so too (AGREES). What is believed of the
@@ -66,6 +66,27 @@ def extracts(question: str, passages: Sequence[Passage], said: str = "") -> list
     return sorted(every, key=lambda e: -e.sure)
 
 
+def of_another_year(question: str, passage: Passage) -> bool:
+    """Whether a year is asked for, and the passage speaks of others alone.
+
+    Of 3,264 questions of JaQuAD's training part that name a year this is so of .01 of the paragraphs that
+    answer, and of .65 of others of their article; of 455 and 282 of colleagues, of .03 and .60.
+    """
+    asked, terms = dates.years(question)
+    if not asked:
+        return False
+    told, told_terms = dates.years(f"{passage.title}\n{passage.label}\n{passage.text}")
+    if terms and told_terms:
+        return not terms & told_terms
+    return bool(told) and not asked & told
+
+
+def _answers(question: str, passages: Sequence[Passage], said: str) -> list[Extract]:
+    """The extracts that may answer: of another year's paper they may not, near as they are."""
+    other = {n for n, p in enumerate(passages, 1) if of_another_year(question, p)}
+    return [e for e in extracts(question, passages, said) if e.number not in other]
+
+
 def believed(found: Sequence[Extract]) -> float:
     """How far the first of some extracts, the surest first, is believed; -inf where there is none."""
     if not found:
@@ -80,7 +101,7 @@ def settle(question: str, said: str, passages: Sequence[Passage]) -> str:
 
     A small model leaves out what it should not: "8" of 「8,000円まで」.
     """
-    found = extracts(question, passages, said)
+    found = _answers(question, passages, said)
     if believed(found) < SURE:
         return ""
     read = _plain(found[0].text)
@@ -105,7 +126,7 @@ def conflicts(question: str, stands: str, passages: Sequence[Passage]) -> tuple[
 
     The place of the answer that stands comes first. What is not in force contradicts nothing.
     """
-    sure = [e for e in extracts(question, passages, stands) if e.sure >= ALONE]
+    sure = [e for e in _answers(question, passages, stands) if e.sure >= ALONE]
     own = next((e for e in sure if agree(stands, e.text)), None)
     if own is None or not (kind := _kind(own.text)):
         return ()

@@ -17,6 +17,7 @@ _ERAS = {
     "昭和": (1925, 1926, 1989), "S": (1925, 1926, 1989),
     "大正": (1911, 1912, 1926), "T": (1911, 1912, 1926),
     "明治": (1867, 1868, 1912), "M": (1867, 1868, 1912),
+    "西暦": (0, 1800, 2099),
 }  # fmt: skip
 _DIGITS = str.maketrans("〇一二三四五六七八九", "0123456789")
 _NUMBER = r"(?:\d{1,2}|元|[一二三四五六七八九十]{1,4})"
@@ -30,6 +31,10 @@ _WESTERN = re.compile(
     r"(?<![0-9])(?P<y>(?:19|20)\d\d)(?P<sep>[-/.])(?P<m>\d{1,2})(?P=sep)(?P<d>\d{1,2})(?![0-9])"
 )
 
+_YEAR = re.compile(
+    rf"(?:(?P<era>令和|平成|昭和|大正|明治)\s?(?P<y>{_NUMBER})|(?<![0-9])(?P<western>(?:18|19|20)\d\d))"
+    r"\s?年\s?(?P<fiscal>度)?"
+)
 _SHORT_ANY = re.compile(_SHORT.pattern, re.IGNORECASE)
 _WRITTEN = re.compile(
     r"(?<![0-9])(?P<y>(?:19|20)\d\d)\s?年\s?(?P<m>\d{1,2})\s?月\s?(?P<d>\d{1,2})\s?日"
@@ -61,6 +66,22 @@ def days(text: str) -> list[tuple[int, int, date]]:
                     continue  # the 31st of February
                 found.append((*m.span(), day))
     return sorted(found)
+
+
+def years(text: str) -> tuple[set[int], set[int]]:
+    """The years a text speaks of, and its 年度; 令和7年度 is 2025 of both."""
+    text = unicodedata.normalize("NFKC", text)
+    named, fiscal = set[int](), set[int]()
+    for found in _YEAR.finditer(text):
+        base, first, last = _ERAS[found["era"] or "西暦"]
+        year = base + _number(found["y"] or found["western"])
+        if first <= year <= last:
+            named.add(year)
+            if found["fiscal"]:
+                fiscal.add(year)
+    for form in _forms(text):
+        named.add(int(form[:4]))
+    return named, fiscal
 
 
 def _forms(text: str) -> Iterator[str]:

@@ -92,6 +92,23 @@ def test_what_has_not_the_form_that_is_asked_for_is_no_answer() -> None:
     assert extract.settle("宿泊費はどこに出す", "", [other, RIGHT]) == "総務課[1]"
 
 
+@pytest.mark.parametrize(
+    ("asked", "text", "stands"),
+    [
+        ("2026年度の宿泊費の上限は", "2025年度の宿泊費は9,000円。2026年1月から。", False),
+        ("2025年度の宿泊費の上限は", "令和7年度の宿泊費は9,000円。", True),
+        ("令和８年の宿泊費の上限は", "2025年の宿泊費は9,000円。", False),
+        ("令和７年の宿泊費の上限は", "2025/04/01から宿泊費は9,000円。", True),
+        ("2026年度の宿泊費の上限は", "宿泊費は9,000円。", True),  # it names none
+        ("宿泊費の上限は", "2025年度の宿泊費は9,000円。", True),
+    ],
+)
+def test_a_paper_of_another_year_answers_nothing(asked: str, text: str, stands: bool) -> None:
+    found = passage(text, ("9,000円", 14.0))
+    assert bool(extract.settle(asked, "9,000円[1]", [found])) is stands
+    assert extract.near(asked, [found])  # worth a look all the same
+
+
 def test_where_nobody_is_sure_nothing_is_said() -> None:
     assert extract.settle(ASKED, "20名[1]", [WRONG]) == ""
     assert extract.settle(ASKED, "20名[1]", [passage("定員は20名である。")]) == ""

@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from appliance.text.dates import western, with_western
+from appliance.text.dates import western, with_western, years
 from appliance.text.segment import bigrams, codes, words
 
 
@@ -69,3 +69,15 @@ def test_threads_do_not_disturb_each_other() -> None:
 def test_dates_in_one_form(text: str, forms: list[str]) -> None:
     assert western(text) == forms
     assert with_western(text).startswith(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "named", "fiscal"),
+    [
+        ("令和７年度の予算と2024年の実績", {2025, 2024}, {2025}),
+        ("大正十二年、R6.4.1、2023-05-01", {1923, 2024, 2023}, set()),
+        ("12年前の第12年度、12025年", set(), set()),
+    ],
+)
+def test_years_that_a_text_speaks_of(text: str, named: set[int], fiscal: set[int]) -> None:
+    assert years(text) == (named, fiscal)
