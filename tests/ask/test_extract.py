@@ -44,6 +44,19 @@ def test_what_stands(said: str, stands: str) -> None:
     assert extract.settle(ASKED, said, [WRONG, RIGHT]) == stands
 
 
+def test_what_is_only_likely_is_believed_where_nothing_else_comes_near() -> None:
+    """A place beside it that says the same takes nothing away."""
+
+    def two(other: str, sure: float) -> list[Passage]:
+        text = f"宿泊費は8,000円、上限は{other}。"
+        return [passage(text, ("8,000円", sure), (other, sure - 1), relevance=0.5)]
+
+    assert extract.settle(ASKED, "", two("9,000円", 10.0)) == ""
+    assert extract.settle(ASKED, "", two("８千円", 10.0)) == "8,000円[1]"
+    assert extract.settle(ASKED, "", two("9,000円", 13.0)) == "8,000円[1]"
+    assert extract.settle(ASKED, "8,000円[1]", two("9,000円", 7.0)) == "8,000円[1]"  # both say so
+
+
 @pytest.mark.parametrize(
     ("words", "alone"),
     [
@@ -66,7 +79,7 @@ def test_what_belonged_to_the_sentence_is_left_there(words: str, alone: str) -> 
 
 
 def test_what_both_say_is_believed_sooner() -> None:
-    doubtful = passage("宿泊費は12,000円とする。", ("12,000円", extract.SURE - 1), relevance=0.5)
+    doubtful = passage("宿泊費は12,000円とする。", ("12,000円", extract.LIKELY - 1), relevance=0.5)
     assert extract.settle(ASKED, "", [doubtful]) == ""
     assert extract.settle(ASKED, "12,000円です[1]", [doubtful]) == "12,000円です[1]"
     assert extract.settle(ASKED, "8,000円です[1]", [doubtful]) == ""

@@ -15,6 +15,7 @@ what answers would stand. JSQuAD is for measuring and never asked here.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -36,7 +37,6 @@ Asked = tuple[Sequence[sets.Paragraph], Sequence[tuple[sets.Question, str]]]
 
 WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0)
 PASS = (0.98, 0.95, 0.92, 0.9, 0.85, 0.8)
-STOPPED = (0.05, 0.08, 0.1, 0.15, 0.2, 0.25)
 
 
 def of_jaquad(folder: Path, n: int) -> Iterator[Asked]:
@@ -136,11 +136,11 @@ def fit(path: Path) -> None:
         for name, some in (("answerable", open_), ("near", near))
     }
     print(f"\nanother paragraph is shown as contradicting: {against}")
-    for extract.AGREES in (0.0, 1.5, 3.0, 4.5):
-        values = [surest(r) for r in near]
-        for extract.SURE in sorted({round(q, 1) for q in quantiles(values, STOPPED)}):
-            name = f"both, agrees {extract.AGREES}, sure {extract.SURE}"
-            line(name, stands, open_, near)
+    for extract.LIKELY, extract.CLEAR, extract.SURE in itertools.product(
+        (6.0, 7.0, 8.0, 9.0), (2.0, 3.0, 4.0, 5.0), (9.0, 10.0, 12.0, 14.0)
+    ):
+        name = f"both, likely {extract.LIKELY}, clear {extract.CLEAR}, sure {extract.SURE}"
+        line(name, stands, open_, near)
 
 
 def believed(rows: Sequence[dict[str, Any]]) -> None:
