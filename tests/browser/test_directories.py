@@ -183,8 +183,9 @@ def test_changed_paused_held_and_deleted(
     expect(card).to_contain_text("停止中")
     card.get_by_role("button", name="再開").click()
     expect(card).not_to_contain_text("停止中")
-    # somebody else's page, still open, that has not looked again, is told that it is gone
-    other.route("**/api/v1/admin/directories", lambda route: None)
+    # somebody else's page, still open, that has not looked since, is told that it is gone
+    known = other.evaluate("fetch('/api/v1/admin/directories').then((heard) => heard.json())")
+    other.route("**/api/v1/admin/directories", lambda route: route.fulfill(json=known))
     card.get_by_role("button", name="メニュー: 本社AD").click()
     page.get_by_role("button", name="削除").click()
     page.get_by_role("dialog").get_by_role("button", name="削除").click()
