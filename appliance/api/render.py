@@ -84,6 +84,7 @@ def answer(
         conversation_id=conversation_id,
         audit_id=audit_id,
         question=question,
+        searched=a.question or question,
         answer=a.text,
         ended=a.ended,
         citations=[citation(c) for c in a.citations],
@@ -103,6 +104,7 @@ def message(conversation_id: str, m: conversations.Message) -> shapes.Message:
         conversation_id=conversation_id,
         audit_id=m.audit_id,
         question=m.question,
+        searched=m.searched,
         answer=m.answer,
         ended="answering" if m.answering else m.ended,
         citations=sorted(

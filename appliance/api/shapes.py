@@ -151,6 +151,7 @@ class Answer(Shape):
                     "conversation_id": "c0ffee",
                     "audit_id": 42,
                     "question": "出張の宿泊費の上限は?",
+                    "searched": "出張の宿泊費の上限は?",
                     "answer": "一泊一万円が上限です[1]。",
                     "ended": "complete",
                     "citations": [
@@ -182,6 +183,9 @@ class Answer(Shape):
     conversation_id: str | None
     audit_id: int
     question: str
+    searched: str = Field(
+        description="What was searched for: a follow-up with what it is about, what is cut short written out."
+    )
     answer: str
     ended: Ended
     citations: list[AnyCitation]

@@ -114,10 +114,13 @@ def test_a_question_of_the_ui_belongs_to_a_conversation(ito: Person, model: Mode
     first = ito.ask("出張の宿泊費はいくらですか").json()
     second = ito.ask("日当は?", conversation_id=first["conversation_id"]).json()
     assert second["conversation_id"] == first["conversation_id"]
+    assert first["searched"] == first["question"]
+    assert (second["question"], second["searched"]) == ("日当は?", "出張の日当はいくらですか")
     listed = ito.http.get("/api/v1/conversations").json()["conversations"]
     assert [c["title"] for c in listed] == ["出張の宿泊費はいくらですか"]
     history = ito.http.get(f"/api/v1/conversations/{first['conversation_id']}").json()
     assert [m["id"] for m in history["messages"]] == [first["id"], second["id"]]
+    assert [m["searched"] for m in history["messages"]] == [first["searched"], second["searched"]]
     shown = history["messages"][0]
     assert shown["citations"] == first["citations"] and shown["passages"] == first["passages"]
 

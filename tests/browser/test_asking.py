@@ -140,8 +140,10 @@ def test_after_a_reload_in_mid_answer_the_question_is_there_and_its_answer_comes
     expect(desk.answer.get_by_text("裏付けあり")).to_be_visible()
     expect(page.get_by_role("button", name="送信")).to_be_visible()
     model.text = "日当は二千円です[1]。"
-    desk.ask("日当はいくらですか")
+    desk.ask("じゃあ日当は？")
     expect(page.locator(".exchange")).to_have_count(2)
+    meant = page.locator(".exchange .searched")  # of the first, nothing else was searched for
+    expect(meant).to_have_text(["「出張の日当の上限はいくらですか」で探しました。"])
     desk.answer.locator("button.marker").first.click()
     expect(page.get_by_role("complementary", name="資料")).to_be_visible()
 
@@ -224,14 +226,16 @@ def test_a_conversation_goes_on_after_a_reload(
     page.reload()
     expect(page.locator(".exchange")).to_have_count(1)
     model.text = "日当は二千円です[1]。"
-    desk.ask("日当はいくらですか")
+    desk.ask("じゃあ日当は？")
     expect(page.locator(".exchange")).to_have_count(2)
+    meant = page.locator(".exchange .searched")  # of the first, nothing else was searched for
+    expect(meant).to_have_text(["「出張の日当の上限はいくらですか」で探しました。"])
     viewer = people.viewer(machine.engine, "ito")
     (only,) = conversations.conversations(machine.engine, viewer)
     found = conversations.get(machine.engine, viewer, only.id)
     assert [m.question for m in found.messages] == [
         "出張の宿泊費の上限はいくらですか",
-        "日当はいくらですか",
+        "じゃあ日当は？",
     ]
 
 

@@ -67,7 +67,7 @@ function Weighing({ found }: { found: Weighed }) {
   const sure = found.relevance >= found.threshold;
   return (
     <>
-      <p>{say("retrievalAsked", { question: found.question })}</p>
+      <p>{say("searchedFor", { question: found.question })}</p>
       <p className="overall">
         <Badge tone={sure ? "good" : "bad"} icon={sure ? "check" : "warning"}>
           {say(sure ? "retrievalSure" : "retrievalUnsure", {

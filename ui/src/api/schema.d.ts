@@ -1620,6 +1620,7 @@ export interface components {
          *       "near": [],
          *       "passages": [],
          *       "question": "出張の宿泊費の上限は?",
+         *       "searched": "出張の宿泊費の上限は?",
          *       "statements": [
          *         {
          *           "doubts": [],
@@ -1642,6 +1643,11 @@ export interface components {
             audit_id: number;
             /** Question */
             question: string;
+            /**
+             * Searched
+             * @description What was searched for: a follow-up with what it is about, what is cut short written out.
+             */
+            searched: string;
             /** Answer */
             answer: string;
             /**
@@ -2785,6 +2791,11 @@ export interface components {
             audit_id: number | null;
             /** Question */
             question: string;
+            /**
+             * Searched
+             * @description What was searched for: a follow-up with what it is about, what is cut short written out.
+             */
+            searched: string;
             /** Answer */
             answer: string;
             /**

@@ -16,12 +16,16 @@ interface Opening {
   onOpen: (place: Place) => void;
 }
 
-function Asked({ question }: { question: string }) {
+const bare = (text: string) => text.replace(/\s+/g, " ").trim();
+
+/** A question, and what was searched for in its stead: whoever is misunderstood sees it there. */
+function Asked({ question, searched = question }: { question: string; searched?: string }) {
   const say = useSay();
   return (
     <div className="asked">
       <h2 className="offscreen">{say("you")}</h2>
       <p>{question}</p>
+      {bare(searched) !== bare(question) && <p className="searched">{say("searchedFor", { question: searched })}</p>}
     </div>
   );
 }
@@ -32,7 +36,7 @@ export const Exchange = memo(function Exchange({ message, opened, onOpen, onAgai
   const answering = message.ended === "answering";
   return (
     <article className={answering ? "exchange live" : "exchange"} aria-busy={answering}>
-      <Asked question={message.question} />
+      <Asked question={message.question} searched={message.searched} />
       <div className="answer">
         <h2 className="offscreen">{say("answer")}</h2>
         <Ended message={message} opened={opened} onOpen={onOpen} onAgain={onAgain} />

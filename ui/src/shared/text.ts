@@ -166,6 +166,7 @@ const TEXT = {
   send: ["送信", "Send"],
   stop: ["停止", "Stop"],
   you: ["質問", "You asked"],
+  searchedFor: ["「{question}」で探しました。", "Searched for “{question}”."],
   answer: ["回答", "Answer"],
   stageSending: ["質問を送っています", "Sending your question"],
   stageSearching: ["資料を探しています", "Searching the documents"],
