@@ -12,8 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from appliance.ask import numerals
-from appliance.text import segment, split
+from appliance.text import numerals, segment, split
 from appliance.text.normalize import Normalized, fold
 from appliance.types import Citation, Passage, Span, Statement
 

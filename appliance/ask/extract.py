@@ -14,9 +14,9 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from appliance.ask import numerals, wanted
+from appliance.ask import wanted
 from appliance.search import evidence
-from appliance.text import dates, split
+from appliance.text import dates, numerals, split
 from appliance.types import Passage, Pointer, Span, Words
 
 # Log-odds of passage and words together, more where the model says so too. SURE is believed; so is what is

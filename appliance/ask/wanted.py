@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 
-from appliance.ask import numerals
+from appliance.text import numerals
 
 _DIGIT = r"[0-9一二三四五六七八九十百千万億半両]"
 _COUNTED = (

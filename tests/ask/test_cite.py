@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from appliance.ask import cite, numerals
+from appliance.ask import cite
+from appliance.text import numerals
 from appliance.types import Passage
 
 RULES = (
