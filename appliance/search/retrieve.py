@@ -28,7 +28,7 @@ from appliance.search.narrow import Narrowing
 from appliance.search.scope import ScopeMap
 from appliance.settings import Settings
 from appliance.store import access, catalog, editions, sources, synonyms
-from appliance.text import abbreviations, copies, versions
+from appliance.text import abbreviations, contents, copies, versions
 from appliance.text.synonyms import Groups, expand, own
 from appliance.types import Filter, Hit, Passage, Query, Reading, Scope, Span, Viewer, Words
 
@@ -340,7 +340,8 @@ def _place(passage: Passage) -> str:
 
 def _hit_text(passage: Passage) -> str:
     hit = passage.hit or Span(passage.start, passage.end)
-    return _place(passage) + passage.text[hit.start - passage.start : hit.end - passage.start]
+    text = passage.text[hit.start - passage.start : hit.end - passage.start]
+    return _place(passage) + contents.blanked(text)
 
 
 def _with(passage: Passage, reading: Reading) -> Passage:
