@@ -41,6 +41,8 @@ _NUMBER = re.compile(r"\d+(?:\.\d+)?")
 # What words of a sentence drag along where they stand alone: 「1912年に」, 「サイベリア」（.
 _PARTICLE = re.compile(r"(?<=[\w%℃」』)）])(?<![ぁ-ん])(?:[にでと]は|[にのをはがで])$")
 _PAIRS = dict(zip("」』）)】〉》", "「『（(【〈《", strict=True))
+_BULLET = re.compile(r"^(?:[・●○■□◆▼▽*-]|[(（]?[0-9０-９]{1,2}[)）.．、]?(?=[ \u3000]))[ \u3000]*")
+_ASKED = re.compile(r"^(?:Q|Ｑ|問)[ \u3000]?[0-9０-９]*[.．:：、)）]|(?:か[。．]?|[？?])$")
 _OPENING = frozenset(_PAIRS.values())
 _COPULA = re.compile(r"(?:です|である|だ|となる|となります|とする)$")
 
@@ -98,11 +100,14 @@ def believed(found: Sequence[Extract]) -> bool:
 def settle(question: str, said: str, passages: Sequence[Passage]) -> str:
     """The answer that stands: what was said, if it holds what was read; else that; or nothing.
 
-    A small model leaves out what it should not: "8" of 「8,000円まで」.
+    A small model leaves out what it should not: "8" of 「8,000円まで」. Whoever asks whether something is so
+    is given the sentence: 「認める」 alone does not say what is allowed to whom.
     """
     found = _answers(question, passages, said)
     if not believed(found):
         return ""
+    if wanted.yes_or_no(question):
+        return f"{_sentence(found[0], passages)}[{found[0].number}]"
     read = _plain(found[0].text)
     if not read or read not in _plain(said):
         return str(found[0])
@@ -175,12 +180,29 @@ def _unclosed(text: str) -> bool:
 def _every(passages: Sequence[Passage], said: str) -> Iterator[Extract]:
     for number, passage in enumerate(passages, 1):
         read = evidence.logit(passage.relevance or 0.0)
+        asked = list(_questions(passage))
         for words in passage.words:
-            if passage.start <= words.start and words.end <= passage.end:
+            within = passage.start <= words.start and words.end <= passage.end
+            if within and not any(a <= words.start < b for a, b in asked):
                 text = tidy(passage.text[words.start - passage.start : words.end - passage.start])
                 sure = read + words.score + AGREES * agree(said, text)
                 if text:
                     yield Extract(number, text, sure, words)
+
+
+def _questions(passage: Passage) -> Iterator[tuple[int, int]]:
+    """[start, end) of what is asked there itself, as in lists of questions with their answers."""
+    for start, end in split.sentences(passage.text):
+        if _ASKED.search(passage.text[start:end].strip()):
+            yield passage.start + start, passage.start + end
+
+
+def _sentence(found: Extract, passages: Sequence[Passage]) -> str:
+    """That holds the words, without the mark of a list before it."""
+    place = _pointer(found, passages)
+    passage = place.passage
+    text = passage.text[place.span.start - passage.start : place.span.end - passage.start]
+    return tidy(_BULLET.sub("", " ".join(text.split())))
 
 
 def _pointer(found: Extract, passages: Sequence[Passage]) -> Pointer:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 
-from appliance.text import numerals
+from appliance.text import normalize, numerals
 
 _DIGIT = r"[0-9一二三四五六七八九十百千万億半両]"
 _COUNTED = (
@@ -25,6 +25,12 @@ FORMS: tuple[tuple[re.Pattern[str], re.Pattern[str]], ...] = (
     (re.compile(r"ど[のれ][くぐ]らい|どれだけ|どれほど"), re.compile(_DIGIT)),
     (re.compile(r"いつ(?!も)|何時(?!間)|何月|何曜|何日"), re.compile(_WHEN)),
     (re.compile(r"誰|だれ|どなた"), re.compile(r"[^\W0-9_]")),
+)
+_OPEN = re.compile(
+    r"何|なに|なん[とのでかてにを]|いかな|いくら|いくつ|いつ(?!も)|どこ|誰|だれ|どなた|ど[れの]|どちら|どっち|どんな|どう|なぜ|教え|番号"
+)
+_CLOSED = re.compile(
+    r"(?:[まで]すか|ません|ですか|でしょう|[るたいうくむぶす]|可能|必要|必須|不要|大丈夫|OK)(?:の|ん)?(?:です)?か?[ねな]?[？?。]*$"
 )
 _ASKS = re.compile(r"いつ(?:まで|から|ごろ|頃)に?[^もで]|いくら(?!でも)|[？?]$")
 _CHOICE = re.compile(
@@ -42,6 +48,12 @@ def fits(question: str, text: str) -> bool:
     if _ASKS.search(said) or (forms and not any(form.search(said) for form in forms)):
         return False
     return bool(_CHOICE.search(asked)) or not _stands(said.strip(), asked)
+
+
+def yes_or_no(question: str) -> bool:
+    """Whether it is asked if something is so, or said what is wanted: a few words answer neither."""
+    asked = normalize.fold(question).strip()
+    return not _OPEN.search(asked) and bool(_CLOSED.search(asked))
 
 
 def _stands(said: str, asked: str) -> bool:

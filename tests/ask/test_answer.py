@@ -187,7 +187,7 @@ def test_the_reader_reads_what_is_in_scope_and_orders_it(read):
 
 
 def test_a_small_model_is_heard_only_where_the_reader_agrees(read):
-    question = "日当は三千円ですか"
+    question = "日当は三千円か、何千円ですか"
     whole = "日当は三千円です。[1]"
     said = read.ask(question, whole, caution=0.4)
     assert (said.text, said.ended, read.shown) == (whole, "complete", whole)
@@ -263,7 +263,7 @@ def test_a_large_model_that_refuses_or_contradicts_is_answered_likewise(read):
 
 def test_a_small_models_answer_that_was_cut_says_so(read):
     long = "日当は三千円とする[1]。" + "".join(f"第{n}に日当は三千円とする。" for n in range(40))
-    cut = read.ask("日当は三千円ですか", *long, caution=0.4)
+    cut = read.ask("日当は三千円か、何千円ですか", *long, caution=0.4)
     assert (cut.ended, cut.text.startswith("日当は三千円とする")) == ("cut", True)
 
 

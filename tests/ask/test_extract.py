@@ -44,6 +44,36 @@ def test_what_stands(said: str, stands: str) -> None:
     assert extract.settle(ASKED, said, [WRONG, RIGHT]) == stands
 
 
+@pytest.mark.parametrize(
+    ("question", "text", "words", "stands"),
+    [
+        (
+            "在宅勤務はできる？",
+            "出社してはならない。\n2　この間の在宅勤務は、本人が希望すれば認める。\n",
+            "認める",
+            "この間の在宅勤務は、本人が希望すれば認める。[1]",
+        ),
+        ("名刺が欲しい", "・ 名刺は購買に注文する。", "購買", "名刺は購買に注文する。[1]"),
+        ("手当は出ますか", "区分 | 手当\n在宅 | 200円\n", "200円", "在宅 | 200円[1]"),
+        ("手当はいくら出ますか", "区分 | 手当\n在宅 | 200円\n", "200円", "200円[1]"),
+        ("手当を教えてください", "区分 | 手当\n在宅 | 200円\n", "200円", "200円[1]"),
+    ],
+)
+def test_whether_something_is_so_is_answered_with_the_sentence(
+    question: str, text: str, words: str, stands: str
+) -> None:
+    assert extract.settle(question, f"{words}[1]", [passage(text, (words, 14.0))]) == stands
+
+
+@pytest.mark.parametrize(
+    "asked", ["名刺はいつもらえますか。", "Q9. 名刺を急ぎで作りたいです。", "名刺は何枚ですか？"]
+)
+def test_what_is_asked_in_a_document_answers_nothing(asked: str) -> None:
+    whole = passage(f"{asked}\n入社日に50枚をお渡しします。", (asked[:-1], 14.0), ("50枚", 12.0))
+    assert extract.settle("名刺の枚数は", "", [whole]) == "50枚[1]"
+    assert extract.settle("名刺の枚数は", "", [passage(asked, (asked[:-1], 14.0))]) == ""
+
+
 def test_what_is_only_likely_is_believed_where_nothing_else_comes_near() -> None:
     """A place beside it that says the same takes nothing away."""
 

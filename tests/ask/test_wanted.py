@@ -48,3 +48,26 @@ def test_answers_of_colleagues_questions_have_the_form_that_is_asked_for() -> No
     asked = [one for firm in learned for paper in firm for one in paper.asked]
     refused = [one for one in asked if not wanted.fits(one.text, one.answer)]
     assert len(refused) < len(asked) / 200, refused[:5]
+
+
+@pytest.mark.parametrize(
+    ("question", "closed"),
+    [
+        ("副業はできますか", True),
+        ("在宅勤務はできる？", True),
+        ("新人研修にジーパンで来ていい?", True),
+        ("参加は必須？", True),
+        ("名刺が欲しい", True),
+        ("夜に設置したら割増もらうん?", True),
+        ("日本の法律では資格は必要か", True),
+        ("副業の届けはいつまでに出しますか", False),
+        ("何日休めますか", False),
+        ("どうすればいいですか", False),
+        ("連絡先を教えてほしい", False),
+        ("水力発電によってラオスはなんと呼ばれているか。", False),
+        ("宿泊費の上限は", False),
+        ("宿泊費 上限", False),
+    ],
+)
+def test_whether_a_question_asks_if_something_is_so(question: str, closed: bool) -> None:
+    assert wanted.yes_or_no(question) is closed
