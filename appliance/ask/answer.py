@@ -20,13 +20,25 @@ from appliance.search import evidence
 from appliance.search.retrieve import ANY, Retrieval, Retriever
 from appliance.settings import Settings
 from appliance.store import access
-from appliance.text import split
-from appliance.types import Answer, Citation, Ended, Filter, Passage, Pointer, Turn, Viewer, Waiting
+from appliance.text import articles, split
+from appliance.types import (
+    Answer,
+    Citation,
+    Ended,
+    Filter,
+    Passage,
+    Pointer,
+    Span,
+    Turn,
+    Viewer,
+    Waiting,
+)
 
 NOT_FOUND = "資料に見つかりません。"
 
 # What a small model is given where a reader has chosen: less to mistake, and sooner read.
 CHOSEN, CHOSEN_TOKENS = 3, 400
+_WHOLE = 1200  # characters of an article that is shown: all of most
 
 _STOP = re.compile(r"\n\s*(?:質問|資料|答え)\s*[\[［:：]|<(?:end_of_turn|start_of_turn|eos|bos)>")
 # what may still become a marker, a stop or the blank before one
@@ -98,7 +110,9 @@ class Answerer:
         found = self.retriever.retrieve(asked, viewer, within=within)
         asked = found.question
         held = bool(self.caution) and any(p.words for p in found.passages)
-        passages = self._allowed(viewer, self._fitted(found, history, held))
+        whole = self._article(found) if held else None
+        fitted = [whole] if whole else self._fitted(found, history, held)
+        passages = self._allowed(viewer, fitted)
         yield Found(passages)
         if not passages:
             yield Piece(NOT_FOUND)
@@ -106,6 +120,9 @@ class Answerer:
             return
         yield Stage("answering")
         speech = Speech(len(passages))
+        if whole:  # what stands there need not be said again
+            yield from self._settled(asked, viewer, passages, speech)
+            return
         limit = self.settings.answer_tokens
         built = prompt.build(asked, passages)
         pieces: Any = self.generator.stream(built, limit, cancelled, viewer.user_id)
@@ -130,6 +147,20 @@ class Answerer:
             passages, settings = passages[:CHOSEN], replace(settings, prompt_tokens=most)
         before = history[-1].passages if history else ()
         return budget.fit(found.question, passages, self.generator, settings, before)
+
+    def _article(self, found: Retrieval) -> Passage | None:
+        """The article that is asked for as it stands, from its beginning."""
+        asked = articles.asked_whole(found.question)
+        for passage in found.passages if asked else ():
+            if asked in articles.named(passage.label):
+                hit = passage.hit or Span(passage.start, passage.end)
+                found_at = articles.place(passage.text, asked)
+                start, end = found_at or (hit.start - passage.start, hit.end - passage.start)
+                text = passage.text[start : min(end, start + _WHOLE)].rstrip()
+                start += passage.start
+                whole = Span(start, start + len(text))
+                return replace(passage, text=text, start=whole.start, end=whole.end, hit=whole)
+        return None
 
     def _allowed(self, viewer: Viewer, passages: Sequence[Passage]) -> tuple[Passage, ...]:
         """Those the viewer may read at this moment: fitting may have waited for the model."""

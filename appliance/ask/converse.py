@@ -197,7 +197,7 @@ def _timed(what: str, before: _State) -> _State:
 def _without_topic(rest: str, before: _State, *, opened: bool) -> _State | None:
     """「いつまでですか」, 「費用はかかりますか」, 「家族も受けられますか」."""
     own = _own(rest)
-    also = _ALSO.match(rest) and len(own) < 2
+    also = _ALSO.match(rest) and (not own or (len(own) == 1 and not re.search("[はがを]", rest)))
     if own and not also:
         return None
     if _stated(before.topic):

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from appliance.ask import wanted
 from appliance.search import evidence
-from appliance.text import dates, numerals, split
+from appliance.text import articles, dates, numerals, split
 from appliance.types import Passage, Pointer, Span, Words
 
 # Log-odds of passage and words together, more where the model says so too. SURE is believed; so is what is
@@ -33,6 +33,7 @@ ALONE = 10.5
 NEAR = 0.0
 MOST_NEAR = 3
 QUOTED = 160  # characters of a sentence that are shown
+ARTICLE = 400  # characters of an article that is asked for; the citation opens the rest
 
 _MARKERS = re.compile(r"\[\d+\]")
 _MARKED = re.compile(r"(?:\s*\[\d+\])+\s*$")
@@ -83,8 +84,17 @@ def of_another_year(question: str, passage: Passage) -> bool:
 
 
 def _answers(question: str, passages: Sequence[Passage], said: str) -> list[Extract]:
-    """The extracts that may answer: of another year's paper they may not, near as they are."""
-    other = {n for n, p in enumerate(passages, 1) if of_another_year(question, p)}
+    """The extracts that may answer: of another year's paper they may not, near as they are.
+
+    Where an article is named and shown, no other answers.
+    """
+    named = articles.named(question)
+    meant = {n for n, p in enumerate(passages, 1) if named & articles.named(p.label)}
+    other = {
+        n
+        for n, p in enumerate(passages, 1)
+        if of_another_year(question, p) or (meant and n not in meant)
+    }
     return [e for e in extracts(question, passages, said) if e.number not in other]
 
 
@@ -103,6 +113,8 @@ def settle(question: str, said: str, passages: Sequence[Passage]) -> str:
     A small model leaves out what it should not: "8" of 「8,000円まで」. Whoever asks whether something is so
     is given the sentence: 「認める」 alone does not say what is allowed to whom.
     """
+    if whole := article(question, passages):
+        return whole
     found = _answers(question, passages, said)
     if not believed(found):
         return ""
@@ -114,6 +126,22 @@ def settle(question: str, said: str, passages: Sequence[Passage]) -> str:
     markers = _MARKED.search(said)
     words = said[: markers.start()] if markers else said
     return tidy(words) + said[len(words) :]
+
+
+def article(question: str, passages: Sequence[Passage]) -> str:
+    """The beginning of the article that is asked for as it stands, cited; empty where none is."""
+    if not (asked := articles.asked_whole(question)):
+        return ""
+    for number, passage in enumerate(passages, 1):
+        if asked not in articles.named(passage.label):
+            continue
+        hit = passage.hit or Span(passage.start, passage.end)
+        text = passage.text[max(0, hit.start - passage.start) : hit.end - passage.start]
+        ends = [end for _, end in split.sentences(text)]
+        end = max((e for e in ends if e <= ARTICLE), default=min(ends, default=0))
+        rest = "…" if end < max(ends, default=0) or hit.end > passage.end else ""
+        return f"{text[:end].strip()}{rest}[{number}]" if text[:end].strip() else ""
+    return ""
 
 
 def near(question: str, passages: Sequence[Passage]) -> tuple[Pointer, ...]:

@@ -28,7 +28,7 @@ from appliance.search.narrow import Narrowing
 from appliance.search.scope import ScopeMap
 from appliance.settings import Settings
 from appliance.store import access, catalog, editions, sources, synonyms
-from appliance.text import abbreviations, contents, copies, versions
+from appliance.text import abbreviations, articles, contents, copies, versions
 from appliance.text.synonyms import Groups, expand, own
 from appliance.types import Filter, Hit, Passage, Query, Reading, Scope, Span, Viewer, Words
 
@@ -39,6 +39,7 @@ _EXPLAINING = 24  # of the candidates: what they write out tells what the questi
 _WRITTEN = 100  # chunks: what stands in so many is how it is written
 _HELD = 4.0  # standard deviations: more than the scores of what does not hold it differ by
 ANY = Filter()
+_MEANT = 20.0  # as much as a reader can say: who names an article means that one
 _NO_VECTOR = np.empty((1, 0), np.float32)
 # words are looked for while the question is embedded, elsewhere or on another core
 _BESIDE = ThreadPoolExecutor(max_workers=os.cpu_count(), thread_name_prefix="words")
@@ -287,8 +288,13 @@ class Retriever:
         texts = list(dict.fromkeys(map(_hit_text, passages)))  # a copy is read once
         readings = dict(zip(texts, self.reader.read(question, texts), strict=True))
         read = [_with(p, readings[_hit_text(p)]) for p in passages]
-        weight = evidence.FUSED.get(self.reader.name, 0.0)
-        return sorted(read, key=lambda p: -(evidence.logit(p.relevance or 0) + weight * p.score))
+        weight, asked = evidence.FUSED.get(self.reader.name, 0.0), articles.named(question)
+
+        def worth(p: Passage) -> float:
+            meant = _MEANT * bool(asked & articles.named(p.label))
+            return evidence.logit(p.relevance or 0) + weight * p.score + meant
+
+        return sorted(read, key=worth, reverse=True)
 
     def _in_force(
         self, question: str, viewer: Viewer, passages: Sequence[Passage]

@@ -9,6 +9,7 @@ import pytest
 
 from appliance.ask.answer import NOT_FOUND, Answerer, Found, Piece, Stage
 from appliance.errors import ModelUnreachable, NotReady
+from appliance.formats import structure
 from appliance.search.dense import DenseIndex
 from appliance.search.follow import Follower
 from appliance.search.keyword import KeywordIndex
@@ -47,7 +48,7 @@ class Machine:
         )
 
     def put(self, uri, text, readers=PUBLIC) -> None:
-        document = Document(text)
+        document = Document(text, structure.sections(text))
         chunks = split(document)
         vectors = self.embedder.embed([text[c.start : c.end] for c in chunks], "passage")
         day = datetime(2026, 1, 1, tzinfo=UTC)
@@ -202,6 +203,22 @@ def test_a_small_model_is_heard_only_where_the_reader_agrees(read):
     assert read.ask(question, "カレー[1]").text.startswith(
         "カレー"
     )  # a large one speaks for itself
+
+
+def test_an_article_is_shown_as_it_stands_and_the_model_is_not_asked(read):
+    text = "第1章　総則\n\n第2条（日当）\n" + "".join(
+        f"{n}　日当は{n}千円とする。\n" for n in range(1, 9)
+    )
+    read.put("日当規程.txt", f"{text}\n第3条（宿泊費）\n宿泊費は八千円とする。\n")
+    read.put("役員規程.txt", "第2条（日当）\n役員の日当は九千円とする。\n", readers=SECRET)
+    answer = read.ask("日当規程の第二条を教えて", "知らない[1]", caution=0.4)
+    assert answer.text.startswith("第2条（日当）\n1　日当は1千円とする。")
+    assert answer.text.endswith("8　日当は8千円とする。[1]")
+    assert (answer.citations[0].supported, answer.ended) == (True, "complete")
+    assert all(s.supported for s in answer.statements)
+    assert read.generator.prompts == []
+    other = read.ask("役員規程の第二条を教えて", "九千円[1]", caution=0.4)
+    assert "九千円" not in other.text
 
 
 def test_a_reader_that_nobody_fitted_orders_and_the_words_still_say_what_is_evidence(read):

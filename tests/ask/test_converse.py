@@ -127,6 +127,7 @@ def test_a_conversation_is_followed(talk):
         "バイパスって何分まで?",
         "結露が起きたときは？その手順書はどこ",
         "ありがとうございました。",
+        "育休中も給料は出ますか",
     ],
 )
 def test_a_complete_question_stays(question):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from appliance.ask import extract
@@ -63,6 +65,20 @@ def test_whether_something_is_so_is_answered_with_the_sentence(
     question: str, text: str, words: str, stands: str
 ) -> None:
     assert extract.settle(question, f"{words}[1]", [passage(text, (words, 14.0))]) == stands
+
+
+def test_an_article_that_is_asked_for_stands_as_it_is() -> None:
+    other = replace(passage("賃金は、別に定める。", ("別に定める", 14.0)), label="第9条 第3章")
+    body = "第3条（宿泊費）\n1　宿泊費は一泊12,000円を上限とする。\n2　朝食を含む。"
+    asked = passage(body, relevance=0.2)
+    assert (
+        extract.settle("旅費規程の第３条を教えて", "別に定める[1]", [other, asked]) == f"{body}[2]"
+    )
+    assert extract.settle("旅費規程の第4条を教えて", "", [asked]) == ""
+    long = passage(body + "なお、" * 10 + "次のとおりとする。" * 60)
+    stands = extract.settle("旅費規程の第３条を教えて", "", [long])
+    assert stands.startswith("第3条") and stands.endswith("次のとおりとする。…[1]")
+    assert len(stands) <= extract.ARTICLE + 4
 
 
 @pytest.mark.parametrize(
