@@ -28,7 +28,7 @@ from appliance.search.narrow import Narrowing
 from appliance.search.scope import ScopeMap
 from appliance.settings import Settings
 from appliance.store import access, catalog, editions, sources, synonyms
-from appliance.text import abbreviations, articles, contents, copies, versions
+from appliance.text import abbreviations, articles, contents, copies, everyday, versions
 from appliance.text.synonyms import Groups, expand, own
 from appliance.types import Filter, Hit, Passage, Query, Reading, Scope, Span, Viewer, Words
 
@@ -133,7 +133,8 @@ class Retriever:
         if within != ANY:
             scope = self.narrowing.scope(self.engine, scope, within)
         groups = synonyms.read(self.engine).groups
-        question = expand(question, groups)
+        plain = everyday.groups(question, self.keyword.holders, _WRITTEN)
+        question = expand(question, [*groups, *plain])
         if not scope.chunks or not question.strip():
             return Retrieval(question=question)
         count = max(self.settings.candidates, 4 * k)

@@ -24,8 +24,18 @@ _KATAKANA = re.compile(r"[ァ-ヺー]+")
 
 
 def short(question: str) -> list[str]:
-    """The words of the question that may be cut short, folded, in order."""
-    runs = dict.fromkeys(_RUN.findall(fold(question)))
+    """The words of the question that may be cut short, folded, in order.
+
+    「夏休」 is none: the dictionary's word goes on, 「夏休み」.
+    """
+    text = fold(question)
+    within, at = set[int](), 0
+    for word in segment.surfaces(text):
+        start = text.find(word, at)
+        at = max(at, start + len(word)) if start >= 0 else at
+        within |= set(range(start + 1, at)) if start >= 0 else set()
+    found = (m for m in _RUN.finditer(text) if m.end() not in within)
+    runs = dict.fromkeys(m.group() for m in found)
     return [run for run in runs if 2 <= len(run) <= SHORT][:MOST]
 
 
