@@ -133,12 +133,14 @@ class Retriever:
         if within != ANY:
             scope = self.narrowing.scope(self.engine, scope, within)
         groups = synonyms.read(self.engine).groups
-        plain = everyday.groups(question, self.keyword.holders, _WRITTEN)
-        question = expand(question, [*groups, *plain])
+        question = expand(question, groups)
         if not scope.chunks or not question.strip():
             return Retrieval(question=question)
         count = max(self.settings.candidates, 4 * k)
         candidates = self._asked(question, groups, count, scope)
+        if called := self._as_written(question, groups, viewer, candidates, count, scope):
+            question = everyday.replaced(question, called)
+            candidates = self._asked(question, groups, count, scope)
         if meant := self._written_out(question, groups, viewer, candidates):
             short = own(question, meant)  # what says it so is meant as well
             question = abbreviations.replaced(question, meant)
@@ -190,12 +192,29 @@ class Retriever:
         """
         words = [w for w in abbreviations.short(question) if w not in own(question, groups)]
         rare = [w for w in words if self.keyword.holders(w) < _WRITTEN]
-        if not rare:
+        return abbreviations.written_out(rare, self._best(viewer, candidates)) if rare else ()
+
+    def _as_written(
+        self,
+        question: str,
+        groups: Groups,
+        viewer: Viewer,
+        candidates: Sequence[Candidate],
+        count: int,
+        scope: Scope,
+    ) -> Sequence[tuple[str, str]]:
+        """What people say otherwise than the best candidates, and how these call it."""
+        said = [g for g in everyday.said(question) if g[0] not in own(question, groups)]
+        if not said:
             return ()
+        wide = self._asked(expand(question, said), groups, count, scope)
+        return everyday.instead(said, [*self._best(viewer, candidates), *self._best(viewer, wide)])
+
+    def _best(self, viewer: Viewer, candidates: Sequence[Candidate]) -> list[str]:
+        """What the best candidates that may be read say."""
         best = [(c.chunk_id, c.score) for c in candidates[:_EXPLAINING]]
         found = access.passages(self.engine, viewer, best)
-        texts = list(dict.fromkeys(f"{p.title}\n{p.text}" for p in found))
-        return abbreviations.written_out(rare, texts)
+        return list(dict.fromkeys(f"{p.title}\n{p.text}" for p in found))
 
     def candidates(self, query: Query, count: int, scope: Scope) -> list[Candidate]:
         """The best of each index, all scored by both, best first."""

@@ -3,31 +3,44 @@ from __future__ import annotations
 import pytest
 
 from appliance.text import everyday
-from appliance.text.synonyms import expand
+
+PAPERS = [
+    "賃金規程\n賞与は7月10日に支給する。時間外労働には割増賃金を払う。",
+    "就業規則\n時間外勤務は所属長が命ずる。時間外勤務の単位は1分とする。",
+    "時間外勤務の申請",
+    "情報セキュリティ規程\n生成ＡＩには入力しない。スマートフォンは貸与する。",
+]
 
 
-def wide(question: str, common: int = 0) -> str:
-    return expand(question, everyday.groups(question, lambda word: common, 100))
+def asked(question: str, papers: list[str] = PAPERS) -> str:
+    return everyday.replaced(question, everyday.instead(everyday.said(question), papers))
 
 
 @pytest.mark.parametrize(
-    ("asked", "searched"),
+    ("said", "searched"),
     [
-        ("ボーナスはいつ出る？", "ボーナス（賞与）はいつ出る？"),
-        ("残業の上限は", "残業（時間外労働、時間外勤務）の上限は"),
-        ("残業代の計算", "残業代（時間外勤務手当、割増賃金）の計算"),
-        ("ﾊﾟｿｺﾝを借りたい", "ﾊﾟｿｺﾝ（PC）を借りたい"),
-        ("ＣｈａｔＧＰＴに入力していい？", "ＣｈａｔＧＰＴ（生成AI）に入力していい？"),
-        ("有給は何日", "有給（年次有給休暇）は何日"),
-        ("有給休暇は何日", "有給休暇は何日"),
+        ("ボーナスはいつ出る？", "賞与はいつ出る？"),
+        ("残業の上限は", "時間外勤務の上限は"),  # as more of them call it
+        ("残業代の計算", "割増賃金の計算"),
+        ("ｽﾏﾎを借りたい", "スマートフォンを借りたい"),
+        ("ＣｈａｔＧＰＴとスマホの規程", "生成AIとスマートフォンの規程"),
+        ("ボーナスと残業", "賞与と時間外勤務"),
+        ("夏休みはいつ", "夏休みはいつ"),  # none of the papers calls it anything
+        ("ボーナス月はいつ", "ボーナス月はいつ"),
         ("賞与はいつ", "賞与はいつ"),
-        ("ボーナス（賞与）はいつ", "ボーナス（賞与）はいつ"),
-        ("KPCの値", "KPCの値"),
     ],
 )
-def test_what_people_say_is_put_beside_what_papers_call_it(asked: str, searched: str) -> None:
-    assert wide(asked) == searched
+def test_what_people_say_is_asked_for_as_papers_call_it(said: str, searched: str) -> None:
+    assert asked(said) == searched
 
 
-def test_what_the_documents_say_too_is_left_alone() -> None:
-    assert wide("ボーナスはいつ出る？", common=100) == "ボーナスはいつ出る？"
+@pytest.mark.parametrize(
+    ("said", "paper"),
+    [("ボーナスはいつ", "ボーナスの支給日"), ("残業の単位", "残業の単位は1分")],
+)
+def test_what_the_papers_say_too_is_left_alone(said: str, paper: str) -> None:
+    assert asked(said, [*PAPERS, paper]) == said
+
+
+def test_a_word_within_another_is_another() -> None:
+    assert everyday.said("ボーナス月はいつ") == everyday.said("KPCの値") == []
