@@ -14,7 +14,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from appliance.ask import budget, cite, converse, extract, prompt
+from appliance.ask import budget, cite, converse, courtesy, extract, prompt
 from appliance.ports import Generator
 from appliance.search import evidence
 from appliance.search.retrieve import ANY, Retrieval, Retriever
@@ -105,6 +105,11 @@ class Answerer:
         within: Filter = ANY,
     ) -> Iterator[Event]:
         """From the documents `within` means. Raises NotReady, ModelBusy, ModelUnreachable, PromptTooLong."""
+        if reply := courtesy.reply(question):
+            yield Found(())
+            yield Piece(reply)
+            yield Answer(reply, (), (), "complete", question)
+            return
         asked = converse.standalone(question, history)
         yield Stage("searching")
         found = self.retriever.retrieve(asked, viewer, within=within)

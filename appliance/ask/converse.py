@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 
+from appliance.ask import courtesy
 from appliance.search import evidence
 from appliance.text import segment
 from appliance.types import Turn
@@ -50,10 +51,7 @@ _ALSO = re.compile(r"^[^、。はがを]{1,10}?も(?!っと|し|う|の|ち|と|
 _CODE = re.compile(r"([A-Za-zＡ-Ｚ]+)-?[0-9][0-9A-Za-z-]*")
 _COUNTED = re.compile(r"(?P<before>第?)(?P<count>[0-9０-９.,]+)(?P<unit>\D{1,4})")
 _MORE = frozenset(("もっと", "詳しい", "具体", "的", "続き", "更に", "本当", "例えば", "簡単"))
-_SOCIAL = re.compile(
-    r"(?:どうも|本当に)?(?:ありがとう|有難う|了解|承知|わか|分か|おつかれ|お疲れ|こんにち|おはよう|助か|なるほど|はい|OK|ok)"
-    r"[^？?、。\s]{0,12}[。！!、\s]*"
-)
+
 
 # What can be asked of anything, and so says nothing of what is meant.
 _ASPECTS = """
@@ -105,7 +103,7 @@ def standalone(question: str, history: Sequence[Turn]) -> str:
 def _after(question: str, before: _State | None) -> _State | None:
     """None where nothing is asked."""
     question = " ".join(question.split())
-    if _SOCIAL.fullmatch(question):
+    if courtesy.reply(question):
         return None
     if before is None:
         return _asked(question)

@@ -125,6 +125,19 @@ def test_a_question_of_the_ui_belongs_to_a_conversation(ito: Person, model: Mode
     assert shown["citations"] == first["citations"] and shown["passages"] == first["passages"]
 
 
+def test_thanks_are_kept_and_change_no_topic(ito: Person, model: Model) -> None:
+    first = ito.ask("出張の宿泊費はいくらですか").json()
+    told = len(model.prompts)
+    here = {"conversation_id": first["conversation_id"]}
+    thanks = ito.ask("ありがとうございます！", **here).json()
+    assert thanks["answer"].startswith("どういたしまして")
+    assert (thanks["ended"], thanks["citations"], thanks["passages"]) == ("complete", [], [])
+    assert len(model.prompts) == told
+    assert ito.ask("海外は？", **here).json()["searched"] == "海外の場合、出張の宿泊費はいくらですか"
+    history = ito.http.get(f"/api/v1/conversations/{first['conversation_id']}").json()
+    assert [m["answer"] for m in history["messages"]][1] == thanks["answer"]
+
+
 def test_a_follow_up_begins_its_prompt_as_the_turn_before(sato: Person, model: Model) -> None:
     first = sato.ask("出張の宿泊費はいくらですか").json()
     sato.ask("役員報酬は年いくらですか", conversation_id=first["conversation_id"])

@@ -343,6 +343,14 @@ def test_a_follow_up_searches_for_what_is_meant(machine):
     assert "10,000円です" not in machine.generator.prompts[0].user
 
 
+def test_thanks_are_answered_and_nothing_is_looked_for(machine, monkeypatch):
+    monkeypatch.setattr(Retriever, "retrieve", None)
+    answer = machine.ask("ありがとうございました", "千円[1]")
+    assert answer.text == machine.shown and answer.text.startswith("どういたしまして")
+    assert (answer.ended, answer.citations, answer.passages) == ("complete", (), ())
+    assert machine.generator.prompts == []
+
+
 def test_cancelled_and_cut_answers_say_so(machine):
     calls = iter([False, False, True, True, True, True, True])
     answer = machine.ask(

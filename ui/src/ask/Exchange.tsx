@@ -82,7 +82,7 @@ function Ended({ message, opened, onOpen, onAgain }: Opening & { message: Messag
       <CitationList citations={citations} passages={passages} opened={opened} onOpen={onOpen} />
       {conflicts.length > 0 && <p className="note">{say("conflict")}</p>}
       <PointerList heading={say("conflictPlaces")} pointers={conflicts} opened={opened} onOpen={onOpen} />
-      {!citations.length && ended === "complete" && <p className="note">{say("notCited")}</p>}
+      {!citations.length && passages.length > 0 && ended === "complete" && <p className="note">{say("notCited")}</p>}
       {!citations.length && <PassageList heading={say("passagesRead")} passages={passages} opened={opened} onOpen={onOpen} />}
       {answer && (
         <div className="answerFoot">
