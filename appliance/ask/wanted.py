@@ -20,6 +20,7 @@ _COUNTED = (
 _WHEN = rf"{_DIGIT}|[日月火水木金土年週曜朝夕夜昼末初翌前後時春夏秋冬期際世代]|正午|毎|即|以降|随時|すぐ|ただち|直ち|速やか"
 # where days are asked for, a bare number may be days; one of hours is none
 _DAYS = rf"{_DIGIT}[\s]*(?:営業)?[日年月週か箇カヵヶケ間]|^[^0-9]*[0-9.,〜～~-]+[^0-9\w]*$|[末当前翌初同即平々]日|連休|\d[/-]\d|即|以降|随時|すぐ|ただち|直ち|速やか|[年月週]"
+_HOUR = rf"{_DIGIT}\s*時(?!間)|[0-9][:：][0-9]|正午|随時|いつでも|終日|すぐ|直ち|ただち|[朝夕夜昼]|[始終]業|^[^0-9]*[0-9]{{1,2}}[^0-9\w]*$"
 FORMS: tuple[tuple[re.Pattern[str], re.Pattern[str]], ...] = (
     (re.compile(r"いくら(?!でも)|幾ら"), re.compile(rf"{_DIGIT}|[円¥]|無料|実費")),
     (re.compile(_COUNTED), re.compile(_DIGIT)),
@@ -33,9 +34,10 @@ FORMS: tuple[tuple[re.Pattern[str], re.Pattern[str]], ...] = (
         re.compile(r"(?<![間段])(?:違い|ちがい)(?:は|って|を?教え|[？?]|$)"),
         re.compile(r"[ぁ-ん].*[ぁ-ん]|\|"),
     ),
+    (re.compile(r"何時(?![間限点代])"), re.compile(_HOUR)),
     (re.compile(r"番号(?:は|って|を?教え|[？?]|$)|何番"), re.compile(_DIGIT)),
     (re.compile(r"ど[のれ][くぐ]らい|どれだけ|どれほど"), re.compile(_DIGIT)),
-    (re.compile(r"いつ(?!も)|何時(?!間)|何月|何曜"), re.compile(_WHEN)),
+    (re.compile(r"いつ(?!も)|何月|何曜"), re.compile(_WHEN)),
     (re.compile(r"誰|だれ|どなた"), re.compile(r"[^\W0-9_]")),
 )
 _OPEN = re.compile(
