@@ -2,8 +2,8 @@
 
 「いくら」 wants a sum and 「何人」 a number: words of another form answer something else, however
 surely they were read. Of 25,344 questions of colleagues that have an answer (`training/written`, the
-companies that are learned from), 13,980 ask for a form, and the answers of .996 of these have it; so have
-.997 of 1,619 in JaQuAD dev. Of answers to other questions a quarter have not.
+companies that are learned from), 13,978 ask for a form, and the answers of .996 of these have it; so have
+.997 of 1,616 in JaQuAD dev. Of answers to other questions a quarter have not.
 """
 
 from __future__ import annotations

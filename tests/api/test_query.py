@@ -133,7 +133,9 @@ def test_thanks_are_kept_and_change_no_topic(ito: Person, model: Model) -> None:
     assert thanks["answer"].startswith("どういたしまして")
     assert (thanks["ended"], thanks["citations"], thanks["passages"]) == ("complete", [], [])
     assert len(model.prompts) == told
-    assert ito.ask("海外は？", **here).json()["searched"] == "海外の場合、出張の宿泊費はいくらですか"
+    assert (
+        ito.ask("海外は？", **here).json()["searched"] == "海外の場合、出張の宿泊費はいくらですか"
+    )
     history = ito.http.get(f"/api/v1/conversations/{first['conversation_id']}").json()
     assert [m["answer"] for m in history["messages"]][1] == thanks["answer"]
 
