@@ -52,7 +52,6 @@ _CODE = re.compile(r"([A-Za-zＡ-Ｚ]+)-?[0-9][0-9A-Za-z-]*")
 _COUNTED = re.compile(r"(?P<before>第?)(?P<count>[0-9０-９.,]+)(?P<unit>\D{1,4})")
 _MORE = frozenset(("もっと", "詳しい", "具体", "的", "続き", "更に", "本当", "例えば", "簡単"))
 
-
 # What can be asked of anything, and so says nothing of what is meant.
 _ASPECTS = """
 理由 金額 期限 期間 方法 手順 手続き 場所 条件 対象 対象者 上限 下限 例外 担当 担当者 窓口 費用 料金 申請先 申請方法
@@ -168,10 +167,10 @@ def _swapped(what: str, before: _State) -> _State | None:
         return None
     if what in before.base:
         return None
-    case, count = re.subn(like, what, before.case, count=1)
+    case, count = re.subn(like, lambda _: what, before.case, count=1)
     if count:
         return replace(before, case=case)
-    base, count = re.subn(like, what, before.base, count=1)
+    base, count = re.subn(like, lambda _: what, before.base, count=1)
     return replace(_asked(base), case=before.case) if count else None
 
 
@@ -181,14 +180,14 @@ def _instead(what: str, before: _State) -> _State | None:
         if not re.search(f"{like}$", what):
             continue
         named = f"[一-龠々ァ-ヺー]*{like}(?=(?:の{_aspect()})?$)"
-        topic, count = re.subn(named, what, before.topic, count=1)
+        topic, count = re.subn(named, lambda _: what, before.topic, count=1)
         if count:
             return replace(before, base=before.base.replace(before.topic, topic, 1), topic=topic)
     return None
 
 
 def _timed(what: str, before: _State) -> _State:
-    base, count = _TIMES.subn(what, before.base, count=1)
+    base, count = _TIMES.subn(lambda _: what, before.base, count=1)
     return _asked(base if count else f"{what}の{base}")
 
 
@@ -225,11 +224,12 @@ def _subject(topic: str) -> str:
 
 def _topic_of(question: str) -> str:
     """What a question is about: the words before its first は, って, が or を."""
+    question = question[:_LONGEST_CHARS]
     if stated := _STATED.match(question):
         return stated["stated"]
     found = _TOPIC.match(question)
     topic = found["topic"] if found and _content(found["topic"]) else question
-    topic = re.sub(r"の?[？?。]*$", "", topic)
+    topic = re.sub(r"の?[？?。]*$", "", topic) or question
     if _ASKS.search(topic):  # 「震度いくつで対策班を」: what is named after it, or before it
         after = _NAME.search(topic)
         topic = after[0] if after else re.split(_ASKS, topic)[0] or topic

@@ -142,6 +142,16 @@ def test_the_topic_is_remembered_over_turns_and_answers_are_never_read():
     assert "役員報酬" not in alone
 
 
+@pytest.mark.parametrize(
+    "what", [r"\1", r"\g<0>1", "(1", "[1", "？", "の", "1" * 5000, "価" * 5000]
+)
+@pytest.mark.parametrize("before", ["ア1の価は？", "？", "課長の日当は？", "価" * 5000])
+def test_whatever_is_typed_is_searched_for(before, what):
+    for question in (what, f"{what}は？", f"それは{what}"):
+        alone = standalone(question, [Turn(before, "")])
+        assert alone and len(alone) <= max(400, len(question))
+
+
 def test_without_history_nothing_changes():
     assert standalone("じゃあ部長は？", []) == "じゃあ部長は？"
 
