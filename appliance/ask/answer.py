@@ -155,12 +155,14 @@ class Answerer:
 
     def _article(self, found: Retrieval) -> Passage | None:
         """The article that is asked for as it stands, from its beginning."""
-        asked = articles.asked_whole(found.question)
-        for passage in found.passages if asked else ():
-            if asked in articles.named(passage.label):
+        for passage in found.passages:
+            if extract.asked_whole(found.question, passage):
                 hit = passage.hit or Span(passage.start, passage.end)
-                found_at = articles.place(passage.text, asked)
-                start, end = found_at or (hit.start - passage.start, hit.end - passage.start)
+                name = articles.asked_whole(found.question) or ""
+                start, end = articles.place(passage.text, name) or (
+                    hit.start - passage.start,
+                    hit.end - passage.start,
+                )
                 text = passage.text[start : min(end, start + _WHOLE)].rstrip()
                 start += passage.start
                 whole = Span(start, start + len(text))

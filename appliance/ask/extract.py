@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from appliance.ask import wanted
 from appliance.search import evidence
-from appliance.text import articles, dates, numerals, split
+from appliance.text import articles, dates, numerals, segment, split
 from appliance.types import Passage, Pointer, Span, Words
 
 # Log-odds of passage and words together, more where the model says so too. SURE is believed; so is what is
@@ -43,7 +43,9 @@ _NUMBER = re.compile(r"\d+(?:\.\d+)?")
 _PARTICLE = re.compile(r"(?<=[\w%℃」』)）])(?<![ぁ-ん])(?:[にでと]は|[にのをはがで])$")
 _PAIRS = dict(zip("」』）)】〉》", "「『（(【〈《", strict=True))
 _BULLET = re.compile(r"^(?:[・●○■□◆▼▽*-]|[(（]?[0-9０-９]{1,2}[)）.．、]?(?=[ \u3000]))[ \u3000]*")
-_ASKED = re.compile(r"^(?:Q|Ｑ|問)[ \u3000]?[0-9０-９]*[.．:：、)）]|(?:か[。．]?|[？?])$")
+_ASKED = re.compile(
+    r"^(?:Q|Ｑ|問)[ \u3000]?[0-9０-９]*[.．:：、)）]|(?:す|せん|した|しょう|[るたの]|[よい]い|ない)か[。．]?$|[？?]$"
+)
 _OPENING = frozenset(_PAIRS.values())
 _COPULA = re.compile(r"(?:です|である|だ|となる|となります|とする)$")
 
@@ -128,12 +130,21 @@ def settle(question: str, said: str, passages: Sequence[Passage]) -> str:
     return tidy(words) + said[len(words) :]
 
 
+def asked_whole(question: str, passage: Passage) -> bool:
+    """Whether the passage is of the article that is asked for as it stands, and of that document.
+
+    Most nouns before it must stand in the document's title: 「旅費規程」 has an article of that number too.
+    """
+    if not (asked := articles.asked_whole(question)) or asked not in articles.named(passage.label):
+        return False
+    nouns, title = segment.nouns(articles.before(question)), set(segment.nouns(passage.title))
+    return not nouns or sum(n in title for n in nouns) > len(nouns) / 2
+
+
 def article(question: str, passages: Sequence[Passage]) -> str:
     """The beginning of the article that is asked for as it stands, cited; empty where none is."""
-    if not (asked := articles.asked_whole(question)):
-        return ""
     for number, passage in enumerate(passages, 1):
-        if asked not in articles.named(passage.label):
+        if not asked_whole(question, passage):
             continue
         hit = passage.hit or Span(passage.start, passage.end)
         text = passage.text[max(0, hit.start - passage.start) : hit.end - passage.start]

@@ -16,10 +16,8 @@ _WHOLE = re.compile(
     r"|(?:教え|見せ|説明し|読ん|示し|引用し)[てで](?:ください|下さい|ほしいです|ほしい)?"
     r"|(?:を)?(?:読み|見|知り)たいです?|(?:何|どんな内容|どういう内容)(?:です)?か?)?[？?。]*$"
 )
-
-
 # what opens a line of a body, as a heading does
-_BEGINS = re.compile(rf"[#\s　]*(?:{_NAMED.pattern}|第[0-9]+[章節編]|附則)(?=[\s　（(　]|$)")
+_BEGINS = re.compile(rf"[#\s]*(?:{_NAMED.pattern}|第[0-9]+[章節編]|附則)(?=[\s(]|$)")
 
 
 def named(text: str) -> frozenset[str]:
@@ -31,6 +29,12 @@ def asked_whole(question: str) -> str | None:
     """The one that is asked for as it stands, as in 「就業規則の第12条を教えて」."""
     text = numerals.normalize(question).text.strip()
     return _name(found) if (found := _WHOLE.search(text)) else None
+
+
+def before(question: str) -> str:
+    """What a question says before it names one: of which document."""
+    text = numerals.normalize(question).text
+    return text[: found.start()] if (found := _NAMED.search(text)) else text
 
 
 def place(text: str, name: str) -> tuple[int, int] | None:

@@ -218,7 +218,7 @@ def test_an_article_is_shown_as_it_stands_and_the_model_is_not_asked(read):
     assert all(s.supported for s in answer.statements)
     assert read.generator.prompts == []
     other = read.ask("役員規程の第二条を教えて", "九千円[1]", caution=0.4)
-    assert "九千円" not in other.text
+    assert "九千円" not in other.text and "日当は1千円" not in other.text
 
 
 def test_a_reader_that_nobody_fitted_orders_and_the_words_still_say_what_is_evidence(read):

@@ -75,6 +75,9 @@ def test_an_article_that_is_asked_for_stands_as_it_is() -> None:
         extract.settle("旅費規程の第３条を教えて", "別に定める[1]", [other, asked]) == f"{body}[2]"
     )
     assert extract.settle("旅費規程の第4条を教えて", "", [asked]) == ""
+    assert extract.settle("経費規程の第3条を教えて", "", [asked]) == "", "that is another's"
+    assert extract.settle("会社の旅費規程の第3条は？", "", [asked]) == f"{body}[1]"
+    assert extract.settle("第3条は？", "", [asked]) == f"{body}[1]"
     long = passage(body + "なお、" * 10 + "次のとおりとする。" * 60)
     stands = extract.settle("旅費規程の第３条を教えて", "", [long])
     assert stands.startswith("第3条") and stands.endswith("次のとおりとする。…[1]")
@@ -88,6 +91,14 @@ def test_what_is_asked_in_a_document_answers_nothing(asked: str) -> None:
     whole = passage(f"{asked}\n入社日に50枚をお渡しします。", (asked[:-1], 14.0), ("50枚", 12.0))
     assert extract.settle("名刺の枚数は", "", [whole]) == "50枚[1]"
     assert extract.settle("名刺の枚数は", "", [passage(asked, (asked[:-1], 14.0))]) == ""
+
+
+@pytest.mark.parametrize(
+    "told", ["対象は次の3つのいずれか", "8日であることが明らか。", "残りは3日とわずか。"]
+)
+def test_what_ends_like_a_question_may_be_none(told: str) -> None:
+    words = next(w for w in ("3つ", "8日", "3日") if w in told)
+    assert extract.settle("対象は", "", [passage(told, (words, 14.0))]) == f"{words}[1]"
 
 
 def test_what_is_only_likely_is_believed_where_nothing_else_comes_near() -> None:
