@@ -84,8 +84,22 @@ def test_several_are_parsed_at_once(machine, monkeypatch) -> None:
     assert machine.texts() == files
 
 
-def test_small_files_are_embedded_together_and_each_keeps_its_own_vectors(machine) -> None:
-    machine.parse = slowly(machine.parse, next(iter(MANY)))  # the others wait behind it
+def test_small_files_are_embedded_together_and_each_keeps_its_own_vectors(
+    machine, monkeypatch
+) -> None:
+    monkeypatch.setattr(flow, "PARSERS", 2)  # one has the first file, the other all the others
+    monkeypatch.setattr(flow, "FILES", len(MANY))
+    begun, parse, first = threading.Semaphore(0), machine.parse, next(iter(MANY))
+
+    def behind_the_first(file: RawFile):
+        if file.uri != first:
+            begun.release()
+        else:  # when one more begins, as many as are embedded at once are parsed
+            others = range(vectors.EMBED_AT_ONCE + 1)
+            assert all(begun.acquire(timeout=20) for _ in others), "nothing was parsed"
+        return parse(file)
+
+    machine.parse = behind_the_first
     assert machine.sync(MemoryConnector(MANY)).counts == {"added": 40}
     sizes = [len(texts) for _, texts in machine.embedder.calls]
     assert sum(sizes) == 40 and max(sizes) == vectors.EMBED_AT_ONCE
