@@ -167,8 +167,15 @@ def passphrase(file: Path, *, new: bool = False) -> str:
     """From the environment for unattended use, else asked for; twice where it is new."""
     if (text := os.environ.get(PASSPHRASE)) is not None:
         return text
-    text = getpass.getpass(f"{file} のパスフレーズ / passphrase: ")
-    if new and getpass.getpass("もう一度 / again: ") != text:
+    try:
+        text = getpass.getpass(f"{file} のパスフレーズ / passphrase: ")
+        again = getpass.getpass("もう一度 / again: ") if new else text
+    except EOFError:
+        raise Refused(
+            f"パスフレーズを聞けません。端末で実行するか、環境変数 {PASSPHRASE} に入れてください。"
+            f" / No terminal to ask for the passphrase at: run this in one, or set {PASSPHRASE}."
+        ) from None
+    if again != text:
         raise Refused("二つが違います。もう一度実行してください。 / They differ; run this again.")
     return text
 

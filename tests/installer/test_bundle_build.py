@@ -275,6 +275,7 @@ def installer(*words: str | Path, passphrase: str = "") -> subprocess.CompletedP
     return subprocess.run(
         [sys.executable, "-m", "installer", *words], cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)} | given,
         capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL,
+        start_new_session=True,  # no terminal to ask at
     )  # fmt: skip
 
 
@@ -321,6 +322,10 @@ def test_the_command_says_what_it_lacks(tmp_path: Path) -> None:
     assert wrong.returncode == 1 and "パスフレーズが違います" in wrong.stderr
     lost = installer("bundle", "--secret-key", tmp_path / "no", "--advisories", "none")
     assert lost.returncode == 1 and "Traceback" not in lost.stderr
+    words = ("key", "create", "--secret-key", tmp_path / "n", "--public-key", tmp_path / "n.pub")
+    alone = installer(*words)
+    assert alone.returncode == 1 and "KURA_KEY_PASSPHRASE" in alone.stderr
+    assert "Traceback" not in alone.stderr and not (tmp_path / "n").exists()
     shown = installer("key", "show", tmp_path / "k.pub")
     assert "fingerprint" in shown.stdout
 
