@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import random
+import re
 import statistics
 import unicodedata
 from collections import Counter
@@ -49,11 +50,30 @@ class Said:
     @property
     def holds(self) -> bool:
         """Whether a right answer stands in what was said."""
-        return any(bare(a) in bare(self.answer) for a in self.question.answers if bare(a))
+        return any(_holds(self.answer, a) for a in self.question.answers)
+
+    @property
+    def told_elsewhere(self) -> bool:
+        """Whether another paragraph than the one kept away was cited with the right answer.
+
+        Such a question was answerable after all: it is counted, and measures nothing else.
+        """
+        right = any(_holds(self.answer, a) for a in self.question.withheld)
+        return right and any(supported for _, supported in self.cited)
 
     @property
     def f1(self) -> float:
         return max((character_f1(self.answer, a) for a in self.question.answers), default=0.0)
+
+
+def _holds(answer: str, wanted: str) -> bool:
+    """Word for word somewhere in it; 「2000円」 does not stand in 「12000円」."""
+    said, looked_for = bare(answer), bare(wanted)
+    if not looked_for:
+        return False
+    before = r"(?<![0-9.])" if looked_for[0].isdecimal() else ""
+    after = r"(?![0-9])" if looked_for[-1].isdecimal() else ""
+    return re.search(before + re.escape(looked_for) + after, said) is not None
 
 
 Measure = Callable[[Sequence[Said]], float | None]
@@ -116,6 +136,7 @@ WORSE_IF_HIGHER = frozenset({"unsupported_shown", "refused_wrongly"})
 def figures(said: Sequence[Said], intervals: bool = True) -> dict[str, Any]:
     """Each measure with its interval, latencies in seconds, and counts; one object for JSON."""
     out: dict[str, Any] = {}
+    every, said = said, [s for s in said if not s.told_elsewhere]
     bounds: dict[str, tuple[float, float]] = {}
     for name, measure in MEASURES.items():
         value = measure(said)
@@ -129,7 +150,7 @@ def figures(said: Sequence[Said], intervals: bool = True) -> dict[str, Any]:
     ):
         for share in (50, 95):
             out[f"{name}_p{share}"] = round(_quantile(seconds, share / 100), 3) if seconds else None
-    out["questions"] = len(said)
+    out["questions"], out["told_elsewhere"] = len(every), len(every) - len(said)
     out["answerable"], out["unanswerable"] = len(_told(said)), len(_not(said))
     if intervals:
         out["intervals"] = bounds

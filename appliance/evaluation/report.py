@@ -85,6 +85,11 @@ class Kept:
 def text(now: dict[str, Any], before: dict[str, Any] | None) -> str:
     """A table for people: each measure, its interval, and how it was."""
     lines = [f"{now['set']}: 質問 {now['questions']}（うち答えなし {now['unanswerable']}）"]
+    if now["told_elsewhere"]:
+        lines.append(
+            f"  読めない文書の代わりに、別の文書から正しく答えた質問: {now['told_elsewhere']}"
+            "（以下には数えません）"
+        )
     for name in MEASURES:
         if now.get(name) is None:
             continue

@@ -69,7 +69,9 @@ def drawn(found: Set, questions: int, seed: int) -> list[Question]:
     for question in some(found, questions, seed):
         if question.answers and dice.random() < HIDDEN:
             (uri,) = question.documents
-            out.append(Question(question.text, viewer=uri, slice="unanswerable"))
+            out.append(
+                Question(question.text, viewer=uri, slice="unanswerable", withheld=question.answers)
+            )
         else:
             out.append(question)
     return out

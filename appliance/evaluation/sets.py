@@ -28,6 +28,7 @@ class Question:
     answers: tuple[str, ...] = ()  # any of which is right
     viewer: str = ""  # whose rights it is asked with; empty: whoever evaluates
     slice: str = "answerable"
+    withheld: tuple[str, ...] = ()  # what the document that may not be read answers
 
     @property
     def unanswerable(self) -> bool:

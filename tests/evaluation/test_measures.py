@@ -35,6 +35,7 @@ def test_ranks_are_of_the_right_document() -> None:
         ("12,000円です", False, True),
         ("一万二千円", True, True),
         ("2,000円", False, False),
+        ("112,000円", False, False),
         ("", False, False),
     ],
 )
@@ -49,6 +50,22 @@ def test_a_refusal_is_right_or_wrong() -> None:
     some = [said(refused=True), said(answer="12,000円"), said(NEVER, refused=True), said(NEVER)]
     made = measures.figures(some)
     assert (made["refused"], made["refused_wrongly"], made["em"]) == (0.5, 0.5, 0.5)
+
+
+def test_what_another_document_tells_rightly_need_not_be_refused() -> None:
+    kept_away = Question("PKOとは？", slice="unanswerable", withheld=("平和維持活動",))
+    refused = said(kept_away, refused=True)
+    wrong = said(kept_away, answer="国際連合", cited=(("b", True),), supported=1)
+    unsure = said(kept_away, answer="平和維持活動", cited=(("b", False),))
+    right = said(kept_away, answer="国連平和維持活動", cited=(("b", True),), supported=1)
+    made = measures.figures([refused, wrong, unsure, right])
+    assert (made["questions"], made["told_elsewhere"], made["unanswerable"]) == (4, 1, 3)
+    assert made["refused"] == pytest.approx(1 / 3, abs=1e-4)
+    assert (made["citation_precision"], made["unsupported_shown"]) == (0.0, 1.0)
+    assert made == measures.figures([refused, wrong, unsure]) | {
+        "questions": 4,
+        "told_elsewhere": 1,
+    }
 
 
 def test_citations_are_right_or_astray() -> None:

@@ -90,3 +90,4 @@ def test_some_are_drawn_and_a_part_of_them_may_not_be_answered(tmp_path: Path) -
     assert len(some) == 30
     assert 2 < len(hidden) < 15
     assert all(f"蔵{int(q.viewer)}は" in q.text for q in hidden)
+    assert all(q.withheld == (f"{1700 + int(q.viewer)}年",) for q in hidden)
