@@ -94,8 +94,7 @@ def web(
         embedder, reader = remote_embedder(settings), reader or remote_reader(settings)
     answers = probe(settings) if generator is None else (lambda: True)
     measured = (lambda: model_metrics(settings)) if generator is None else (lambda: "")
-    own = generator is None and not settings.generator_url and not settings.llm
-    caution = models.named(models.DEFAULT_LLM).caution if own else 0.0
+    wary = caution(settings, own=generator is None and not settings.generator_url)
     generator = generator or remote_generator(settings)
     serving = spaces.serving(engine, embedder.name, lambda name: named(name) is not None)
     searched = (named(serving) if serving != embedder.name else None) or embedder
@@ -137,7 +136,7 @@ def web(
         scopes=scopes,
         follower=follower,
         retriever=retriever,
-        answerer=Answerer(retriever, generator, settings, caution),
+        answerer=Answerer(retriever, generator, settings, wary),
         door=Door.of(settings, engine),
         originals=Originals(desk(settings)),
         keyring=secrets.keyring(settings.secrets_key),
@@ -205,6 +204,14 @@ def searching_embedder(settings: Settings, engine: Engine) -> Embedder:
 
 def _remote(settings: Settings, model: models.Model) -> Embedder:
     return RemoteEmbedder(InferClient(settings.infer_socket), model.name, model.dim)
+
+
+def caution(settings: Settings, *, own: bool) -> float:
+    """Of whoever answers; a model of the site's, or of another server, is trusted unless told otherwise."""
+    if settings.reader_decides:
+        return models.CAUTION if settings.reader_decides == "always" else 0.0
+    name = settings.llm or models.DEFAULT_LLM
+    return models.named(name).caution if own and name in models.known() else 0.0
 
 
 def _named(

@@ -82,6 +82,11 @@ class Settings:
         "", "Another OpenAI-compatible server for answers; empty means `kura infer`."
     )
     generator_model: str = setting("kura-answer", "Model name sent to the generator.")
+    reader_decides: str = setting(
+        "",
+        "Whose answers stand only where Kura's reader points at the same: `always` every model's, "
+        "`never` no model's; empty means those of Kura's own small models.",
+    )
     generator_threads: int = setting(0, "CPU threads for the model; 0 means every core.", "threads")
     context_tokens: int = setting(
         8192, "Context of the local model, for all its answers together.", "tokens"
@@ -257,6 +262,11 @@ class Settings:
         _ = self.resolvers
         if self.access_max_age_seconds < 60:
             raise SettingsError("access_max_age_seconds は 60 以上にしてください。")
+        if self.reader_decides not in ("", "always", "never"):
+            raise SettingsError(
+                "reader_decides は always か never にするか、空にしてください"
+                f"（いまは {self.reader_decides}）。"
+            )
         if not 1 <= self.removal_percent <= 100:
             raise SettingsError("removal_percent は 1 から 100 までにしてください。")
         if self.directory_seconds < 10:

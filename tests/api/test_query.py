@@ -10,6 +10,9 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
+from appliance import build
+from appliance.errors import SettingsError
+from appliance.settings import Settings
 from appliance.store import audit, catalog, sources
 from appliance.system import Appliance
 from appliance.testing.fakes import OverlapReader
@@ -223,6 +226,38 @@ def test_a_document_that_says_otherwise_is_shown_to_who_may_read_it(
     url = f"/api/v1/conversations/{mine['conversation_id']}"
     (message,) = sato.http.get(url).json()["messages"]
     assert message["conflicts"] == mine["conflicts"]
+
+
+@pytest.mark.parametrize(
+    ("decides", "stands"), [("", "三万円です[1]。"), ("never", "三万円です[1]。"), ("always", "")]
+)
+def test_whether_the_reader_decides_is_a_setting(
+    machine: Appliance, ito: Person, model: Model, decides: str, stands: str
+) -> None:
+    own = replace(machine.settings, reader_decides=decides)
+    reading = replace(machine.retriever, reader=OverlapReader(sure=4.0))
+    answerer = replace(machine.answerer, retriever=reading, caution=build.caution(own, own=False))
+    object.__setattr__(machine, "answerer", answerer)
+    model.script = lambda prompt: iter(["三万円です[1]。"])
+    answer = ito.ask("宿泊費はいくらですか").json()
+    assert answer["answer"] == (stands or "資料に見つかりません。")
+
+
+@pytest.mark.parametrize(
+    ("llm", "decides", "wary"),
+    [
+        ("", "", True),
+        ("kura-270m", "", True),  # named, and the same
+        ("qwen-1b", "", False),
+        ("qwen-1b", "always", True),
+        ("", "never", False),
+    ],
+)
+def test_small_models_of_ours_are_not_trusted_alone(llm: str, decides: str, wary: bool) -> None:
+    own = Settings(llm=llm, reader_decides=decides)
+    assert bool(build.caution(own, own=True)) is wary
+    with pytest.raises(SettingsError, match="always"):
+        Settings(reader_decides="sometimes")
 
 
 def test_rating_ones_own_answer_only(ito: Person, sato: Person) -> None:
