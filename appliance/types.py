@@ -435,6 +435,7 @@ class Passage:
     words: tuple[Words, ...] = ()  # of the document's text: what it would answer with, best first
     confidentiality: str | None = None  # 秘密区分 of the document, where it says so
     within: str | None = None  # of a file inside another: that one's title, and the path in it
+    about: str = ""  # what its document says of itself, where the reader was told
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,7 +79,9 @@ def of_another_year(question: str, passage: Passage) -> bool:
     asked, terms = dates.years(question)
     if not asked:
         return False
-    told, told_terms = dates.years(f"{passage.title}\n{passage.label}\n{passage.text}")
+    told, told_terms = dates.years(
+        f"{passage.title}\n{passage.about}\n{passage.label}\n{passage.text}"
+    )
     if terms and told_terms:
         return not terms & told_terms
     return bool(told) and not asked & told

@@ -22,15 +22,15 @@ from sqlalchemy import Engine
 
 from appliance.errors import NotReady
 from appliance.ports import Embedder, Index, Reader
-from appliance.search import behind, evidence
+from appliance.search import behind, evidence, reading
 from appliance.search.move import Serving
 from appliance.search.narrow import Narrowing
 from appliance.search.scope import ScopeMap
 from appliance.settings import Settings
 from appliance.store import access, catalog, editions, sources, synonyms
-from appliance.text import abbreviations, articles, contents, copies, everyday, versions
+from appliance.text import abbreviations, articles, copies, everyday, purpose, versions
 from appliance.text.synonyms import Groups, expand, own
-from appliance.types import Filter, Hit, Passage, Query, Reading, Scope, Span, Viewer, Words
+from appliance.types import Filter, Hit, Passage, Query, Scope, Viewer
 
 MOST_OF_A_DOCUMENT = 3  # passages; one long document must not crowd out the others
 _DENSE_FLOOR = 0.01  # least standard deviation: differences below it are noise
@@ -288,7 +288,8 @@ class Retriever:
         """The best as the reader orders them, then the others as they were fused."""
         first = self.settings.reranked if self.reader else 0
         head = self._shown(question, candidates[:first], viewer)
-        yield from map(Considered, self._read(question, [c.passage for c in head if not c.dropped]))
+        standing = [c.passage for c in head if not c.dropped]
+        yield from map(Considered, self._read(question, viewer, standing))
         yield from (c for c in head if c.dropped)
         start = first
         while start < len(candidates):  # whoever is not done after a few needs many
@@ -301,13 +302,14 @@ class Retriever:
         found = access.passages(self.engine, viewer, [(c.chunk_id, c.score) for c in candidates])
         return list(self._in_force(question, viewer, found))
 
-    def _read(self, question: str, passages: Sequence[Passage]) -> list[Passage]:
+    def _read(self, question: str, viewer: Viewer, passages: Sequence[Passage]) -> list[Passage]:
         """The passages, each with what the reader makes of its hit, best first."""
         if not passages or not self.reader:
             return list(passages)
-        texts = list(dict.fromkeys(map(_hit_text, passages)))  # a copy is read once
-        readings = dict(zip(texts, self.reader.read(question, texts), strict=True))
-        read = [_with(p, readings[_hit_text(p)]) for p in passages]
+        read = reading.read(self.reader, question, passages)
+        ids = {p.document_id for p in read}
+        openings = access.openings(self.engine, viewer, ids, purpose.WITHIN)
+        read = reading.in_context(self.reader, question, read, openings)
         weight, asked = evidence.FUSED.get(self.reader.name, 0.0), articles.named(question)
 
         def worth(p: Passage) -> float:
@@ -357,29 +359,6 @@ class Retriever:
             return 0.0
         best = max((p.relevance or 0.0 for p in passages), default=0.0)
         return best if best >= evidence.READ else 0.0
-
-
-def _place(passage: Passage) -> str:
-    """What stands before the hit where a reader reads it: it learned so."""
-    return f"{passage.title} {passage.label}".strip() + "\n"
-
-
-def _hit_text(passage: Passage) -> str:
-    hit = passage.hit or Span(passage.start, passage.end)
-    text = passage.text[hit.start - passage.start : hit.end - passage.start]
-    return _place(passage) + contents.blanked(text)
-
-
-def _with(passage: Passage, reading: Reading) -> Passage:
-    """The reading's words become places of the document; those in its title are left out."""
-    hit = passage.hit or Span(passage.start, passage.end)
-    moved = hit.start - len(_place(passage))
-    words = tuple(
-        Words(w.start + moved, w.end + moved, w.score)
-        for w in reading.words
-        if w.start + moved >= hit.start
-    )
-    return replace(passage, relevance=reading.relevance, words=words)
 
 
 def _scores(ids: Sequence[int], hits: Sequence[Hit]) -> NDArray[np.float64]:

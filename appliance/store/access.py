@@ -114,6 +114,12 @@ class Reference:
     score: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class Opening:
+    own_title: str  # empty where it has none
+    text: str
+
+
 class _Accesses:
     """Every access of one database, as far as it was read, and whom they admit.
 
@@ -183,6 +189,21 @@ def passages(engine: Engine, viewer: Viewer, wanted: Sequence[tuple[int, float]]
             for i, score in wanted
             if i in texts
         ]
+
+
+def openings(engine: Engine, viewer: Viewer, ids: Collection[str], size: int) -> dict[str, Opening]:
+    """Of each of these documents that the viewer may read: what it calls itself, and how it begins."""
+    with reading(engine) as s:
+        seen = visible(s, viewer, ids)
+        rows = s.exec(
+            said_of(
+                BodyRow.document_id,
+                DocumentRow.own_title,
+                func.substr(WordingRow.text, 1, size),
+                ids=seen,
+            ).join(DocumentRow, col(DocumentRow.id) == col(BodyRow.document_id))
+        )
+        return {i: Opening(own or "", text) for i, own, text in rows}
 
 
 def recall(engine: Engine, viewer: Viewer, references: Sequence[Reference]) -> list[Passage | None]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,6 +16,7 @@ from appliance.settings import Settings
 from appliance.store import audit, catalog, sources
 from appliance.system import Appliance
 from appliance.testing.fakes import OverlapReader
+from appliance.types import Reading, Words
 from tests.api.conftest import FILES, HR, PUBLIC, Model, Person, take_in
 
 SECRET = ("三千万", "KANARIA-42", "役員報酬.txt", "人事/")
@@ -258,6 +259,49 @@ def test_small_models_of_ours_are_not_trusted_alone(llm: str, decides: str, wary
     assert bool(build.caution(own, own=True)) is wary
     with pytest.raises(SettingsError, match="always"):
         Settings(reader_decides="sometimes")
+
+
+class Literal(OverlapReader):
+    """Sure of 「九千円」 where the text speaks of the country that is asked for."""
+
+    def read(self, question: str, texts: Sequence[str]) -> list[Reading]:
+        self.asked.append((question, tuple(texts)))
+        return [self._one(question, text) for text in texts]
+
+    def _one(self, question: str, text: str) -> Reading:
+        at = text.find("九千円")
+        there = at >= 0 and all(word in text for word in ("国内", "海外") if word in question)
+        start = at if at >= 0 else len(text) - 3
+        return Reading(0.99 if there else 0.02, (Words(start, start + 3, 8.0 if there else -8.0),))
+
+
+def test_what_a_document_says_it_is_about_holds_for_all_of_it(
+    machine: Appliance, ito: Person, model: Model
+) -> None:
+    others = "".join(
+        f"第{n}条（手続）\n{n}の手続は、所属の長が帳票で行う。控えは総務課が五年の間、鍵のかかる棚に保管し、"
+        "求めがあれば本人に示す。様式の変更は、部長の承認を得て、月の初めに行う。\n"
+        for n in range(3, 12)
+    )
+    rules = (
+        "第1条（目的）\nこの規程は、社員が国内に出張する場合の旅費について定める。\n"
+        "第2条（範囲）\n本規程は、海外に出張する場合には適用しない。別に定める。\n"
+        f"{others}第12条（宿泊費）\n宿泊費は、一泊九千円を上限とする。\n"
+    )
+    take_in(machine, FILES | {"規程/出張.txt": (rules, PUBLIC)})
+    reader = Literal()
+    answerer = replace(
+        machine.answerer, retriever=replace(machine.retriever, reader=reader), caution=0.4
+    )
+    object.__setattr__(machine, "answerer", answerer)
+    model.script = lambda prompt: iter(["九千円[1]"])
+    home = ito.ask("国内に出張する場合の宿泊費の上限は").json()
+    assert home["answer"] == "九千円[1]"
+    assert "九千円" in home["citations"][0]["quote"]
+    again = [text for _, texts in reader.asked for text in texts if "国内" in text.split("\n")[0]]
+    assert again and not any("海外" in text.split("\n")[0] for text in again)
+    abroad = ito.ask("海外に出張する場合の宿泊費の上限は").json()
+    assert abroad["ended"] == "no_evidence"
 
 
 def test_rating_ones_own_answer_only(ito: Person, sato: Person) -> None:

@@ -166,6 +166,14 @@ def test_a_paper_of_another_year_answers_nothing(asked: str, text: str, stands: 
     assert extract.near(asked, [found])  # worth a look all the same
 
 
+def test_a_paper_that_calls_itself_another_year_s_answers_nothing() -> None:
+    found = passage("申込みは1月31日まで。", ("1月31日", 14.0))
+    asked = "2026年度の健康診断はいつから？"
+    assert extract.settle(asked, "1月31日[1]", [found])
+    other = replace(found, about="2025年度 定期健康診断の日程")
+    assert not extract.settle(asked, "1月31日[1]", [other])
+
+
 def test_where_nobody_is_sure_nothing_is_said() -> None:
     assert extract.settle(ASKED, "20名[1]", [WRONG]) == ""
     assert extract.settle(ASKED, "20名[1]", [passage("定員は20名である。")]) == ""

@@ -1,0 +1,84 @@
+"""What a reader makes of passages: each hit with its place before it, and again with its document's own words.
+
+A chunk of 「国内旅費規程」 need not say that it is of travel within the country; a reader that learned from
+short papers then holds 「国内出張の宿泊費」 for something else. Where the document says at its beginning
+what the chunk leaves out, the hit is read once more with that before it (cf. contextual retrieval, Anthropic
+2024, which asks a language model for such a sentence, of each chunk, at ingest).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from appliance.ports import Reader
+from appliance.search import evidence
+from appliance.store.access import Opening
+from appliance.text import contents, purpose, segment
+from appliance.types import Passage, Reading, Span, Words
+
+
+def read(reader: Reader, question: str, passages: Sequence[Passage]) -> list[Passage]:
+    """The passages in their order, each with the relevance of its hit and the words in it that may answer."""
+    texts = list(dict.fromkeys(map(_text, passages)))  # a copy is read once
+    readings = dict(zip(texts, reader.read(question, texts), strict=True))
+    return [_with(p, readings[_text(p)]) for p in passages]
+
+
+def in_context(
+    reader: Reader, question: str, passages: Sequence[Passage], openings: Mapping[str, Opening]
+) -> list[Passage]:
+    """As they were read, or, where it is surer then, after what their documents say of themselves."""
+    asked = evidence.telling(question)
+    told = [_told(p, openings.get(p.document_id), asked) for p in passages]
+    again = [p for p in told if p.about]
+    if not again:
+        return list(passages)
+    surer = iter(read(reader, question, again))
+    out = []
+    for before, now in zip(passages, told, strict=True):
+        new = next(surer) if now.about else before
+        better = (new.relevance or 0) > (before.relevance or 0) and _same(before, new)
+        out.append(new if better else before)
+    return out
+
+
+def _same(one: Passage, other: Passage) -> bool:
+    """Whether both point first at the same place, or at one within the other."""
+    if not one.words or not other.words:
+        return False
+    a, b = one.words[0], other.words[0]
+    return a.start < b.end and b.start < a.end
+
+
+def _told(passage: Passage, opening: Opening | None, asked: set[str]) -> Passage:
+    """With what its document says it is about, if that has words of the question that the hit lacks."""
+    if not opening:
+        return passage
+    own = "" if opening.own_title in passage.title else opening.own_title
+    about = " ".join(filter(None, (own, purpose.stated(opening.text))))
+    lacking = asked - set(segment.words(_text(passage)))
+    return replace(passage, about=about) if lacking & set(segment.words(about)) else passage
+
+
+def _place(passage: Passage) -> str:
+    """What stands before the hit where a reader reads it: it learned so."""
+    return f"{passage.title} {passage.label} {passage.about}".strip() + "\n"
+
+
+def _text(passage: Passage) -> str:
+    hit = passage.hit or Span(passage.start, passage.end)
+    text = passage.text[hit.start - passage.start : hit.end - passage.start]
+    return _place(passage) + contents.blanked(text)
+
+
+def _with(passage: Passage, reading: Reading) -> Passage:
+    """The reading's words become places of the document; those before the hit are left out."""
+    hit = passage.hit or Span(passage.start, passage.end)
+    moved = hit.start - len(_place(passage))
+    words = tuple(
+        Words(w.start + moved, w.end + moved, w.score)
+        for w in reading.words
+        if w.start + moved >= hit.start
+    )
+    return replace(passage, relevance=reading.relevance, words=words)
