@@ -115,7 +115,7 @@ class Answerer:
         found = self.retriever.retrieve(asked, viewer, within=within)
         asked = found.question
         held = bool(self.caution) and any(p.words for p in found.passages)
-        whole = self._article(found) if held else None
+        whole = self._whole(found) if held else None
         fitted = [whole] if whole else self._fitted(found, history, held)
         passages = self._allowed(viewer, fitted)
         yield Found(passages)
@@ -126,7 +126,8 @@ class Answerer:
         yield Stage("answering")
         speech = Speech(len(passages))
         if whole:  # what stands there need not be said again
-            yield from self._settled(asked, viewer, passages, speech)
+            text = extract.beginning(passages[0])
+            yield from self._settled(asked, viewer, passages, speech, text)
             return
         limit = self.settings.answer_tokens
         built = prompt.build(asked, passages)
@@ -141,7 +142,8 @@ class Answerer:
                 if speech.over:
                     break
         if held and not cancelled():
-            yield from self._settled(asked, viewer, passages, speech)
+            text = extract.settle(asked, "" if speech.refused else speech.text, passages)
+            yield from self._settled(asked, viewer, passages, speech, text)
         else:
             yield from self._ending(asked, viewer, passages, speech, cancelled(), held)
 
@@ -153,21 +155,15 @@ class Answerer:
         before = history[-1].passages if history else ()
         return budget.fit(found.question, passages, self.generator, settings, before)
 
-    def _article(self, found: Retrieval) -> Passage | None:
-        """The article that is asked for as it stands, from its beginning."""
+    def _whole(self, found: Retrieval) -> Passage | None:
+        """The article or the section that is asked for as it stands, from its beginning."""
         for passage in found.passages:
             if extract.asked_whole(found.question, passage):
-                hit = passage.hit or Span(passage.start, passage.end)
-                name = articles.asked_whole(found.question) or ""
-                start, end = articles.place(passage.text, name) or (
-                    hit.start - passage.start,
-                    hit.end - passage.start,
-                )
-                text = passage.text[start : min(end, start + _WHOLE)].rstrip()
-                start += passage.start
-                whole = Span(start, start + len(text))
-                return replace(passage, text=text, start=whole.start, end=whole.end, hit=whole)
-        return None
+                return _from_beginning(passage, articles.asked_whole(found.question) or "")
+        named = extract.section(found.question, found.passages)
+        return (
+            _from_beginning(named, min(articles.named(named.label), default="")) if named else None
+        )
 
     def _allowed(self, viewer: Viewer, passages: Sequence[Passage]) -> tuple[Passage, ...]:
         """Those the viewer may read at this moment: fitting may have waited for the model."""
@@ -176,10 +172,9 @@ class Answerer:
         return tuple(p for p in passages if p.document_id in visible)
 
     def _settled(
-        self, asked: str, viewer: Viewer, passages: tuple[Passage, ...], speech: Speech
+        self, asked: str, viewer: Viewer, passages: tuple[Passage, ...], speech: Speech, text: str
     ) -> Iterator[Event]:
-        """The end of an answer for which the reader is heard as well as the model."""
-        text = extract.settle(asked, "" if speech.refused else speech.text, passages)
+        """The end of an answer, `text`, for which the reader is heard as well as the model."""
         cited = cite.cite(text, passages)
         if not text or not any(c.supported for c in cited.citations):
             yield Piece(NOT_FOUND)
@@ -278,6 +273,18 @@ class Answerer:
         if speech.over or len(speech.heard) < self.settings.answer_tokens // 2:
             return False
         return self.generator.count_tokens(speech.heard) >= self.settings.answer_tokens
+
+
+def _from_beginning(passage: Passage, article: str) -> Passage:
+    """The article of that name in the passage, else what was hit from its heading on."""
+    hit = passage.hit or Span(passage.start, passage.end)
+    first, last = hit.start - passage.start, hit.end - passage.start
+    name, at = extract.heading(passage)
+    begins = at if name and at <= last else first
+    start, end = articles.place(passage.text, article) or (begins, last)
+    text = passage.text[start : min(end, start + _WHOLE)].rstrip()
+    whole = Span(passage.start + start, passage.start + start + len(text))
+    return replace(passage, text=text, start=whole.start, end=whole.end, hit=whole)
 
 
 def _stage(waiting: Waiting) -> Stage:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from appliance.ask import wanted
 from appliance.search import evidence
-from appliance.text import articles, dates, numerals, segment, split
+from appliance.text import articles, dates, numerals, places, segment, split
 from appliance.types import Passage, Pointer, Span, Words
 
 # Log-odds of passage and words together, more where the model says so too. SURE is believed; so is what is
@@ -35,6 +35,14 @@ MOST_NEAR = 3
 QUOTED = 160  # characters of a sentence that are shown
 ARTICLE = 400  # characters of an article that is asked for; the citation opens the rest
 
+_NUMBERED = re.compile(
+    r"^[#\s]*(?:第[0-9０-９一二三四五六七八九十百]+[章節条編款](?:の[0-9０-９一二三四五六七八九]+)?"
+    r"|[(（]?[0-9０-９]+(?:[.．\-－][0-9０-９]+)*[.．)）、]?(?=\s)|[■□●◆◇○▼▽・])"
+)
+_AROUND = "（）()【】 \t\u3000\n"  # a heading
+_EITHER = re.compile(r"[・、,]|および|及び|または|又は")  # of two things
+_COUNTED = re.compile(r"何(?:[かヶカ箇]月|時間|営業日|パーセント|[^\W\d_ぁ-ん])?")
+_ALL_OF_IT = re.compile(r"種類|手続|手順|方法|条件|内容|流れ|仕方|やり方")
 _MARKERS = re.compile(r"\[\d+\]")
 _MARKED = re.compile(r"(?:\s*\[\d+\])+\s*$")
 _SILENT = re.compile(r"[\s、。，．,.「」『』（）()]+")
@@ -106,9 +114,13 @@ def believed(found: Sequence[Extract]) -> bool:
     """Whether the first of some extracts, the surest first, may stand."""
     if not found or found[0].sure < LIKELY:
         return False
+    return found[0].sure >= SURE or _ahead(found) >= CLEAR
+
+
+def _ahead(found: Sequence[Extract]) -> float:
+    """How far the surest is ahead of what says something else."""
     first, *rest = found
-    other = next((e.sure for e in rest if not agree(e.text, first.text)), -math.inf)
-    return first.sure >= SURE or first.sure - other >= CLEAR
+    return first.sure - next((e.sure for e in rest if not agree(e.text, first.text)), -math.inf)
 
 
 def settle(question: str, said: str, passages: Sequence[Passage]) -> str:
@@ -117,8 +129,6 @@ def settle(question: str, said: str, passages: Sequence[Passage]) -> str:
     A small model leaves out what it should not: "8" of 「8,000円まで」. Whoever asks whether something is so
     is given the sentence: 「認める」 alone does not say what is allowed to whom.
     """
-    if whole := article(question, passages):
-        return whole
     found = _answers(question, passages, said)
     if not believed(found):
         return ""
@@ -143,18 +153,56 @@ def asked_whole(question: str, passage: Passage) -> bool:
     return not nouns or sum(n in title for n in nouns) > len(nouns) / 2
 
 
-def article(question: str, passages: Sequence[Passage]) -> str:
-    """The beginning of the article that is asked for as it stands, cited; empty where none is."""
+def section(question: str, passages: Sequence[Passage]) -> Passage | None:
+    """The one whose heading is what is asked for, unless one place in it is what answers.
+
+    「日当はいくら」 has as many answers as the table below 「日当」 has lines, and 「懲戒の種類は」 wants all of them. What
+    else the question says must stand in the document's title, or in what it says it is about.
+    """
+    asked = _words(_COUNTED.sub("", question))
     for number, passage in enumerate(passages, 1):
-        if not asked_whole(question, passage):
-            continue
-        hit = passage.hit or Span(passage.start, passage.end)
-        text = passage.text[max(0, hit.start - passage.start) : hit.end - passage.start]
-        ends = [end for _, end in split.sentences(text)]
-        end = max((e for e in ends if e <= ARTICLE), default=min(ends, default=0))
-        rest = "…" if end < max(ends, default=0) or hit.end > passage.end else ""
-        return f"{text[:end].strip()}{rest}[{number}]" if text[:end].strip() else ""
-    return ""
+        if _is_headed(passage, asked) and not of_another_year(question, passage):
+            found = _answers(question, passages, "")
+            one = believed(found) and _ahead(found) >= CLEAR and found[0].number == number
+            return None if one and not _ALL_OF_IT.search(question) else passage
+    return None
+
+
+def _is_headed(passage: Passage, asked: set[str]) -> bool:
+    """Whether its heading, or one of two things in it, is all that is asked for, its document aside.
+
+    A heading that is a question asks for something else: 「名刺はいつもらえますか」 is no answer to 「名刺は」.
+    """
+    about = _words(f"{passage.title}\n{passage.about}")
+    name = heading(passage)[0]
+    named = map(_words, _EITHER.split(name))
+    return not _ASKED.search(name) and any(own and own <= asked <= about | own for own in named)
+
+
+def _words(text: str) -> set[str]:
+    return set(segment.words(text)) - evidence.ASKING
+
+
+def heading(passage: Passage) -> tuple[str, int]:
+    """Its own heading without the number, and where in the text its line begins; ("", 0) without one."""
+    name = _NUMBERED.sub("", passage.label.rsplit(places.SEPARATOR, 1)[-1]).strip(_AROUND)
+    at = 0
+    for line in passage.text.splitlines(keepends=True) if name else ():
+        said = _NUMBERED.sub("", line).strip(_AROUND)
+        if said == name or (said.startswith(name) and said[len(name)] in _AROUND):
+            return name, at
+        at += len(line)
+    return "", 0
+
+
+def beginning(passage: Passage) -> str:
+    """As much of a whole article or section as is shown, cited as the first passage; its citation opens the rest."""
+    text = passage.text
+    ends = [end for _, end in split.sentences(text)]
+    end = max((e for e in ends if e <= ARTICLE), default=min(ends, default=0))
+    more = passage.hit is not None and passage.hit.end > passage.end
+    rest = "…" if end < max(ends, default=0) or more else ""
+    return f"{text[:end].strip()}{rest}[1]" if text[:end].strip() else ""
 
 
 def near(question: str, passages: Sequence[Passage]) -> tuple[Pointer, ...]:

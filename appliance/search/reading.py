@@ -39,7 +39,7 @@ def in_context(
     for before, now in zip(passages, told, strict=True):
         new = next(surer) if now.about else before
         better = (new.relevance or 0) > (before.relevance or 0) and _same(before, new)
-        out.append(new if better else before)
+        out.append(new if better else replace(before, about=now.about))
     return out
 
 

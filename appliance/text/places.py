@@ -6,9 +6,10 @@ from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import takewhile
 
-from appliance.text.split import SEPARATOR
+from appliance.text import split
 from appliance.types import Chunk, Mark
 
+SEPARATOR = " · "  # between the kinds of a place
 _KINDS = ("part", "page", "slide", "cell", "section")
 LEAVES = ("page", "slide")  # what one turns
 _INSIDE = {  # what ends with it: a new sheet has none of the old one's cells
@@ -37,7 +38,7 @@ def of_chunks(marks: Sequence[Mark], chunks: Sequence[Chunk]) -> list[str]:
         while ahead < len(marks) and marks[ahead].start <= chunks[n].start:
             _enter(current, marks[ahead])
             ahead += 1
-        inner = chunks[n].heading.rsplit(SEPARATOR, 1)[-1]
+        inner = chunks[n].heading.rsplit(split.SEPARATOR, 1)[-1]
         # a chunk that begins with the bare line of a 章 is in the first 条 of it
         first = _first_section(marks, ahead, chunks[n].end)
         below = first is not None and first.label == inner
@@ -77,4 +78,4 @@ def _enter(current: dict[str, str], mark: Mark) -> None:
 
 
 def _joined(current: Mapping[str, str]) -> str:
-    return " · ".join(current[kind] for kind in _KINDS if current.get(kind))
+    return SEPARATOR.join(current[kind] for kind in _KINDS if current.get(kind))

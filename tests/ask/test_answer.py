@@ -221,6 +221,25 @@ def test_an_article_is_shown_as_it_stands_and_the_model_is_not_asked(read):
     assert "九千円" not in other.text and "日当は1千円" not in other.text
 
 
+def test_a_section_asked_for_by_its_heading_is_shown_and_the_model_is_not_asked(read):
+    read.reader.sure = 2.0
+    lines = "".join(f"{n}級 | {n}千円\n" for n in range(1, 9))
+    read.put(
+        "賃金.txt",
+        f"第1条（目的）\n定める。\n第2条（役職手当）\n次の表による。\n{lines}第3条（附則）\nなし。\n",
+    )
+    read.put("役員.txt", "第2条（役職手当）\n九千円とする。\n", readers=SECRET)
+    answer = read.ask("役職手当はいくらですか", "知らない[1]", caution=0.4)
+    assert answer.text == f"第2条（役職手当）\n次の表による。\n{lines.rstrip()}[1]"
+    assert [c.supported for c in answer.citations] == [True]
+    assert read.generator.prompts == []
+    assert "九千円" not in answer.text
+    other = read.ask("部長の役職手当はいくらですか", "知らない[1]", caution=0.4)
+    assert (other.ended, len(read.generator.prompts)) == ("no_evidence", 1)
+    large = read.ask("役職手当はいくらですか", "八千円まで[1]。")
+    assert large.text == "八千円まで[1]。"  # a large model speaks for itself
+
+
 def test_a_reader_that_nobody_fitted_orders_and_the_words_still_say_what_is_evidence(read):
     answer = read.ask("ストックオプションの行使価額を知りたい", "百円[1]")
     assert (answer.ended, read.generator.prompts) == ("no_evidence", [])

@@ -67,21 +67,56 @@ def test_whether_something_is_so_is_answered_with_the_sentence(
     assert extract.settle(question, f"{words}[1]", [passage(text, (words, 14.0))]) == stands
 
 
-def test_an_article_that_is_asked_for_stands_as_it_is() -> None:
-    other = replace(passage("賃金は、別に定める。", ("別に定める", 14.0)), label="第9条 第3章")
+def test_an_article_that_is_asked_for_is_shown_as_it_stands() -> None:
     body = "第3条（宿泊費）\n1　宿泊費は一泊12,000円を上限とする。\n2　朝食を含む。"
     asked = passage(body, relevance=0.2)
-    assert (
-        extract.settle("旅費規程の第３条を教えて", "別に定める[1]", [other, asked]) == f"{body}[2]"
+    assert extract.asked_whole("旅費規程の第３条を教えて", asked)
+    assert not extract.asked_whole("旅費規程の第4条を教えて", asked)
+    assert not extract.asked_whole("経費規程の第3条を教えて", asked), "that is another's"
+    assert extract.asked_whole("会社の旅費規程の第3条は？", asked)
+    assert extract.asked_whole("第3条は？", asked)
+    assert extract.beginning(asked) == f"{body}[1]"
+    shown = extract.beginning(passage(body + "なお、" * 10 + "次のとおりとする。" * 60))
+    assert shown.startswith("第3条") and shown.endswith("次のとおりとする。…[1]")
+    assert len(shown) <= extract.ARTICLE + 4
+
+
+TABLE = "第13条（日当）\n日当は、次の表による。\n役員 | 2,000円\n社員 | 1,200円\n"
+UNSURE = (("2,000円", 3.0), ("1,200円", 2.0))
+KINDS = "3. 懲戒の種類\n懲戒は次の2種とする。\n(1) 戒告\n(2) 減給\n"
+
+
+@pytest.mark.parametrize(
+    ("question", "text", "label", "words", "shown"),
+    [
+        ("日当はいくら", TABLE, "p. 3 · 第13条 日当", UNSURE, True),
+        ("旅費規程の日当は何円ですか", TABLE, "第13条 日当", UNSURE, True),
+        ("国内の日当はいくら", TABLE, "第13条 日当", UNSURE, True),  # it says so itself
+        ("海外の日当はいくら", TABLE, "第13条 日当", UNSURE, False),
+        ("社員の日当はいくら", TABLE, "第13条 日当", UNSURE, False),  # one line of it is asked for
+        ("日当はいくら", TABLE, "p. 3 · 第13条", UNSURE, False),  # no heading
+        ("日当はいくら", "次の表による。\n役員 | 2,000円", "第13条 日当", UNSURE[:1], False),
+        ("日当はいくら", TABLE, "第13条 日当", (("2,000円", 16.0), ("1,200円", 2.0)), False),
+        ("日当はいくら", TABLE, "第13条 日当", (("2,000円", 16.0), ("1,200円", 14.0)), True),
+        ("懲戒の種類は", KINDS, "3. 懲戒の種類", (("2種", 16.0),), True),  # all of them
+        ("兼業はできますか", "■ 兼業・副業\n届け出る。", "兼業・副業", (("届け出る", 1.0),), True),
+        ("名刺は", "名刺はどこですか\n窓口。", "名刺はどこですか", (("窓口", 1.0),), False),
+    ],
+)  # fmt: skip
+def test_a_section_that_is_asked_for_by_its_heading(
+    question: str, text: str, label: str, words: tuple[tuple[str, float], ...], shown: bool
+) -> None:
+    found = replace(passage(text, *words), label=label, about="国内旅費規程")
+    assert (extract.section(question, [found]) == found) is shown
+
+
+def test_a_section_s_heading_goes_before_what_a_reader_is_sure_of_elsewhere() -> None:
+    elsewhere = replace(passage("休暇は5日とする。", ("5日", 20.0)), label="第9条 計画年休")
+    named = replace(
+        passage("第8条（休暇）\n勤続6か月で10日、\n1年半で11日とする。"), label="第8条 休暇"
     )
-    assert extract.settle("旅費規程の第4条を教えて", "", [asked]) == ""
-    assert extract.settle("経費規程の第3条を教えて", "", [asked]) == "", "that is another's"
-    assert extract.settle("会社の旅費規程の第3条は？", "", [asked]) == f"{body}[1]"
-    assert extract.settle("第3条は？", "", [asked]) == f"{body}[1]"
-    long = passage(body + "なお、" * 10 + "次のとおりとする。" * 60)
-    stands = extract.settle("旅費規程の第３条を教えて", "", [long])
-    assert stands.startswith("第3条") and stands.endswith("次のとおりとする。…[1]")
-    assert len(stands) <= extract.ARTICLE + 4
+    assert extract.section("休暇は何日？", [elsewhere, named]) == named
+    assert extract.settle("休暇は何日？", "", [elsewhere, named]) == "5日[1]"
 
 
 @pytest.mark.parametrize(
