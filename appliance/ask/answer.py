@@ -39,6 +39,7 @@ NOT_FOUND = "資料に見つかりません。"
 # What a small model is given where a reader has chosen: less to mistake, and sooner read.
 CHOSEN, CHOSEN_TOKENS = 3, 400
 _WHOLE = 1200  # characters of an article that is shown: all of most
+_FULL = 0.75  # of a chunk's size
 
 _STOP = re.compile(r"\n\s*(?:質問|資料|答え)\s*[\[［:：]|<(?:end_of_turn|start_of_turn|eos|bos)>")
 # what may still become a marker, a stop or the blank before one
@@ -115,7 +116,7 @@ class Answerer:
         found = self.retriever.retrieve(asked, viewer, within=within)
         asked = found.question
         held = bool(self.caution) and any(p.words for p in found.passages)
-        whole = self._whole(found) if held else None
+        whole, goes_on = self._whole(found) if held else (None, False)
         fitted = [whole] if whole else self._fitted(found, history, held)
         passages = self._allowed(viewer, fitted)
         yield Found(passages)
@@ -126,7 +127,7 @@ class Answerer:
         yield Stage("answering")
         speech = Speech(len(passages))
         if whole:  # what stands there need not be said again
-            text = extract.beginning(passages[0])
+            text = extract.beginning(passages[0], goes_on=goes_on)
             yield from self._settled(asked, viewer, passages, speech, text)
             return
         limit = self.settings.answer_tokens
@@ -155,15 +156,25 @@ class Answerer:
         before = history[-1].passages if history else ()
         return budget.fit(found.question, passages, self.generator, settings, before)
 
-    def _whole(self, found: Retrieval) -> Passage | None:
-        """The article or the section that is asked for as it stands, from its beginning."""
-        for passage in found.passages:
-            if extract.asked_whole(found.question, passage):
-                return _from_beginning(passage, articles.asked_whole(found.question) or "")
-        named = extract.section(found.question, found.passages)
-        return (
-            _from_beginning(named, min(articles.named(named.label), default="")) if named else None
-        )
+    def _whole(self, found: Retrieval) -> tuple[Passage | None, bool]:
+        """The article or section that is asked for as it stands, and whether it may go on after that."""
+        name = articles.asked_whole(found.question) or ""
+        asked = (p for p in found.passages if extract.asked_whole(found.question, p))
+        passage = next(asked, None) or extract.section(found.question, found.passages)
+        if passage is None:
+            return None, False
+        hit = passage.hit or Span(passage.start, passage.end)
+        first, last = hit.start - passage.start, hit.end - passage.start
+        name = name or min(articles.named(passage.label), default="")
+        place = articles.place(passage.text, name)
+        heading, at = extract.heading(passage)
+        start, end = place or (at if heading and at <= last else first, last)
+        # a chunk is filled up; a short one ended with its section
+        full = last - first >= self.settings.chunk_chars * _FULL
+        goes_on = not place and full and bool(passage.text[last:].strip())
+        text = passage.text[start : min(end, start + _WHOLE)].rstrip()
+        span = Span(passage.start + start, passage.start + start + len(text))
+        return replace(passage, text=text, start=span.start, end=span.end, hit=span), goes_on
 
     def _allowed(self, viewer: Viewer, passages: Sequence[Passage]) -> tuple[Passage, ...]:
         """Those the viewer may read at this moment: fitting may have waited for the model."""
@@ -273,18 +284,6 @@ class Answerer:
         if speech.over or len(speech.heard) < self.settings.answer_tokens // 2:
             return False
         return self.generator.count_tokens(speech.heard) >= self.settings.answer_tokens
-
-
-def _from_beginning(passage: Passage, article: str) -> Passage:
-    """The article of that name in the passage, else what was hit from its heading on."""
-    hit = passage.hit or Span(passage.start, passage.end)
-    first, last = hit.start - passage.start, hit.end - passage.start
-    name, at = extract.heading(passage)
-    begins = at if name and at <= last else first
-    start, end = articles.place(passage.text, article) or (begins, last)
-    text = passage.text[start : min(end, start + _WHOLE)].rstrip()
-    whole = Span(passage.start + start, passage.start + start + len(text))
-    return replace(passage, text=text, start=whole.start, end=whole.end, hit=whole)
 
 
 def _stage(waiting: Waiting) -> Stage:

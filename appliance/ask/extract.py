@@ -195,13 +195,12 @@ def heading(passage: Passage) -> tuple[str, int]:
     return "", 0
 
 
-def beginning(passage: Passage) -> str:
+def beginning(passage: Passage, *, goes_on: bool = False) -> str:
     """As much of a whole article or section as is shown, cited as the first passage; its citation opens the rest."""
     text = passage.text
     ends = [end for _, end in split.sentences(text)]
     end = max((e for e in ends if e <= ARTICLE), default=min(ends, default=0))
-    more = passage.hit is not None and passage.hit.end > passage.end
-    rest = "…" if end < max(ends, default=0) or more else ""
+    rest = "…" if goes_on or end < max(ends, default=0) else ""
     return f"{text[:end].strip()}{rest}[1]" if text[:end].strip() else ""
 
 

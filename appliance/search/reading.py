@@ -29,6 +29,8 @@ def in_context(
     reader: Reader, question: str, passages: Sequence[Passage], openings: Mapping[str, Opening]
 ) -> list[Passage]:
     """As they were read, or, where it is surer then, after what their documents say of themselves."""
+    if not any(p.words for p in passages):  # it only orders, or nothing here may answer
+        return list(passages)
     asked = evidence.telling(question)
     told = [_told(p, openings.get(p.document_id), asked) for p in passages]
     again = [p for p in told if p.about]

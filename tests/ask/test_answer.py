@@ -236,6 +236,10 @@ def test_a_section_asked_for_by_its_heading_is_shown_and_the_model_is_not_asked(
     assert "九千円" not in answer.text
     other = read.ask("部長の役職手当はいくらですか", "知らない[1]", caution=0.4)
     assert (other.ended, len(read.generator.prompts)) == ("no_evidence", 1)
+    steps = "".join(f"{n}番の札を{n}分、机に置いて待つ。\n" for n in range(1, 40))
+    read.put("受付手引.txt", f"■ 受付の手順\n{steps}")
+    cut = read.ask("受付の手順は", "札[1]", caution=0.4)
+    assert cut.text.startswith("■ 受付の手順\n1番の札") and cut.text.endswith("待つ。…[1]")
     large = read.ask("役職手当はいくらですか", "八千円まで[1]。")
     assert large.text == "八千円まで[1]。"  # a large model speaks for itself
 
