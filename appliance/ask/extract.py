@@ -42,6 +42,9 @@ _NUMBERED = re.compile(
 _AROUND = "（）()【】 \t\u3000\n"  # a heading
 _EITHER = re.compile(r"[・、,]|および|及び|または|又は")  # of two things
 _COUNTED = re.compile(r"何(?:[かヶカ箇]月|時間|営業日|パーセント|[^\W\d_ぁ-ん])?")
+# What is asked of a thing rather than which: 「休憩時間は」 is told under 「休憩」.
+_ATTRIBUTES = "時間 時刻 期間 期限 時期 日数 日 回数 人数 額 金額 率 料金 費用 支給 上限"
+_OF_A_THING = frozenset(_ATTRIBUTES.split())
 _ALL_OF_IT = re.compile(r"種類|手続|手順|方法|条件|内容|流れ|仕方|やり方")
 _MARKERS = re.compile(r"\[\d+\]")
 _MARKED = re.compile(r"(?:\s*\[\d+\])+\s*$")
@@ -176,7 +179,9 @@ def _is_headed(passage: Passage, asked: set[str]) -> bool:
     about = _words(f"{passage.title}\n{passage.about}")
     name = heading(passage)[0]
     named = map(_words, _EITHER.split(name))
-    return not _ASKED.search(name) and any(own and own <= asked <= about | own for own in named)
+    return not _ASKED.search(name) and any(
+        own and own <= asked and asked - _OF_A_THING <= about | own for own in named
+    )
 
 
 def _words(text: str) -> set[str]:

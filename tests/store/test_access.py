@@ -46,6 +46,7 @@ WAYS: dict[str, Callable[[Engine, Viewer, str, list[int]], object]] = {
     "recall": lambda e, who, d, ids: access.recall(e, who, [Reference(ids[0], 0, 3)])[0],
     "visible_documents": lambda e, who, d, ids: access.visible_documents(e, who, [d]),
     "labels": lambda e, who, d, ids: access.labels(e, who, [(d, 0)])[0],
+    "openings": lambda e, who, d, ids: access.openings(e, who, [d], 9),
     "document": lambda e, who, d, ids: access.document(e, who, d).text,
     "documents": lambda e, who, d, ids: access.documents(e, who)[1],
     "part": lambda e, who, d, ids: access.part(e, who, d, 0, 9).text,
