@@ -41,7 +41,7 @@ _NUMBERED = re.compile(
 )
 _AROUND = "（）()【】 \t\u3000\n"  # a heading
 _EITHER = re.compile(r"[・、,]|および|及び|または|又は")  # of two things
-_COUNTED = re.compile(r"何(?:[かヶカ箇]月|時間|営業日|パーセント|[^\W\d_ぁ-ん])?")
+_HOW_MANY = re.compile(r"何(?:[かヶカ箇]月|時間|営業日|パーセント|[^\W\d_ぁ-ん])?")
 # What is asked of a thing rather than which: 「休憩時間は」 is told under 「休憩」.
 _ATTRIBUTES = "時間 時刻 期間 期限 時期 日数 日 回数 人数 額 金額 率 料金 費用 支給 上限"
 _OF_A_THING = frozenset(_ATTRIBUTES.split())
@@ -162,7 +162,7 @@ def section(question: str, passages: Sequence[Passage]) -> Passage | None:
     「日当はいくら」 has as many answers as the table below 「日当」 has lines, and 「懲戒の種類は」 wants all of them. What
     else the question says must stand in the document's title, or in what it says it is about.
     """
-    asked = _words(_COUNTED.sub("", question))
+    asked = _words(_HOW_MANY.sub("", question))
     for number, passage in enumerate(passages, 1):
         if _is_headed(passage, asked) and not of_another_year(question, passage):
             found = _answers(question, passages, "")

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from appliance.evaluation import measures
+from appliance.evaluation import measures, report
 from appliance.evaluation.measures import Said
 from appliance.evaluation.sets import Question
 
@@ -62,10 +62,11 @@ def test_what_another_document_tells_rightly_need_not_be_refused() -> None:
     assert (made["questions"], made["told_elsewhere"], made["unanswerable"]) == (4, 1, 3)
     assert made["refused"] == pytest.approx(1 / 3, abs=1e-4)
     assert (made["citation_precision"], made["unsupported_shown"]) == (0.0, 1.0)
-    assert made == measures.figures([refused, wrong, unsure]) | {
-        "questions": 4,
-        "told_elsewhere": 1,
-    }
+    alone = measures.figures([refused, wrong, unsure])
+    assert made == alone | {"questions": 4, "told_elsewhere": 1}
+    told = report.text(made | {"set": "JSQuAD", "worse": []}, None)
+    assert "別の文書から正しく答えた質問: 1" in told
+    assert "別の文書から" not in report.text(alone | {"set": "JSQuAD", "worse": []}, None)
 
 
 def test_citations_are_right_or_astray() -> None:
