@@ -62,6 +62,9 @@ _GUARDED = re.compile(rf"^(?:{'|'.join(_OPENINGS)})[^。\n]{{0,50}}。?$")
 _HALF_MARKER = re.compile(rf"\s*{cite.UNFINISHED}$")
 _MARKERS = re.compile(r"(?:\s*\[\d+\])*\s*")
 _LOOP = re.compile(r"(.{4,80}?)\1{3,}\s*$", re.DOTALL)
+_CELLS = (
+    40  # in a row: those of a table repeat each other, 「| ○ | ○ | ○ | ○ |」, 「|---|---|---|---|」
+)
 _REFUSAL = re.compile(
     r"^(?:(?:この|その|提示された|与えられた)?(?:資料|文書|情報)(?:の中)?(?:に|から)は?)?[^。\n]{0,30}?"
     r"(?:記載|記述|情報|答え|該当)[^。\n]{0,8}(?:ありません|ない|されていません|見つかりません|見当たりません)(?:です)?。?$"
@@ -127,8 +130,8 @@ class Answerer:
         yield Stage("answering")
         speech = Speech(len(passages))
         if whole:  # what stands there need not be said again
-            text = extract.beginning(passages[0], goes_on=goes_on)
-            yield from self._settled(asked, viewer, passages, speech, text)
+            text, place = extract.beginning(passages[0], goes_on=goes_on)
+            yield from self._settled(asked, viewer, passages, speech, text, place)
             return
         limit = self.settings.answer_tokens
         built = prompt.build(asked, passages)
@@ -183,16 +186,30 @@ class Answerer:
         return tuple(p for p in passages if p.document_id in visible)
 
     def _settled(
-        self, asked: str, viewer: Viewer, passages: tuple[Passage, ...], speech: Speech, text: str
+        self,
+        asked: str,
+        viewer: Viewer,
+        passages: tuple[Passage, ...],
+        speech: Speech,
+        text: str,
+        shown: Span | None = None,
     ) -> Iterator[Event]:
-        """The end of an answer, `text`, for which the reader is heard as well as the model."""
+        """The end of an answer, `text`, for which the reader is heard as well as the model.
+
+        `shown` is where all of it stands in the first passage, if it is a part of that.
+        """
         cited = cite.cite(text, passages)
         if not text or not any(c.supported for c in cited.citations):
             yield Piece(NOT_FOUND)
             yield self._refusal(asked, viewer, passages)
             return
         yield Piece(cited.text)
-        citations = self._placed(viewer, cited.citations)
+        citations = cited.citations
+        if shown:
+            first = passages[0]
+            whole = first.text[shown.start - first.start : shown.end - first.start]
+            citations = tuple(replace(c, span=shown, quote=whole) for c in citations)
+        citations = self._placed(viewer, citations)
         own = text == speech.text
         ended: Ended = "cut" if own and self._cut(speech) else "complete"
         dangling = speech.dangling if own else 0
@@ -324,7 +341,7 @@ class Speech:
         if stop := _STOP.search(self.heard):
             self.heard = self.heard[: stop.start()]
             self.over = True
-        if loop := _LOOP.search(self.heard):
+        if (loop := _LOOP.search(self.heard)) and not _a_row(loop):
             self.heard = self.heard[: loop.start()] + loop.group(1)
             self.over = self.looped = True
         begun = self.heard.lstrip()
@@ -346,6 +363,12 @@ class Speech:
 
     def _clean(self, heard: str) -> tuple[str, int]:
         return cite.clean(_HALF_MARKER.sub("", heard), self._count)
+
+
+def _a_row(loop: re.Match[str]) -> bool:
+    """Whether what repeats itself is but the cells of one row."""
+    unit = loop.group(1)
+    return "|" in unit and "\n" not in unit and len(loop.group().rstrip()) < _CELLS * len(unit)
 
 
 def _undecided(begun: str) -> bool:

@@ -21,6 +21,7 @@ _WINDOW = 3  # sentences a span may have
 
 _GROUP = re.compile(r"\s*[\[［]\s{0,2}(\d{1,3}(?:\s{0,2}[,、，]\s{0,2}\d{1,3}){0,7})\s{0,2}[\]］]")
 _OURS = re.compile(r"\[(\d+)\]")
+_HEADING = re.compile(r"\s*#{1,6}\s")
 _OPENING = re.compile(r"\s*(?:\[\d+\])+[。．.]*")  # of a sentence: it belongs to the one before
 _FRAME = frozenset(
     [
@@ -111,7 +112,7 @@ def cite(text: str, passages: Sequence[Passage]) -> Cited:
 
 
 def statements(text: str, passages: Sequence[Passage]) -> Iterator[Statement]:
-    """Each sentence that states something, held against what it cites."""
+    """Each sentence that states something, held against what it cites. A heading states its numbers and names."""
     for start, end in _with_markers(text):
         said = text[start:end]
         numbers = [int(n) for n in _OURS.findall(said)]
@@ -123,6 +124,8 @@ def statements(text: str, passages: Sequence[Passage]) -> Iterator[Statement]:
             bool(numbers) and _in_parts(said, passages)
         )
         doubts = [] if supported else list(_doubts(said, start, sources))
+        if _HEADING.match(said) and not supported and not doubts:
+            continue  # it names what follows
         yield Statement(start, end, supported, tuple(sorted(doubts, key=lambda d: d.start)))
 
 

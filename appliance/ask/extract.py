@@ -200,13 +200,18 @@ def heading(passage: Passage) -> tuple[str, int]:
     return "", 0
 
 
-def beginning(passage: Passage, *, goes_on: bool = False) -> str:
-    """As much of a whole article or section as is shown, cited as the first passage; its citation opens the rest."""
+def beginning(passage: Passage, *, goes_on: bool = False) -> tuple[str, Span]:
+    """As much of a whole article or section as is shown, cited as the first passage, and where that stands.
+
+    Its citation opens the rest. The text is empty where there is none.
+    """
     text = passage.text
     ends = [end for _, end in split.sentences(text)]
     end = max((e for e in ends if e <= ARTICLE), default=min(ends, default=0))
+    shown = text[:end].strip()
+    start = passage.start + end - len(text[:end].lstrip())
     rest = "…" if goes_on or end < max(ends, default=0) else ""
-    return f"{text[:end].strip()}{rest}[1]" if text[:end].strip() else ""
+    return (f"{shown}{rest}[1]" if shown else ""), Span(start, start + len(shown))
 
 
 def near(question: str, passages: Sequence[Passage]) -> tuple[Pointer, ...]:

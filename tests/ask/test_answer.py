@@ -231,7 +231,9 @@ def test_a_section_asked_for_by_its_heading_is_shown_and_the_model_is_not_asked(
     read.put("役員.txt", "第2条（役職手当）\n九千円とする。\n", readers=SECRET)
     answer = read.ask("役職手当はいくらですか", "知らない[1]", caution=0.4)
     assert answer.text == f"第2条（役職手当）\n次の表による。\n{lines.rstrip()}[1]"
-    assert [c.supported for c in answer.citations] == [True]
+    (cited,) = answer.citations
+    assert (cited.supported, f"{cited.quote}[1]") == (True, answer.text)  # all of it is marked
+    assert cited.label.startswith("第2条")
     assert read.generator.prompts == []
     assert "九千円" not in answer.text
     other = read.ask("部長の役職手当はいくらですか", "知らない[1]", caution=0.4)

@@ -196,6 +196,8 @@ def test_numbers_in_one_form(text, plain):
         ("一泊九千円です[1]。日当は三千円とする[1]。", [False, True]),
         ("京都の田中部長が承認する[1]。", [False]),
         ("海外出張は会長の承認を要する[1]が、国内は自由だ。", [False]),
+        ("## 国内出張について\n一泊一万円です[1]。", [True]),  # a heading states nothing
+        ("## 上限は九千円\n一泊一万円です[1]。", [False, True]),  # but its numbers
     ],
 )
 def test_each_sentence_is_held_against_what_it_cites(said, wanted):

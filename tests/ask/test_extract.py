@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from appliance.ask import extract
-from appliance.types import Passage, Version, Words
+from appliance.types import Passage, Span, Version, Words
 
 ASKED = "宿泊費の上限は"
 
@@ -75,8 +75,10 @@ def test_an_article_that_is_asked_for_is_shown_as_it_stands() -> None:
     assert not extract.asked_whole("経費規程の第3条を教えて", asked), "that is another's"
     assert extract.asked_whole("会社の旅費規程の第3条は？", asked)
     assert extract.asked_whole("第3条は？", asked)
-    assert extract.beginning(asked) == f"{body}[1]"
-    shown = extract.beginning(passage(body + "なお、" * 10 + "次のとおりとする。" * 60))
+    assert extract.beginning(asked) == (f"{body}[1]", Span(asked.start, asked.end))
+    long = passage(f"\n{body}" + "なお、" * 10 + "次のとおりとする。" * 60)
+    shown, span = extract.beginning(long)
+    assert long.text[span.start - long.start : span.end - long.start] == shown[: -len("…[1]")]
     assert shown.startswith("第3条") and shown.endswith("次のとおりとする。…[1]")
     assert len(shown) <= extract.ARTICLE + 4
 

@@ -86,3 +86,17 @@ def test_going_round_in_circles_ends():
     assert speech.looped
     assert len(speech.heard) < 60
     assert speech.text == "一万円です。"
+
+
+@pytest.mark.parametrize("row", ["|---|---|---|---|---|---|", "| 可 | ○ | ○ | ○ | ○ | ○ | ○ |"])
+def test_the_cells_of_a_row_may_be_the_same_but_not_without_end(row):
+    speech = Speech(1)
+    for letter in f"|一|二|三|四|五|六|\n{row}\n終わり[1]":
+        speech.hear(letter)
+    assert not speech.over and speech.text.endswith(f"{row}\n終わり[1]")
+
+    for unit in (row[-4:], f"{row}\n"):
+        speech = Speech(1)
+        for _ in range(100):
+            speech.hear(unit)
+        assert speech.looped and len(speech.text) < 100

@@ -55,6 +55,26 @@ def test_the_answer_streams_and_its_citation_opens_at_the_words(desk: Desk, mode
     expect(desk.answer.get_by_role("button", name=re.compile("^資料1"))).to_be_focused()
 
 
+def test_rows_are_drawn_as_a_table_and_a_narrow_window_scrolls_it(desk: Desk, model: Model) -> None:
+    columns = [f"列{n}" for n in range(1, 13)]
+    row = [f"{n},000円" for n in range(1, 13)]
+    lines = [f"|{'|'.join(cells)}|" for cells in (columns, ["---"] * 12, row, row)]
+    model.text = "\n".join(["**次の**とおりです。", *lines, "以上[1]"])
+    page = desk.sign_in("ito")
+    page.set_viewport_size({"width": 420, "height": 800})
+    desk.ask()
+    for _ in range(2):  # as it came, and from history
+        answer = desk.answer.locator(".answerText")
+        table = answer.get_by_role("group", name="表", exact=True)
+        expect(table.get_by_role("columnheader")).to_have_text(columns)
+        expect(table.get_by_role("row")).to_have_count(3)
+        expect(answer.locator("strong")).to_have_text("次の")
+        expect(answer).not_to_contain_text("|")
+        assert table.evaluate("t => t.scrollWidth > t.clientWidth")
+        assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+        page.reload()
+
+
 def test_what_no_source_says_is_underlined_now_and_after_a_reload(desk: Desk, model: Model) -> None:
     model.text = "宿泊費は一泊一万円が上限です[1]。𠮷野部長の日当は九千円です[1]。"
     page = desk.sign_in("ito")

@@ -17,11 +17,15 @@ HOSTILE = (
     'http://evil.example/auto <a href="javascript:window.hurt=1">押す</a>',
     '<iframe src="data:text/html,<script>parent.hurt=1</script>"></iframe>',
     '<link rel=prefetch href=http://evil.example/p><meta http-equiv=refresh content="0;url=http://evil.example">',
+    "\n## <img src=x onerror=window.hurt=1>\n- **<img src=x onerror=window.hurt=1>**\n"
+    "|[a](javascript:window.hurt=1)|`<svg onload=window.hurt=1>`|\n|---|---|\n|![](http://evil.example/t)|b|\n"
+    "```html\n<script>window.hurt=1</script>\n```\n",
 )
 
 
-# what an answer is drawn with: markers, and words that no source backs
-OURS = "button.marker, span.marker, span.keep, span.unbacked, mark.doubt, span.caret"
+# what an answer is drawn with: the shape of its lines, markers, and words that no source backs
+SHAPE = "p, h3, ul, li, li > span, pre, code, strong, .answerTable, table, thead, tbody, tr, th, td"
+OURS = f"{SHAPE}, button.marker, span.marker, span.keep, span.unbacked, mark.doubt, span.caret"
 
 
 @pytest.mark.parametrize("said", HOSTILE)

@@ -11,10 +11,10 @@ describe("markers", () => {
   test("are taken out of the text in order, counted each", () => {
     expect(segments("あ[1]い[2][1]。", known)).toEqual([
       { text: "あ", from: 0 },
-      { marker: 1, occurrence: 0 },
+      { marker: 1, occurrence: 0, from: 1 },
       { text: "い", from: 4 },
-      { marker: 2, occurrence: 0 },
-      { marker: 1, occurrence: 1 },
+      { marker: 2, occurrence: 0, from: 5 },
+      { marker: 1, occurrence: 1, from: 8 },
       { text: "。", from: 11 },
     ]);
   });

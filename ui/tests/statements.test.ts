@@ -11,18 +11,18 @@ describe("statements", () => {
   it("cuts a text where what backs it changes, counting characters as the server does", () => {
     const found = runs("𠮷野が受付。額は9万円", 0, where);
     expect(found).toEqual([
-      { text: "𠮷野が受付。", unbacked: false, doubt: false },
-      { text: "額は", unbacked: true, doubt: false },
-      { text: "9", unbacked: true, doubt: true },
-      { text: "万円", unbacked: true, doubt: false },
+      { text: "𠮷野が受付。", unbacked: false, doubt: false, strong: false, code: false },
+      { text: "額は", unbacked: true, doubt: false, strong: false, code: false },
+      { text: "9", unbacked: true, doubt: true, strong: false, code: false },
+      { text: "万円", unbacked: true, doubt: false, strong: false, code: false },
     ]);
   });
 
   it("goes on after a marker", () => {
-    expect(runs("。", answer.length - 1, where)).toEqual([{ text: "。", unbacked: true, doubt: false }]);
+    expect(runs("。", answer.length - 1, where)).toEqual([{ text: "。", unbacked: true, doubt: false, strong: false, code: false }]);
   });
 
   it("leaves an answer alone that is backed", () => {
-    expect(runs("はい。", 0, unbacked("はい。", []))).toEqual([{ text: "はい。", unbacked: false, doubt: false }]);
+    expect(runs("はい。", 0, unbacked("はい。", []))).toEqual([{ text: "はい。", unbacked: false, doubt: false, strong: false, code: false }]);
   });
 });

@@ -1,7 +1,7 @@
 /** An answer is plain text; the only thing in it that is more than text is a marker such as `[2]`. */
 
-/** `from`: where the text stands in the answer. */
-export type Segment = { text: string; from: number } | { marker: number; occurrence: number };
+/** `from`: where the text, or the marker, stands in the answer. */
+export type Segment = { text: string; from: number } | { marker: number; occurrence: number; from: number };
 
 const MARKER = /\[(\d{1,3})\]/g;
 const HALF = /\[\d{0,3}$/;
@@ -27,10 +27,19 @@ export function segments(answer: string, known: ReadonlySet<number>, streaming =
     textFrom = match.index + match[0].length;
     const occurrence = seen.get(marker) ?? 0;
     seen.set(marker, occurrence + 1);
-    found.push({ marker, occurrence });
+    found.push({ marker, occurrence, from: match.index });
     from = match.index + match[0].length;
   }
   text += shown.slice(from);
   if (text) found.push({ text, from: textFrom });
   return found;
+}
+
+/** Those of a part of the answer; text that reaches beyond it is cut. */
+export function between(all: readonly Segment[], from: number, to: number): Segment[] {
+  return all.flatMap((s): Segment[] => {
+    if (!("text" in s)) return from <= s.from && s.from < to ? [s] : [];
+    const [start, end] = [Math.max(s.from, from), Math.min(s.from + s.text.length, to)];
+    return start < end ? [{ text: s.text.slice(start - s.from, end - s.from), from: start }] : [];
+  });
 }

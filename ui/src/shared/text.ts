@@ -214,6 +214,7 @@ const TEXT = {
     " The coloured numbers and names are not in the sources cited.",
   ],
   citations: ["根拠の資料", "Sources"],
+  answerTable: ["表", "Table"],
   citationOpen: ["資料{marker}を開く：{title}", "Open source {marker}: {title}"],
   markerUnknown: ["資料{marker}", "Source {marker}"],
   versionSuperseded: ["旧版", "Superseded"],
