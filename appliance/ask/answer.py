@@ -119,6 +119,7 @@ class Answerer:
         found = self.retriever.retrieve(asked, viewer, within=within)
         asked = found.question
         held = bool(self.caution) and any(p.words for p in found.passages)
+        found = replace(found, passages=tuple(extract.weighed(asked, found.passages)))
         whole, goes_on = self._whole(found) if held else (None, False)
         fitted = [whole] if whole else self._fitted(found, history, held)
         passages = self._allowed(viewer, fitted)

@@ -12,6 +12,7 @@ import re
 
 from appliance.text import normalize, numerals
 
+HOW_MANY = re.compile(r"何(?:[かヶカ箇]月|時間|営業日|パーセント|[^\W\d_ぁ-ん])?")  # 「何名」
 _DIGIT = r"[0-9一二三四五六七八九十百千万億半両]"
 _COUNTED = (
     r"何(?:時間|分|秒|人|名|台|本|枚|個|件|回|度|歳|才|年|か月|ヶ月|カ月|ヵ月|週|階|割|パー|%|k|c|m|キロ|グラム|トン|メートル"
@@ -21,6 +22,8 @@ _WHEN = rf"{_DIGIT}|[日月火水木金土年週曜朝夕夜昼末初翌前後�
 # where days are asked for, a bare number may be days; one of hours is none
 _DAYS = rf"{_DIGIT}[\s]*(?:営業)?[日年月週か箇カヵヶケ間]|^[^0-9]*[0-9.,〜～~-]+[^0-9\w]*$|[末当前翌初同即平々]日|連休|\d[/-]\d|即|以降|随時|すぐ|ただち|直ち|速やか|[年月週]"
 _HOUR = rf"{_DIGIT}\s*時(?!間)|[0-9][:：][0-9]|正午|随時|いつでも|終日|すぐ|直ち|ただち|[朝夕夜昼]|[始終]業|^[^0-9]*[0-9]{{1,2}}[^0-9\w]*$"
+_CALLED = r"(?:電話|携帯(?:電話)?|fax|ファ[ック]+ス)"
+_PHONE = r"(?<![a-z0-9-])(?:(?:\+[0-9]{1,3}-|0)[0-9]{1,4}[-() ]*[0-9]{1,4}[-() ]*[0-9]{3,4}|[0-9]{2,4}-[0-9]{4}|[0-9]{3,5})(?![a-z0-9年月日円-])"
 FORMS: tuple[tuple[re.Pattern[str], re.Pattern[str]], ...] = (
     (re.compile(r"いくら(?!でも)|幾ら"), re.compile(rf"{_DIGIT}|[円¥]|無料|実費")),
     (re.compile(_COUNTED), re.compile(_DIGIT)),
@@ -35,7 +38,11 @@ FORMS: tuple[tuple[re.Pattern[str], re.Pattern[str]], ...] = (
         re.compile(r"[ぁ-ん].*[ぁ-ん]|\|"),
     ),
     (re.compile(r"何時(?![間限点代])"), re.compile(_HOUR)),
-    (re.compile(r"番号(?:は|って|を?教え|[？?]|$)|何番"), re.compile(_DIGIT)),
+    (re.compile(rf"{_CALLED}の?番号(?:は|って|を?教え|わか|分か|[？?]|$)"), re.compile(_PHONE)),
+    (
+        re.compile(r"(?<!電話)(?<!携帯)(?<!fax)番号(?:は|って|を?教え|[？?]|$)|何番"),
+        re.compile(_DIGIT),
+    ),
     (re.compile(r"ど[のれ][くぐ]らい|どれだけ|どれほど"), re.compile(_DIGIT)),
     (re.compile(r"いつ(?!も)|何月|何曜"), re.compile(_WHEN)),
     (re.compile(r"誰|だれ|どなた"), re.compile(r"[^\W0-9_]")),

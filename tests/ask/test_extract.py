@@ -55,6 +55,12 @@ def test_what_stands(said: str, stands: str) -> None:
             "認める",
             "この間の在宅勤務は、本人が希望すれば認める。[1]",
         ),
+        (
+            "海水で使えますか",
+            "A・B は使えません。C でも海水は推奨していません。孔食が避けられないためです。",
+            "孔食",
+            "C でも海水は推奨していません。孔食が避けられないためです。[1]",
+        ),
         ("名刺が欲しい", "・ 名刺は購買に注文する。", "購買", "名刺は購買に注文する。[1]"),
         ("手当は出ますか", "区分 | 手当\n在宅 | 200円\n", "200円", "在宅 | 200円[1]"),
         ("手当はいくら出ますか", "区分 | 手当\n在宅 | 200円\n", "200円", "200円[1]"),
@@ -280,3 +286,52 @@ def test_words_without_numbers_contradict_nothing() -> None:
     one = passage("窓口は総務部です。", ("総務部", 9.0))
     other = passage("窓口は経理部です。", ("経理部", 9.0), document="e")
     assert extract.conflicts(ASKED, "総務部[1]", [one, other]) == ()
+
+
+PHONES = "部門 | 氏名 | 内線\n診療所 | 産業医 | 5119\n製造部 | 環境安全課 丸山 | 5210\n"
+GIFT = "勤続3年未満の者に20,000円、勤続3年以上の者に30,000円を支給する。"
+
+
+def stands(question: str, *passages: Passage) -> str:
+    return extract.settle(question, "", extract.weighed(question, passages))
+
+
+def test_the_row_that_is_asked_for_stands_though_a_reader_points_at_another() -> None:
+    asked = "環境安全課の内線"
+    wrong = passage(PHONES, ("5119", 9.0), ("5210", 5.0))
+    assert extract.settle(asked, "", [wrong]) == "5119[1]"
+    assert stands(asked, wrong) == "5210[1]"
+    unseen = passage(PHONES, ("5119", 9.0))
+    assert stands(asked, unseen) == "5210[1]"  # at which it does not point at all
+    assert stands("環境安全課の外線", unseen) == ""
+
+
+def test_two_cells_that_may_be_meant_are_left_to_the_reader() -> None:
+    asked = "環境安全課の内線"
+    one = passage(PHONES, ("5210", -9.0))
+    other = passage(PHONES.replace("5210", "5220"), ("5220", -9.0), document="e")
+    assert stands(asked, one) == "5210[1]"
+    assert stands(asked, one, other) == ""
+    old = replace(other, version=Version("e", "t", None, "superseded"))
+    assert stands(asked, one, old) == "5210[1]"
+
+
+def test_bounds_decide_for_whom_an_answer_holds() -> None:
+    said = passage(GIFT, ("20,000円", 6.0), ("30,000円", 5.5))
+    assert stands("結婚祝金はいくら", said) == ""  # both
+    assert stands("勤続5年の結婚祝金はいくら", said) == "30,000円[1]"
+    assert stands("勤続1年の結婚祝金はいくら", said) == "20,000円[1]"
+
+
+def test_a_paper_on_another_number_answers_nothing() -> None:
+    paper = passage("CAR-2025-007\n責任部門 | 購買課\n是正 | 済み\n", ("購買課", 20.0))
+    assert stands("CAR-2025-007の責任部門は", paper) == "購買課[1]"
+    assert stands("CAR-2025-009の責任部門は", paper) == ""
+
+
+def test_of_several_cells_that_are_read_as_one_the_column_decides() -> None:
+    table = "区分 | 日帰り | 宿泊\n役員 | 2,000円 | 4,000円\n社員 | 1,200円 | 2,500円\n"
+    read = passage(table, ("1,200円 | 2,500円", 14.0))
+    assert stands("社員の宿泊の日当は", read) == "2,500円[1]"
+    assert stands("社員の日当は", read) == "1,200円 | 2,500円[1]"
+    assert stands("役員の日当は", read) == ""

@@ -28,7 +28,7 @@ from appliance.ask import answer, extract
 from appliance.evaluation import scratch, sets
 from appliance.evaluation.measures import bare, character_f1
 from appliance.search import evidence
-from appliance.search.retrieve import Retriever
+from appliance.search.retrieve import Retrieval, Retriever
 from appliance.training import written
 from appliance.types import EVERYONE, Answer, Passage, Principal, Viewer, Words
 
@@ -90,29 +90,37 @@ def ask(every: Iterator[Asked], out: Path) -> None:
                         "hidden": bool(hidden),
                         "ranked": [(p.uri, p.relevance, p.score) for p in heard.last.ranked],
                         "said": "" if said.ended == "no_evidence" else said.text,
-                        "passages": [shown(p) for p in said.passages],
+                        "passages": [shown(p) for p in whole(heard.last, said)],
                     }
                     rows.write(json.dumps(row, ensure_ascii=False) + "\n")
                     rows.flush()
                     told("questions", number, len(questions))
 
 
+def whole(found: Retrieval, said: Answer) -> list[Passage]:
+    """What was shown, before it was cut: with the names of the columns."""
+    every = {p.chunk_id: p for p in found.passages}
+    return [every.get(p.chunk_id, p) for p in said.passages]
+
+
 def shown(p: Passage) -> dict[str, Any]:
     words = [(w.start, w.end, w.score) for w in p.words]
     return {
-        "uri": p.uri, "text": p.text, "start": p.start, "read": p.relevance, "score": p.score,
-        "words": words,
+        "uri": p.uri, "title": p.title, "label": p.label, "about": p.about, "text": p.text, "start": p.start,
+        "read": p.relevance, "score": p.score, "words": words,
     }  # fmt: skip
 
 
 def passages(row: dict[str, Any]) -> list[Passage]:
-    return [
+    found = [
         Passage(
-            0, p["uri"], "", p["uri"], "", "", p["text"], p["start"], p["start"] + len(p["text"]),
+            0, p["uri"], "", p["uri"], p["title"], p["label"], p["text"], p["start"], p["start"] + len(p["text"]),
             score=p["score"], relevance=p["read"], words=tuple(Words(*w) for w in p["words"]),
+            about=p["about"],
         )
         for p in row["passages"]
     ]  # fmt: skip
+    return extract.weighed(row["question"], found)
 
 
 def fit(path: Path) -> None:
