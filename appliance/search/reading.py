@@ -1,5 +1,7 @@
 """What a reader makes of passages: each hit with its place before it, and again with its document's own words.
 
+Whoever says beside the question who asks and why makes a reader unsure: then what asks is read by itself as well.
+
 A chunk of 「国内旅費規程」 need not say that it is of travel within the country; a reader that learned from
 short papers then holds 「国内出張の宿泊費」 for something else. Where the document says at its beginning
 what the chunk leaves out, the hit is read once more with that before it (cf. contextual retrieval, Anthropic
@@ -14,7 +16,7 @@ from dataclasses import replace
 from appliance.ports import Reader
 from appliance.search import evidence
 from appliance.store.access import Opening
-from appliance.text import contents, purpose, segment
+from appliance.text import asking, contents, purpose, segment
 from appliance.types import Passage, Reading, Span, Words
 
 
@@ -39,10 +41,26 @@ def in_context(
     surer = iter(read(reader, question, again))
     out = []
     for before, now in zip(passages, told, strict=True):
-        new = next(surer) if now.about else before
-        better = (new.relevance or 0) > (before.relevance or 0) and _same(before, new)
-        out.append(new if better else replace(before, about=now.about))
+        kept = _surer(before, next(surer)) if now.about else before
+        out.append(replace(kept, about=now.about))
     return out
+
+
+def without_asides(reader: Reader, question: str, passages: Sequence[Passage]) -> list[Passage]:
+    """As they were read, or, where it is surer then, for the part of the question that asks (`asking.core`)."""
+    core = asking.core(question)
+    if not core or not any(p.words for p in passages):
+        return list(passages)
+    return [
+        _surer(before, now)
+        for before, now in zip(passages, read(reader, core, passages), strict=True)
+    ]
+
+
+def _surer(before: Passage, now: Passage) -> Passage:
+    """The other reading, if it is surer and of the same place."""
+    surer = (now.relevance or 0) > (before.relevance or 0)
+    return now if surer and _same(before, now) else before
 
 
 def _same(one: Passage, other: Passage) -> bool:

@@ -307,6 +307,7 @@ class Retriever:
         if not passages or not self.reader:
             return list(passages)
         read = reading.read(self.reader, question, passages)
+        read = reading.without_asides(self.reader, question, read)
         ids = {p.document_id for p in read}
         openings = access.openings(self.engine, viewer, ids, purpose.WITHIN)
         read = reading.in_context(self.reader, question, read, openings)

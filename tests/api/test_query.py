@@ -304,6 +304,39 @@ def test_what_a_document_says_it_is_about_holds_for_all_of_it(
     assert abroad["ended"] == "no_evidence"
 
 
+class Distracted(OverlapReader):
+    """Sure of 「三月」 where nothing but the question is said."""
+
+    def read(self, question: str, texts: Sequence[str]) -> list[Reading]:
+        self.asked.append((question, tuple(texts)))
+        sure = "会議" not in question
+        at = [text.find("三月") for text in texts]
+        return [
+            Reading(0.99 if sure and n >= 0 else 0.02, (Words(n, n + 2, 8.0 if sure else -8.0),))
+            for n in at
+        ]
+
+
+def test_why_somebody_asks_makes_no_answer_unsure(
+    machine: Appliance, ito: Person, model: Model
+) -> None:
+    take_in(machine, FILES | {"審査.txt": ("更新の審査は、三月に受ける。", PUBLIC)})
+    reader = Distracted()
+    retriever = replace(machine.retriever, reader=reader)
+    answerer = replace(machine.answerer, retriever=retriever, caution=0.4)
+    object.__setattr__(machine, "answerer", answerer)
+    model.script = lambda prompt: iter(["三月[1]"])
+    told = ito.ask("更新の審査はいつですか？会議と重ならないか見たい").json()
+    assert told["answer"] == "三月[1]"
+    assert [q for q, _ in reader.asked][:2] == [
+        "更新の審査はいつですか？会議と重ならないか見たい",
+        "更新の審査はいつですか？",
+    ]
+    reader.asked.clear()
+    assert ito.ask("会議のときの審査はいつですか？").json()["ended"] == "no_evidence"
+    assert {q for q, _ in reader.asked} == {"会議のときの審査はいつですか？"}
+
+
 def test_rating_ones_own_answer_only(ito: Person, sato: Person) -> None:
     answer = ito.ask("宿泊費はいくらですか").json()
     url = f"/api/v1/answers/{answer['id']}/rating"

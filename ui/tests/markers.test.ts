@@ -1,9 +1,9 @@
 import { describe, expect, test } from "vitest";
 import { segments } from "../src/ask/markers";
-import { asText, citationAt } from "../src/ask/citations";
+import { asText, citationAt, quoted } from "../src/ask/citations";
 import { charactersIn, unitsAt } from "../src/shared/characters";
 import { sayIn } from "../src/shared/text";
-import type { Citation } from "../src/api/types";
+import type { Citation, Passage } from "../src/api/types";
 
 const known = new Set([1, 2]);
 
@@ -80,4 +80,35 @@ test("offsets in characters survive characters outside the BMP", () => {
   expect(unitsAt(text, 99)).toBe(text.length);
   expect(unitsAt(text, -1)).toBe(0);
   expect(charactersIn(text)).toBe(7);
+});
+
+describe("a citation's words", () => {
+  const text = "第12条（宿泊費）\n宿泊費は、𠮷野を含め、1泊につき13,000円を上限とする。ただし別に定める。\n会議室 | 階 | 定員\n第2会議室 | 5 | 12 | 65インチ";
+  const passage = {
+    withdrawn: false, n: 1, document_id: "d", chunk_id: 1, source: "s", uri: "u", title: "甲", within: null, label: "", text,
+    start: 100, end: 100 + charactersIn(text), score: 1, relevance: null, modified_at: null, version: null, confidentiality: null,
+  } as unknown as Passage;
+  const of = (words: string, start = 100 + charactersIn(text.slice(0, text.indexOf(words)))): Citation => ({
+    ...citation(1, "甲"),
+    quote: words,
+    span: { start, end: start + charactersIn(words) },
+  });
+
+  test("stand in their sentence, or in their row", () => {
+    expect(quoted(of("13,000円"), [passage])).toEqual(["宿泊費は、𠮷野を含め、1泊につき", "13,000円", "を上限とする。"]);
+    expect(quoted(of("12 | 65"), [passage])).toEqual(["第2会議室 | 5 | ", "12 | 65", "インチ"]);
+  });
+
+  test("stand alone where they are the sentence, or the passage is another one or gone", () => {
+    for (const words of ["ただし別に定める。", "ただし別に定める", "第12条（宿泊費）"]) expect(quoted(of(words), [passage])).toEqual(["", words, ""]);
+    expect(quoted(of("13,000円"), [])).toEqual(["", "13,000円", ""]);
+    expect(quoted(of("13,000円", 3), [passage])).toEqual(["", "13,000円", ""]);
+    expect(quoted(of("13,000円", 105), [passage])).toEqual(["", "13,000円", ""]);
+  });
+
+  test("of a long sentence have what is near them", () => {
+    const long = { ...passage, text: `${"前".repeat(200)}核心${"後".repeat(200)}` };
+    const [before, words, after] = quoted({ ...of("核心", 300), marker: 1 }, [long]);
+    expect([before.length, words, after.length]).toEqual([61, "核心", 101]);
+  });
 });

@@ -3,7 +3,7 @@ import { Icon } from "../shared/Icon";
 import { useLanguage, useSay } from "../shared/language";
 import { day } from "../shared/dates";
 import { Badge, Stamp } from "../shared/Notice";
-import { placeOf, placeOfPassage, placeOfPointer, pointed, titleOf, visible, type Place } from "./citations";
+import { placeOf, placeOfPassage, placeOfPointer, pointed, quoted, titleOf, visible, type Place } from "./citations";
 
 interface Props {
   citations: readonly AnyCitation[];
@@ -65,7 +65,7 @@ export function CitationList({ citations, passages, opened, onOpen }: Props) {
                     </Badge>
                   )}
                 </span>
-                {citation.quote && <span className="citationQuote">「{citation.quote}」</span>}
+                {citation.quote && <Quote parts={quoted(citation, passages)} />}
                 <InForce version={citation.version} />
               </button>
             </li>
@@ -73,6 +73,17 @@ export function CitationList({ citations, passages, opened, onOpen }: Props) {
         })}
       </ol>
     </section>
+  );
+}
+
+/** The words that count, marked where they are a part of a sentence. */
+function Quote({ parts: [before, words, after] }: { parts: [string, string, string] }) {
+  return (
+    <span className="citationQuote">
+      「{before}
+      {before || after ? <mark>{words}</mark> : words}
+      {after}」
+    </span>
   );
 }
 
@@ -140,7 +151,6 @@ export function PointerList({ heading, pointers, opened, onOpen }: { heading: st
       <ol>
         {pointers.map((pointer) => {
           const place = placeOfPointer(pointer);
-          const [before, words, after] = pointed(pointer);
           return (
             <li key={`${pointer.n}-${pointer.span.start}`} className="citation">
               <button type="button" className="citationFace" aria-pressed={same(opened, place)} onClick={() => onOpen(place)}>
@@ -154,11 +164,7 @@ export function PointerList({ heading, pointers, opened, onOpen }: { heading: st
                   <Stamp confidentiality={pointer.confidentiality} />
                   <Standing version={pointer.version} />
                 </span>
-                <span className="citationQuote">
-                  「{before}
-                  <mark>{words}</mark>
-                  {after}」
-                </span>
+                <Quote parts={pointed(pointer)} />
                 <InForce version={pointer.version} />
               </button>
             </li>

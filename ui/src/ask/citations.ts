@@ -1,4 +1,5 @@
 import type { Answer, AnyCitation, AnyPassage, Citation, Passage, Pointer } from "../api/types";
+import { unitsAt } from "../shared/characters";
 import type { Say } from "../shared/text";
 
 /** A place in a document that the reader can open beside the answer. */
@@ -75,6 +76,32 @@ export function pointed(pointer: Pointer): [string, string, string] {
   const [a, b] = [pointer.words.start - pointer.span.start, pointer.words.end - pointer.span.start];
   const part = (start: number, end?: number) => characters.slice(start, end).join("");
   return [part(0, a), part(a, b), part(b)];
+}
+
+const BEFORE = 60;
+const AFTER = 100;
+
+/**
+ * A citation's words in their sentence, or in their row of a table: 「12」 alone shows nobody what it is of.
+ * Only the words where they are as long as that themselves, or the passage is not at hand.
+ */
+export function quoted(citation: Citation, passages: readonly AnyPassage[]): [string, string, string] {
+  const alone: [string, string, string] = ["", citation.quote, ""];
+  const shown = passages.filter((p) => visible<Passage>(p)).find((p) => p.n === citation.marker);
+  if (!shown || !citation.span) return alone;
+  const { text, start } = shown;
+  const [from, to] = [unitsAt(text, citation.span.start - start), unitsAt(text, citation.span.end - start)];
+  if (citation.span.start < start || !citation.quote || text.slice(from, to) !== citation.quote) return alone;
+  const before = text.slice(0, from).split(/[\n。]/).at(-1) ?? "";
+  const after = /^[^\n。]*。?/.exec(/[\n。]$/.test(citation.quote) ? "" : text.slice(to))?.[0] ?? "";
+  if (!before.trim() && !after.replace("。", "").trim()) return alone;
+  const cut = (part: string, most: number) => Array.from(part).slice(0, most).join("");
+  const lead = Array.from(before.trimStart());
+  return [
+    lead.length > BEFORE ? `…${lead.slice(-BEFORE).join("")}` : lead.join(""),
+    citation.quote,
+    Array.from(after).length > AFTER ? `${cut(after, AFTER)}…` : after.trimEnd(),
+  ];
 }
 
 /** Of a document that has gone, or is closed to the reader now, the server tells nothing but the number. */
