@@ -104,7 +104,15 @@ def weighed(question: str, passages: Sequence[Passage]) -> list[Passage]:
     }
     if len(said) != 1:
         return every
-    return [_with(p, c) if c and not p.version else p for p, c in zip(every, cell, strict=True)]
+    return [
+        _with(p, c) if c and not p.version else _less(p) for p, c in zip(every, cell, strict=True)
+    ]
+
+
+def _less(passage: Passage) -> Passage:
+    """What is pointed at elsewhere contradicts no cell that row and column tell."""
+    less = tuple(replace(w, score=w.score - LOOKED_UP) for w in passage.words)
+    return replace(passage, words=less)
 
 
 def _of_another_number(question: str, passage: Passage) -> bool:

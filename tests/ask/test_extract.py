@@ -304,6 +304,10 @@ def test_the_row_that_is_asked_for_stands_though_a_reader_points_at_another() ->
     unseen = passage(PHONES, ("5119", 9.0))
     assert stands(asked, unseen) == "5210[1]"  # at which it does not point at all
     assert stands("環境安全課の外線", unseen) == ""
+    said = passage("異常を感じたら内線5119に連絡する。", ("5119", 13.0), document="e")
+    both = extract.weighed(asked, [said, unseen])
+    assert extract.settle(asked, "", both) == "5210[2]"
+    assert not extract.conflicts(asked, "5210[2]", both)
 
 
 def test_two_cells_that_may_be_meant_are_left_to_the_reader() -> None:

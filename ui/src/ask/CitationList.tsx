@@ -37,6 +37,7 @@ export function CitationList({ citations, passages, opened, onOpen }: Props) {
             );
           }
           const place = placeOf(citation, passages);
+          const quote = quoted(citation, passages);
           return (
             <li key={i} className="citation">
               <button
@@ -65,7 +66,7 @@ export function CitationList({ citations, passages, opened, onOpen }: Props) {
                     </Badge>
                   )}
                 </span>
-                {citation.quote && <Quote parts={quoted(citation, passages)} />}
+                {citation.quote && <Quote parts={quote} marked={quote.join("") !== citation.quote} />}
                 <InForce version={citation.version} />
               </button>
             </li>
@@ -76,12 +77,11 @@ export function CitationList({ citations, passages, opened, onOpen }: Props) {
   );
 }
 
-/** The words that count, marked where they are a part of a sentence. */
-function Quote({ parts: [before, words, after] }: { parts: [string, string, string] }) {
+function Quote({ parts: [before, words, after], marked }: { parts: [string, string, string]; marked: boolean }) {
   return (
     <span className="citationQuote">
       「{before}
-      {before || after ? <mark>{words}</mark> : words}
+      {marked ? <mark>{words}</mark> : words}
       {after}」
     </span>
   );
@@ -164,7 +164,7 @@ export function PointerList({ heading, pointers, opened, onOpen }: { heading: st
                   <Stamp confidentiality={pointer.confidentiality} />
                   <Standing version={pointer.version} />
                 </span>
-                <Quote parts={pointed(pointer)} />
+                <Quote parts={pointed(pointer)} marked />
                 <InForce version={pointer.version} />
               </button>
             </li>
