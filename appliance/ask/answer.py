@@ -14,7 +14,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from appliance.ask import budget, cite, converse, courtesy, extract, prompt
+from appliance.ask import budget, cite, converse, courtesy, extract, prompt, weigh
 from appliance.ports import Generator
 from appliance.search import evidence
 from appliance.search.retrieve import ANY, Retrieval, Retriever
@@ -119,7 +119,7 @@ class Answerer:
         found = self.retriever.retrieve(asked, viewer, within=within)
         asked = found.question
         held = bool(self.caution) and any(p.words for p in found.passages)
-        found = replace(found, passages=tuple(extract.weighed(asked, found.passages)))
+        found = replace(found, passages=tuple(weigh.weighed(asked, found.passages)))
         whole, goes_on = self._whole(found) if held else (None, False)
         fitted = [whole] if whole else self._fitted(found, history, held)
         passages = self._allowed(viewer, fitted)

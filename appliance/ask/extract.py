@@ -12,11 +12,11 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from appliance.ask import bounds, cells, wanted
+from appliance.ask import cells, wanted
 from appliance.search import evidence
-from appliance.text import articles, codes, dates, grids, numerals, places, segment, split
+from appliance.text import articles, dates, numerals, places, segment, split
 from appliance.types import Passage, Pointer, Span, Words
 
 # Log-odds of passage and words together, more where the model says so too. SURE is believed; so is what is
@@ -26,10 +26,6 @@ from appliance.types import Passage, Pointer, Span, Words
 # are answered rightly, .10 and .18 wrongly.
 AGREES = 3.0
 SURE, LIKELY, CLEAR = 12.0, 8.0, 3.0
-# Of a cell that row and column tell, as much as a reader hardly ever gives: of 1,308 that were found so for 20,323
-# questions of colleagues (`training/written`, the companies that are learned from) 1,255 are what is asked for.
-LOOKED_UP = 16.0
-ADMITTED = 3.0  # where the number in question lies within bounds (`bounds`)
 # Log-odds from which another document contradicts: surer, for the model says something else.
 ALONE = 10.5
 # Below it a place is not worth showing. With kura-reader-v4: of 26 colleagues' questions that were answered
@@ -80,82 +76,6 @@ def extracts(question: str, passages: Sequence[Passage], said: str = "") -> list
     """
     every = (e for e in _every(passages, said) if wanted.fits(question, e.text))
     return sorted(every, key=lambda e: -e.sure)
-
-
-def weighed(question: str, passages: Sequence[Passage]) -> list[Passage]:
-    """As they are, but for the words that cannot answer, and for a cell that surely does.
-
-    Rows, columns and bounds are what readers do not see (`cells`, `bounds`). To be asked of whole passages: where
-    they are cut, the names of the columns may be gone.
-    """
-    own = [bool(p.words) and not _of_another_number(question, p) for p in passages]
-    every = [
-        replace(p, words=tuple(_weighed(question, p)) if mine else ())
-        for p, mine in zip(passages, own, strict=True)
-    ]
-    cell = [
-        cells.looked_up(question, p) if mine else None
-        for p, mine in zip(passages, own, strict=True)
-    ]
-    said = {
-        _plain(p.text[c.start - p.start : c.end - p.start])
-        for p, c in zip(passages, cell, strict=True)
-        if c and not p.version
-    }
-    if len(said) != 1:
-        return every
-    return [
-        _with(p, c) if c and not p.version else _less(p) for p, c in zip(every, cell, strict=True)
-    ]
-
-
-def _less(passage: Passage) -> Passage:
-    """What is pointed at elsewhere contradicts no cell that row and column tell."""
-    less = tuple(replace(w, score=w.score - LOOKED_UP) for w in passage.words)
-    return replace(passage, words=less)
-
-
-def _of_another_number(question: str, passage: Passage) -> bool:
-    place = (passage.title, passage.about, passage.label, passage.text)
-    return codes.of_another(question, "\n".join(place))
-
-
-def _weighed(question: str, passage: Passage) -> Iterator[Words]:
-    found = []
-    for words in passage.words:
-        parts = [w for part in _cells(passage, words) if (w := _told(question, passage, part))]
-        best = max(parts, key=lambda w: w.score, default=None)
-        if best and sum(w.score == best.score for w in parts) > 1:
-            best = _told(question, passage, words)  # as long as it was read
-        found += [best] if best else []
-    yield from sorted(found, key=lambda w: -w.score)
-
-
-def _cells(passage: Passage, words: Words) -> Iterator[Words]:
-    """The parts of the words in each cell, where they go over several of a row."""
-    at = words.start
-    for part in passage.text[at - passage.start : words.end - passage.start].split(grids.BAR):
-        if part.strip():
-            yield Words(at, at + len(part), words.score)
-        at += len(part) + len(grids.BAR)
-
-
-def _told(question: str, passage: Passage, words: Words) -> Words | None:
-    """As sure as row, column and bounds make them; None where these rule them out."""
-    start, end = words.start - passage.start, words.end - passage.start
-    told = cells.told(question, passage, words.start)
-    case = bounds.admitted(question, passage.text, start, end)
-    if told is None or case is False:
-        return None
-    return replace(words, score=words.score + told + (ADMITTED if case else 0.0))
-
-
-def _with(passage: Passage, cell: Span) -> Passage:
-    """The cell first, and surer than the reader is of it."""
-    others = [w for w in passage.words if w.end <= cell.start or w.start >= cell.end]
-    own = max((w.score for w in passage.words if w not in others), default=-math.inf)
-    sure = max(own + AGREES, LOOKED_UP - evidence.logit(passage.relevance or 0.0))
-    return replace(passage, words=(Words(cell.start, cell.end, sure), *others))
 
 
 def of_another_year(question: str, passage: Passage) -> bool:
@@ -214,8 +134,8 @@ def settle(question: str, said: str, passages: Sequence[Passage]) -> str:
         return ""
     if wanted.yes_or_no(question):
         return f"{_sentence(found[0], passages)}[{found[0].number}]"
-    read = _plain(found[0].text)
-    if not read or read not in _plain(said):
+    read = plain(found[0].text)
+    if not read or read not in plain(said):
         return str(found[0])
     markers = _MARKED.search(said)
     words = said[: markers.start()] if markers else said
@@ -315,14 +235,14 @@ def conflicts(question: str, stands: str, passages: Sequence[Passage]) -> tuple[
         if passage.version or passage.document_id in told or _kind(other.text) != kind:
             continue
         told.add(passage.document_id)  # its surest place decides
-        if _plain(other.text) != _plain(own.text):
+        if plain(other.text) != plain(own.text):
             found.append(other)
     return tuple(_pointer(e, passages) for e in found) if len(found) > 1 else ()
 
 
 def agree(said: str, read: str) -> bool:
     """Whether one is the other, or a part of it; ways of writing numbers aside."""
-    one, other = _plain(said), _plain(read)
+    one, other = plain(said), plain(read)
     shorter, longer = sorted((one, other), key=len)
     return bool(shorter) and shorter in longer
 
@@ -400,10 +320,11 @@ def _pointer(found: Extract, passages: Sequence[Passage]) -> Pointer:
 
 def _kind(text: str) -> str:
     """What its numbers count: 「10,000円」 and 「8千円」 give "#円"; empty without a number."""
-    kind, numbers = _NUMBER.subn("#", _plain(text))
+    kind, numbers = _NUMBER.subn("#", plain(text))
     return kind if numbers else ""
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
+    """Bare of markers, signs and how numbers are written: two that are so the same say the same."""
     bare = _SILENT.sub("", numerals.normalize(_MARKERS.sub("", text)).text)
     return _COPULA.sub("", bare)

@@ -45,6 +45,7 @@ FORMS: tuple[tuple[re.Pattern[str], re.Pattern[str]], ...] = (
         re.compile(_DIGIT),
     ),
     (re.compile(r"ど[のれ][くぐ]らい|どれだけ|どれほど"), re.compile(_DIGIT)),
+    (re.compile(r"(?:コード|型番|品番|型式)(?:は|って|を?教え|[？?]|$)"), re.compile(r"[0-9a-z]")),
     (re.compile(r"いつ(?!も)|何月|何曜"), re.compile(_WHEN)),
     (re.compile(r"誰|だれ|どなた"), re.compile(r"[^\W0-9_]")),
 )

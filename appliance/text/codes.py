@@ -7,12 +7,14 @@ import re
 from appliance.text.normalize import fold
 
 _CODE = re.compile(r"(?<![a-z0-9])([a-z]{1,5})-?[0-9][a-z0-9]*(?:-[a-z0-9]+)*(?![a-z0-9])")
+_YEAR = re.compile(r"[rh][0-9]{1,2}")  # 令和, 平成
 _FAMILY = 4  # characters: 「KP-2200」 and 「KP-2200-A」 are one family, 「E1」 and 「E12」 are not
 
 
 def named(text: str) -> dict[str, str]:
     """Each code, without hyphens, and the letters that it begins with."""
-    return {m[0].replace("-", ""): m[1] for m in _CODE.finditer(fold(text))}
+    found = (m for m in _CODE.finditer(fold(text)) if not _YEAR.fullmatch(m[0]))
+    return {m[0].replace("-", ""): m[1] for m in found}
 
 
 def of_another(question: str, text: str) -> bool:

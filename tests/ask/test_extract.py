@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from appliance.ask import extract
+from appliance.ask import extract, weigh
 from appliance.types import Passage, Span, Version, Words
 
 ASKED = "宿泊費の上限は"
@@ -293,7 +293,7 @@ GIFT = "勤続3年未満の者に20,000円、勤続3年以上の者に30,000円�
 
 
 def stands(question: str, *passages: Passage) -> str:
-    return extract.settle(question, "", extract.weighed(question, passages))
+    return extract.settle(question, "", weigh.weighed(question, passages))
 
 
 def test_the_row_that_is_asked_for_stands_though_a_reader_points_at_another() -> None:
@@ -305,7 +305,7 @@ def test_the_row_that_is_asked_for_stands_though_a_reader_points_at_another() ->
     assert stands(asked, unseen) == "5210[1]"  # at which it does not point at all
     assert stands("環境安全課の外線", unseen) == ""
     said = passage("異常を感じたら内線5119に連絡する。", ("5119", 13.0), document="e")
-    both = extract.weighed(asked, [said, unseen])
+    both = weigh.weighed(asked, [said, unseen])
     assert extract.settle(asked, "", both) == "5210[2]"
     assert not extract.conflicts(asked, "5210[2]", both)
 

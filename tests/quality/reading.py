@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from appliance import settings
-from appliance.ask import answer, extract
+from appliance.ask import answer, extract, weigh
 from appliance.evaluation import scratch, sets
 from appliance.evaluation.measures import bare, character_f1
 from appliance.search import evidence
@@ -120,7 +120,7 @@ def passages(row: dict[str, Any]) -> list[Passage]:
         )
         for p in row["passages"]
     ]  # fmt: skip
-    return extract.weighed(row["question"], found)
+    return weigh.weighed(row["question"], found)
 
 
 def fit(path: Path) -> None:

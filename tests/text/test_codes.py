@@ -21,6 +21,7 @@ from appliance.training import written
         ("MC-03の点検", "旋盤は2月", False),  # it names none: another way to say it, perhaps
         ("TOEIC700点の手当", "700点以上は6,000円", False),
         ("点検はいつ", "MC-01 | 2月", False),
+        ("R7の予算は", "R6.4.1 から。令和7年度の予算は3億円", False),  # a year
         ("KP-2200とKP-1500の違い", "KP-2200 は 80 L/min", True),
     ],
 )
