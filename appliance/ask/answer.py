@@ -62,9 +62,8 @@ _GUARDED = re.compile(rf"^(?:{'|'.join(_OPENINGS)})[^。\n]{{0,50}}。?$")
 _HALF_MARKER = re.compile(rf"\s*{cite.UNFINISHED}$")
 _MARKERS = re.compile(r"(?:\s*\[\d+\])*\s*")
 _LOOP = re.compile(r"(.{4,80}?)\1{3,}\s*$", re.DOTALL)
-_CELLS = (
-    40  # in a row: those of a table repeat each other, 「| ○ | ○ | ○ | ○ |」, 「|---|---|---|---|」
-)
+# In a row: the cells of a table repeat each other, 「| ○ | ○ | ○ | ○ |」, 「|---|---|---|---|」.
+_CELLS = 40
 _REFUSAL = re.compile(
     r"^(?:(?:この|その|提示された|与えられた)?(?:資料|文書|情報)(?:の中)?(?:に|から)は?)?[^。\n]{0,30}?"
     r"(?:記載|記述|情報|答え|該当)[^。\n]{0,8}(?:ありません|ない|されていません|見つかりません|見当たりません)(?:です)?。?$"

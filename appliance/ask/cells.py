@@ -22,30 +22,12 @@ from appliance.types import Passage, Span
 
 Named = Literal["named", "other", ""]
 # Log-odds. Of those answers 3,445 stand in a row that the question names, and 66 of as many to other questions; in
-# a column that it names and no row, 2,207 and 262. Taken from four values of each with the reader's words for 260
-# questions of colleagues about papers that no training saw (docs/en/answers.md).
+# a column that it names and no row, 2,207 and 262. Taken from a dozen combinations with the reader's words for
+# 260 questions of colleagues about papers that no training saw (docs/en/answers.md).
 ROW, COLUMN, OTHER_COLUMN = 4.0, 3.0, -5.0
 # What is asked of a thing rather than which: 「休憩時間は」 is told under 「休憩」.
-ATTRIBUTES = frozenset(
-    [
-        "時間",
-        "時刻",
-        "期間",
-        "期限",
-        "時期",
-        "日数",
-        "日",
-        "回数",
-        "人数",
-        "額",
-        "金額",
-        "率",
-        "料金",
-        "費用",
-        "支給",
-        "上限",
-    ]
-)
+_OF_ANYTHING = "時間 時刻 期間 期限 時期 日数 日 回数 人数 額 金額 率 料金 費用 支給 上限"
+ATTRIBUTES = frozenset(_OF_ANYTHING.split())
 _LONG = 30  # characters: a longer cell describes, and names nothing
 _COUNT = re.compile(r"(?<![0-9.a-z-])[0-9]+(?:\.[0-9]+)?(?:[a-z%℃]+|[^\W\d_])")
 _COUNTERS = frozenset(
