@@ -105,6 +105,22 @@ def test_a_cited_document_bears_its_stamp_and_says_what_it_is(
     expect(facts).not_to_contain_text("施行")
 
 
+def test_the_source_draws_its_tables_with_the_cited_words_marked(
+    desk: Desk, machine: Appliance
+) -> None:
+    table = "\n区分 | 宿泊費\n役員 | 20,000円\n一般社員 | 10,000円\n以上"
+    take_in(machine, {"規程/旅費規程.txt": (TRAVEL + table, PUBLIC)})
+    page = desk.sign_in("ito")
+    desk.ask()
+    desk.answer.locator("button.marker").first.click()
+    panel = page.get_by_role("complementary", name="資料")
+    expect(panel.locator("mark.cited")).to_be_in_viewport()
+    drawn = panel.get_by_role("group", name="表", exact=True)
+    expect(drawn.get_by_role("columnheader")).to_have_text(["区分", "宿泊費"])
+    expect(drawn.get_by_role("row")).to_have_count(3)
+    expect(panel.locator(".sourceText")).not_to_contain_text("|")
+
+
 def test_reading_on_before_and_after_the_cited_place(desk: Desk) -> None:
     page = desk.sign_in("ito")
     desk.ask()

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { cut } from "../src/ask/SourcePanel";
+import { cut, laid } from "../src/ask/SourceText";
 import { fieldsOf, shown, taken } from "../src/sources/schema";
 
 const TEXT = "𠮷の章。宿泊費は一万円。日当は二千円。";
@@ -50,6 +50,33 @@ describe("a source cut into parts", () => {
     const { parts } = cut({ ...doc, marks }, { passage: null, span: null, quote: "" });
     expect(parts.filter((p) => p.kind === "place").map((p) => p.text)).toEqual(["p. 1", "p. 2"]);
     expect(parts.filter((p) => p.kind !== "place").map((p) => p.text).join("")).toBe(TEXT);
+  });
+});
+
+describe("a document's text laid out", () => {
+  const TABLE = "第13条（日当）\n区分 | 日当\n役員 | 5,000円\n一般社員 | 2,500円\n以上。";
+  const cited = (words: string, text = TABLE) => {
+    const at = text.indexOf(words);
+    const { parts } = cut({ text, offset: 0, marks: [] }, { passage: null, span: { start: at, end: at + words.length }, quote: words });
+    return laid(parts);
+  };
+
+  test("its tables are drawn, and the lines around them stay", () => {
+    const { pieces } = cited("2,500円");
+    expect(pieces.map((p) => p.kind)).toEqual(["text", "table", "text"]);
+    expect(pieces.map((p) => TABLE.slice(p.from, p.to))).toEqual(["第13条（日当）\n", "区分 | 日当\n役員 | 5,000円\n一般社員 | 2,500円", "以上。"]);
+  });
+
+  test("what is cited is brought into view where it is seen first", () => {
+    expect(cited("2,500円").aim).toBe(TABLE.indexOf("2,500円"));
+    expect(cited(" | 2,500円").aim).toBe(TABLE.indexOf("2,500円")); // the bar itself is not drawn
+    expect(cited("（日当）\n区分 | 日当").aim).toBe(TABLE.indexOf("（日当）"));
+    expect(cited("ない").aim).toBe(-1);
+  });
+
+  test("a row whose cells say their columns is cited by what is seen of it", () => {
+    const rows = "品番: P-24 | 単価: 300\n品番: P-25 | 単価: 450";
+    expect(cited("品番: P-25 | 単価: 450", rows).aim).toBe(rows.indexOf("P-25"));
   });
 });
 

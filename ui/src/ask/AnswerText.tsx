@@ -4,6 +4,7 @@ import { useSay } from "../shared/language";
 import { blocks, signs, type Block, type Reach, type Signs } from "./blocks";
 import { citationAt, placeOf, placeOfPassage, visible, type Place } from "./citations";
 import { between, segments, type Segment } from "./markers";
+import { TableOf } from "./TableOf";
 import { runs, unbacked, type Unbacked } from "./statements";
 
 interface Props {
@@ -39,7 +40,6 @@ export const AnswerText = memo(function AnswerText({ text, citations, passages, 
 });
 
 function Shape({ block, part }: { block: Block; part: (reach: Reach) => ReactNode }) {
-  const say = useSay();
   switch (block.kind) {
     case "text":
       return <p>{part(block)}</p>;
@@ -63,35 +63,7 @@ function Shape({ block, part }: { block: Block; part: (reach: Reach) => ReactNod
         </ul>
       );
     case "table":
-      return (
-        <div className="answerTable" role="group" aria-label={say("answerTable")} tabIndex={0}>
-          <table>
-            {block.head && (
-              <thead>
-                <tr>
-                  {block.head.map((cell, n) => (
-                    <th key={n} scope="col">
-                      {part(cell)}
-                    </th>
-                  ))}
-                </tr>
-              </thead>
-            )}
-            <tbody>
-              {block.rows.map((row) => (
-                <tr key={row[0]?.from}>
-                  {row.map((cell, n) => (
-                    <td key={n} className={block.figures[n] ? "figure" : undefined}>
-                      {part(cell)}
-                      {cell.after && part(cell.after)}
-                    </td>
-                  ))}
-                </tr>
-              ))}
-            </tbody>
-          </table>
-        </div>
-      );
+      return <TableOf table={block} part={part} />;
   }
 }
 

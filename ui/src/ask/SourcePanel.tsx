@@ -1,7 +1,7 @@
-import { Fragment, useEffect, useLayoutEffect, useMemo, useRef, useState } from "react";
+import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "react";
 import { ApiError, api, unwrap } from "../api/client";
 import type { Document, Metadata } from "../api/types";
-import { charactersIn, unitsAt } from "../shared/characters";
+import { charactersIn } from "../shared/characters";
 import { day } from "../shared/dates";
 import { Icon } from "../shared/Icon";
 import { useLanguage } from "../shared/language";
@@ -10,6 +10,7 @@ import { Link } from "../shared/router";
 import type { TextKey } from "../shared/text";
 import { documentPath } from "../documents/paths";
 import { titleOf, type Place } from "./citations";
+import { cut, SourceText } from "./SourceText";
 
 /** How much text around the cited place is fetched at first, and with each "read on". */
 const AROUND = 2_000;
@@ -174,23 +175,7 @@ export function SourcePanel({ place, onClose }: Props) {
                   <p className="sourceEdge">{say("sourceStart")}</p>
                 )}
                 <div className="sourceText">
-                  {shown.parts.map((part, i) =>
-                    part.kind === "place" ? (
-                      <span key={i} className="sourceMark">
-                        {part.text}
-                      </span>
-                    ) : part.kind === "cited" ? (
-                      <mark key={i} className="cited" ref={part.target ? target : undefined}>
-                        {part.text}
-                      </mark>
-                    ) : part.kind === "passage" ? (
-                      <span key={i} className="passage" ref={part.target ? target : undefined}>
-                        {part.text}
-                      </span>
-                    ) : (
-                      <Fragment key={i}>{part.text}</Fragment>
-                    ),
-                  )}
+                  <SourceText parts={shown.parts} target={target} />
                 </div>
                 {atEnd ? (
                   <p className="sourceEdge">{say("sourceEnd")}</p>
@@ -238,49 +223,4 @@ function fetchPart(id: string, start: number, end: number): Promise<Document> {
   return unwrap(
     api.GET("/api/v1/documents/{document_id}", { params: { path: { document_id: id }, query: { start, end } } }),
   );
-}
-
-export interface Part {
-  kind: "text" | "passage" | "cited" | "place";
-  text: string;
-  target: boolean;
-}
-
-/** The text in parts: plain, consulted, cited; and between them the page or slide that begins there. */
-export function cut(doc: Pick<Document, "text" | "offset" | "marks">, place: Pick<Place, "passage" | "span" | "quote">): { parts: Part[]; changed: boolean } {
-  const { text, offset } = doc;
-  const unit = (character: number) => unitsAt(text, character - offset);
-  let cited = place.span ? { start: unit(place.span.start), end: unit(place.span.end) } : null;
-  let changed = false;
-  if (cited && place.quote && text.slice(cited.start, cited.end) !== place.quote) {
-    // The document is not what it was: the words may still be there, elsewhere.
-    const at = text.indexOf(place.quote);
-    cited = at < 0 ? null : { start: at, end: at + place.quote.length };
-    changed = at < 0;
-  }
-  const passage = place.passage && !changed ? { start: unit(place.passage.start), end: unit(place.passage.end) } : null;
-
-  const places = doc.marks
-    .filter((m) => m.kind === "page" || m.kind === "slide" || m.kind === "part")
-    .map((m) => ({ at: m.start - offset, label: m.label }))
-    .filter((m) => m.at >= 0)
-    .map((m) => ({ at: unitsAt(text, m.at), label: m.label }));
-  const edges = new Set([0, text.length, ...places.map((m) => m.at)]);
-  for (const range of [cited, passage]) if (range) edges.add(range.start).add(range.end);
-  const sorted = [...edges].filter((e) => e <= text.length).sort((a, b) => a - b);
-
-  const within = (range: { start: number; end: number } | null, at: number) => range !== null && at >= range.start && at < range.end;
-  const wanted = cited ? "cited" : "passage";
-  const parts: Part[] = [];
-  let aimed = false;
-  for (const [i, start] of sorted.entries()) {
-    for (const mark of places) if (mark.at === start && start < text.length) parts.push({ kind: "place", text: mark.label, target: false });
-    const end = sorted[i + 1];
-    if (end === undefined) break;
-    const kind = within(cited, start) ? "cited" : within(passage, start) ? "passage" : "text";
-    const target: boolean = !aimed && kind === wanted;
-    aimed ||= target;
-    parts.push({ kind, text: text.slice(start, end), target });
-  }
-  return { parts, changed };
 }

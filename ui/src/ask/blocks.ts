@@ -1,6 +1,6 @@
 /**
- * The shape of an answer's lines: tables, lists, headings, code. Models write Markdown, and documents say
- * 「a | b」 for a row. Only shape is read from it, never a link, a picture or HTML, and no character of what
+ * The shape of an answer's lines: tables, lists, headings, code; of a document's text, its tables. Models write
+ * Markdown, and documents say 「a | b」 for a row. Only shape is read from it, never a link, a picture or HTML, and no character of what
  * is said is lost: what is left out are the signs of the shape themselves.
  */
 
@@ -13,7 +13,14 @@ export interface Reach {
 export type Block =
   | ({ kind: "text" | "heading" | "code" } & Reach)
   | { kind: "list"; items: Item[] }
-  | { kind: "table"; head: Cell[] | null; rows: Cell[][]; figures: boolean[] };
+  | Table;
+
+export interface Table extends Reach {
+  kind: "table";
+  head: Cell[] | null;
+  rows: Cell[][];
+  figures: boolean[];
+}
 
 /** `after`: a marker behind the row's last bar. */
 export interface Cell extends Reach {
@@ -78,6 +85,18 @@ export function blocks(answer: string): Block[] {
   return found.map((b) => (b.kind === "text" ? { ...b, to: b.from + answer.slice(b.from, b.to).trimEnd().length } : b));
 }
 
+/** The tables of a document's text: what else it says is no Markdown. */
+export function tables(text: string): Table[] {
+  const all = lines(text);
+  const found: Table[] = [];
+  for (let n = 0; n < all.length; ) {
+    const rows = tableAt(all, n);
+    if (rows > 0) found.push(table(all.slice(n, n + rows)));
+    n += Math.max(rows, 1);
+  }
+  return found;
+}
+
 /** What is strong, and what is code, outside blocks of code. Asterisks that multiply stay what they are. */
 export function signs(answer: string, whole: readonly Block[]): Signs {
   const blocks = whole.flatMap((b) => (b.kind === "code" ? [b] : []));
@@ -120,7 +139,7 @@ function tableAt(all: readonly Line[], n: number): number {
   return rows < 2 ? 0 : rows;
 }
 
-function table(lines: readonly Line[]): Block {
+function table(lines: readonly Line[]): Table {
   const rows = lines.filter((line, n) => n !== 1 || !isRule(line)).map(cells);
   const ruled = rows.length < lines.length;
   const [first = [], ...rest] = rows;
@@ -134,7 +153,8 @@ function table(lines: readonly Line[]): Block {
   const head = headed ? first : labelled ? first.map((c, n) => ({ ...c, to: c.from + (names[n] as string).length })) : null;
   const body = (headed ? rest : rows).map((row) => (labelled ? row.map((c, n) => behind(c, (names[n] as string).length + 2)) : row));
   const figures = first.map((_, n) => body.length > 0 && body.every((row) => FIGURE.test((row[n] as Cell).text.replace(MARKERS, ""))));
-  return { kind: "table", head, rows: body, figures };
+  const [from, to] = [(lines[0] as Line).from, (lines.at(-1) as Line).to];
+  return { kind: "table", from, to, head, rows: body, figures };
 }
 
 const behind = (cell: Cell, by: number): Cell => ({ ...cell, from: cell.from + by, text: cell.text.slice(by) });

@@ -1,7 +1,7 @@
-import { Fragment, useEffect, useLayoutEffect, useMemo, useRef, useState } from "react";
+import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "react";
 import { api, unwrap } from "../api/client";
 import type { DocumentPart } from "../api/types";
-import { cut } from "../ask/SourcePanel";
+import { cut, SourceText } from "../ask/SourceText";
 import { charactersIn, unitsAt } from "../shared/characters";
 import { useSay } from "../shared/language";
 import { Badge, Await, Empty, Problem } from "../shared/Notice";
@@ -148,15 +148,7 @@ function Marked({ text, offset, words }: { text: string; offset: number; words: 
   }, [words, text]);
   return (
     <div className="documentText">
-      {parts.map((part, i) =>
-        part.kind === "cited" ? (
-          <mark key={i} className="cited" ref={part.target ? target : undefined}>
-            {part.text}
-          </mark>
-        ) : (
-          <Fragment key={i}>{part.text}</Fragment>
-        ),
-      )}
+      <SourceText parts={parts} target={target} />
     </div>
   );
 }
