@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from appliance.ask import bounds, cells, extract
 from appliance.search import evidence
-from appliance.text import codes, grids
+from appliance.text import codes, everyday, grids
 from appliance.types import Passage, Span, Words
 
 # Of a cell that row and column tell, as much as a reader hardly ever gives: of 1,308 that were found so for 20,323
@@ -25,8 +25,9 @@ def weighed(question: str, passages: Sequence[Passage]) -> list[Passage]:
 
     To be asked of whole passages: where they are cut, the names of the columns may be gone.
     """
-    every = [_weighed(question, p) for p in passages]
-    cell = [_looked_up(question, p) for p in passages]
+    asked = [everyday.as_in(_whole(p), question) for p in passages]
+    every = [_weighed(q, p) for q, p in zip(asked, passages, strict=True)]
+    cell = [_looked_up(q, p) for q, p in zip(asked, passages, strict=True)]
     said = {_said(p, c) for p, c in zip(passages, cell, strict=True) if c}
     if len(said) != 1:  # several may be meant
         return every
@@ -42,8 +43,11 @@ def _weighed(question: str, passage: Passage) -> Passage:
 
 
 def _of_another(question: str, passage: Passage) -> bool:
-    place = (passage.title, passage.about, passage.label, passage.text)
-    return codes.of_another(question, "\n".join(place))
+    return codes.of_another(question, _whole(passage))
+
+
+def _whole(passage: Passage) -> str:
+    return "\n".join((passage.title, passage.about, passage.label, passage.text))
 
 
 def _best(question: str, passage: Passage, words: Words) -> Words | None:

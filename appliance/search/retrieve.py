@@ -202,12 +202,13 @@ class Retriever:
         candidates: Sequence[Candidate],
         count: int,
         scope: Scope,
-    ) -> Sequence[tuple[str, str]]:
+    ) -> Sequence[tuple[everyday.Said, str]]:
         """What people say otherwise than the best candidates, and how these call it."""
-        said = [g for g in everyday.said(question) if g[0] not in own(question, groups)]
+        kept = own(question, groups)  # a verb is meant in as many ways as there are passages
+        said = [s for s in everyday.said(question) if not s.verb and s.word not in kept]
         if not said:
             return ()
-        wide = self._asked(expand(question, said), groups, count, scope)
+        wide = self._asked(everyday.widened(question, said), groups, count, scope)
         return everyday.instead(said, [*self._best(viewer, candidates), *self._best(viewer, wide)])
 
     def _best(self, viewer: Viewer, candidates: Sequence[Candidate]) -> list[str]:
@@ -311,6 +312,7 @@ class Retriever:
         ids = {p.document_id for p in read}
         openings = access.openings(self.engine, viewer, ids, purpose.WITHIN)
         read = reading.in_context(self.reader, question, read, openings)
+        read = reading.as_written(self.reader, question, read)
         weight, asked = evidence.FUSED.get(self.reader.name, 0.0), articles.named(question)
 
         def worth(p: Passage) -> float:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import Any
 
@@ -22,6 +23,18 @@ _RUN = re.compile(r"[\w々〆〇ー]+")
 _CODE = re.compile(r"[0-9a-z]{3,32}")
 _COMPOUND = re.compile(r"(?<![0-9a-z-])[0-9a-z]{1,32}(?:-[0-9a-z]{1,32})*(?![0-9a-z])")
 _local = threading.local()
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A word of a text at [start, end): its dictionary form, its part of speech (品詞) and its form (活用形)."""
+
+    surface: str
+    base: str
+    kind: str
+    form: str
+    start: int
+    end: int
 
 
 def words(text: str) -> list[str]:
@@ -59,6 +72,18 @@ def names(text: str) -> list[tuple[int, int]]:
                 if found and found[-1][1] == begin:
                     begin = found.pop()[0]
                 found.append((begin, end))
+        start += len(piece)
+    return found
+
+
+def tokens(text: str) -> list[Token]:
+    """All of it in order, as the dictionary takes it apart and bends it."""
+    found, start = list[Token](), 0
+    for piece in _pieces(text):
+        for m in _tokenizer().tokenize(piece):
+            kind, form = m.part_of_speech()[0], m.part_of_speech()[5]
+            place = (start + m.begin(), start + m.end())
+            found.append(Token(m.surface(), m.dictionary_form(), kind, form, *place))
         start += len(piece)
     return found
 

@@ -43,4 +43,24 @@ def test_what_the_papers_say_too_is_left_alone(said: str, paper: str) -> None:
 
 
 def test_a_word_within_another_is_another() -> None:
-    assert everyday.said("ボーナス月はいつ") == everyday.said("KPCの値") == []
+    assert everyday.said("ボーナス月はいつ") == everyday.said("KPCの値") == ()
+
+
+VERBS = ["就業規則\n退職しようとする者は、休暇取得の届出をする。社員証を紛失した者"]
+
+
+@pytest.mark.parametrize(
+    ("said", "searched"),
+    [
+        ("来月辞めたい", "来月退職したい"),
+        ("辞めるには", "退職するには"),
+        ("辞めて", "退職して"),
+        ("辞めれば", "退職すれば"),
+        ("社員証なくしちゃった", "社員証紛失しちゃった"),
+        ("休みを取りたい", "休暇取得したい"),
+        ("休み取ってる", "休暇取得してる"),
+        ("先に休んでいい？", "先に休暇取得していい？"),
+    ],
+)
+def test_a_verb_gives_way_to_a_noun_with_its_ending(said: str, searched: str) -> None:
+    assert asked(said, VERBS) == searched
