@@ -1,4 +1,4 @@
-import { Fragment, useMemo, type RefObject } from "react";
+import { Fragment, type RefObject } from "react";
 import type { Document } from "../api/types";
 import { unitsAt } from "../shared/characters";
 import { tables, type Reach, type Table } from "./blocks";
@@ -20,7 +20,7 @@ export function SourceText({ parts, target }: { parts: readonly Part[]; target: 
 
 /** What stands between two places of a document: no table goes from one page to the next. */
 function Stretch({ parts, target }: { parts: readonly Part[]; target: Target }) {
-  const shape = useMemo(() => laid(parts), [parts]);
+  const shape = laid(parts);
   const draw = (reach: Reach) =>
     runs(parts, reach).map((run) => <Run key={run.from} run={run} target={run.from === shape.aim ? target : undefined} />);
   return shape.pieces.map((piece) =>

@@ -1,7 +1,7 @@
 /**
  * The shape of an answer's lines: tables, lists, headings, code; of a document's text, its tables. Models write
- * Markdown, and documents say 「a | b」 for a row. Only shape is read from it, never a link, a picture or HTML, and no character of what
- * is said is lost: what is left out are the signs of the shape themselves.
+ * Markdown, and documents say 「a | b」 for a row. Only shape is read from it, never a link, a picture or HTML,
+ * and no character of what is said is lost: what is left out are the signs of the shape themselves.
  */
 
 /** [from, to) of the answer, in UTF-16 units. */
