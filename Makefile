@@ -2,7 +2,6 @@
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 BIN := .venv/bin
-export PYTHONDONTWRITEBYTECODE := 1
 
 .PHONY: help preflight install install-dev install-test compose-test models ui demo test check lint bench bench-serve bench-search quality pictures lock sample clean
 
@@ -24,7 +23,7 @@ demo: install ## the sample company in the browser; CHECK=1 asks, judges and sto
 
 test: install-dev ## everything the tests need, then all tests; LONG=1 is every place of a kill, not a sample
 	@$(MAKE) --no-print-directory lint
-	@$(BIN)/pytest -n 3 --dist loadfile $(if $(LONG),,-m "not long")
+	@$(BIN)/pytest -n 4 --dist loadfile $(if $(LONG),,-m "not long")
 
 check: ## format, lint, types, contracts and the quick tests: before each commit
 	@$(MAKE) --no-print-directory lint
