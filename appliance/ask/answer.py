@@ -35,6 +35,10 @@ from appliance.types import (
 )
 
 NOT_FOUND = "資料に見つかりません。"
+NOT_ALL_SEARCHED = (
+    "探せた資料には見つかりません。閲覧権限をいま確かめられない情報源があり、その文書は探していません。"
+    "しばらくしてから、もう一度お尋ねください。"
+)
 
 # What a small model is given where a reader has chosen: less to mistake, and sooner read.
 CHOSEN, CHOSEN_TOKENS = 3, 400
@@ -91,6 +95,21 @@ class Piece:
 Event = Stage | Found | Piece | Answer
 
 
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """What was searched for, and what of it the viewer is answered from; `all` of theirs was searched, or not."""
+
+    asked: str
+    viewer: Viewer
+    passages: tuple[Passage, ...]
+    all: bool
+
+    @property
+    def nothing(self) -> str:
+        """What is said where nothing answers."""
+        return NOT_FOUND if self.all else NOT_ALL_SEARCHED
+
+
 @dataclass(frozen=True)
 class Answerer:
     retriever: Retriever
@@ -122,16 +141,17 @@ class Answerer:
         whole, goes_on = self._whole(found) if held else (None, False)
         fitted = [whole] if whole else self._fitted(found, history, held)
         passages = self._allowed(viewer, fitted)
+        looked = Looked(asked, viewer, passages, all=not found.withheld)
         yield Found(passages)
         if not passages:
-            yield Piece(NOT_FOUND)
-            yield Answer(NOT_FOUND, (), (), "no_evidence", asked)
+            yield Piece(looked.nothing)
+            yield self._refusal(looked)
             return
         yield Stage("answering")
         speech = Speech(len(passages))
         if whole:  # what stands there need not be said again
             text, place = extract.beginning(passages[0], goes_on=goes_on)
-            yield from self._settled(asked, viewer, passages, speech, text, place)
+            yield from self._settled(looked, speech, text, place)
             return
         limit = self.settings.answer_tokens
         built = prompt.build(asked, passages)
@@ -147,9 +167,9 @@ class Answerer:
                     break
         if held and not cancelled():
             text = extract.settle(asked, "" if speech.refused else speech.text, passages)
-            yield from self._settled(asked, viewer, passages, speech, text)
+            yield from self._settled(looked, speech, text)
         else:
-            yield from self._ending(asked, viewer, passages, speech, cancelled(), held)
+            yield from self._ending(looked, speech, cancelled(), held)
 
     def _fitted(self, found: Retrieval, history: Sequence[Turn], held: bool) -> list[Passage]:
         passages, settings = found.passages, self.settings
@@ -186,22 +206,17 @@ class Answerer:
         return tuple(p for p in passages if p.document_id in visible)
 
     def _settled(
-        self,
-        asked: str,
-        viewer: Viewer,
-        passages: tuple[Passage, ...],
-        speech: Speech,
-        text: str,
-        shown: Span | None = None,
+        self, looked: Looked, speech: Speech, text: str, shown: Span | None = None
     ) -> Iterator[Event]:
         """The end of an answer, `text`, for which the reader is heard as well as the model.
 
         `shown` is where all of it stands in the first passage, if it is a part of that.
         """
+        asked, passages = looked.asked, looked.passages
         cited = cite.cite(text, passages)
         if not text or not any(c.supported for c in cited.citations):
-            yield Piece(NOT_FOUND)
-            yield self._refusal(asked, viewer, passages)
+            yield Piece(looked.nothing)
+            yield self._refusal(looked)
             return
         yield Piece(cited.text)
         citations = cited.citations
@@ -209,53 +224,50 @@ class Answerer:
             first = passages[0]
             whole = first.text[shown.start - first.start : shown.end - first.start]
             citations = tuple(replace(c, span=shown, quote=whole) for c in citations)
-        citations = self._placed(viewer, citations)
+        citations = self._placed(looked.viewer, citations)
         own = text == speech.text
         ended: Ended = "cut" if own and self._cut(speech) else "complete"
         dangling = speech.dangling if own else 0
         said = cited.statements
-        against = self._pointed(viewer, extract.conflicts(asked, cited.text, passages))
+        against = self._pointed(looked.viewer, extract.conflicts(asked, cited.text, passages))
         yield Answer(
             cited.text, citations, passages, ended, asked, dangling, said, conflicts=against
         )
 
     def _ending(
-        self,
-        asked: str,
-        viewer: Viewer,
-        passages: tuple[Passage, ...],
-        speech: Speech,
-        cancelled: bool,
-        held: bool,
+        self, looked: Looked, speech: Speech, cancelled: bool, held: bool
     ) -> Iterator[Event]:
+        asked, passages = looked.asked, looked.passages
         if held and speech.shown:  # stopped before the reader was heard
             yield Piece(speech.shown)
         if not cancelled and speech.refused:
             if not speech.shown:
-                yield Piece(NOT_FOUND)
-            yield self._refusal(asked, viewer, passages)
+                yield Piece(looked.nothing)
+            yield self._refusal(looked)
             return
         if rest := speech.finish():
             yield Piece(rest)
         cited = cite.cite(speech.text, passages)
         if not cancelled and not self._trusted(asked, cited.citations):
-            yield self._refusal(asked, viewer, passages)
+            yield self._refusal(looked)
             return
         if added := cited.text[len(speech.text) :]:
             yield Piece(added)
         ended: Ended = "cancelled" if cancelled else "cut" if self._cut(speech) else "complete"
-        citations = self._placed(viewer, cited.citations)
+        citations = self._placed(looked.viewer, cited.citations)
         said = cited.statements
         if ended != "complete" and said and not split.SENTENCE_END.search(cited.text[-4:]):
             said = said[:-1]  # it broke off in the middle of it
-        against = self._pointed(viewer, extract.conflicts(asked, cited.text, passages))
+        against = self._pointed(looked.viewer, extract.conflicts(asked, cited.text, passages))
         yield Answer(
             cited.text, citations, passages, ended, asked, speech.dangling, said, conflicts=against
         )
 
-    def _refusal(self, asked: str, viewer: Viewer, passages: tuple[Passage, ...]) -> Answer:
-        near = self._pointed(viewer, extract.near(asked, passages))
-        return Answer(NOT_FOUND, (), passages, "no_evidence", asked, near=near)
+    def _refusal(self, looked: Looked) -> Answer:
+        found = extract.near(looked.asked, looked.passages)
+        near = self._pointed(looked.viewer, found)
+        text, passages = looked.nothing, looked.passages
+        return Answer(text, (), passages, "no_evidence", looked.asked, near=near)
 
     def _trusted(self, asked: str, citations: Sequence[Citation]) -> bool:
         """Whether an answer of a cautious model may stand: some source says so, and of this.

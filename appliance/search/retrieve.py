@@ -77,7 +77,8 @@ class Retrieval:
     """`passages` is empty where nothing relevant was found; `relevance` is the best there was.
 
     `ranked` are the passages before that was decided, by `threshold`; `question` is what was
-    searched for. `considered` holds what was looked at on the way, in order.
+    searched for. `considered` holds what was looked at on the way, in order. `withheld`: not all
+    of the viewer's was searched, for nobody knows now who may read some of it.
     """
 
     passages: tuple[Passage, ...] = ()
@@ -87,6 +88,7 @@ class Retrieval:
     question: str = ""
     threshold: float = 0.0
     considered: tuple[Considered, ...] = ()
+    withheld: bool = False
 
 
 @dataclass(frozen=True)
@@ -128,14 +130,16 @@ class Retriever:
             raise NotReady("the indexes are still being loaded")
         k = k or self.settings.passages
         scope = self.scopes.scope(access.admitted(self.engine, viewer))
+        whole = len(scope.chunks)
         if withheld := access.withheld(self.engine):
             scope = self.narrowing.without(self.engine, scope, withheld)
+        less = len(scope.chunks) < whole
         if within != ANY:
             scope = self.narrowing.scope(self.engine, scope, within)
         groups = synonyms.read(self.engine).groups
         question = expand(question, groups)
         if not scope.chunks or not question.strip():
-            return Retrieval(question=question)
+            return Retrieval(question=question, withheld=less)
         count = max(self.settings.candidates, 4 * k)
         candidates = self._asked(question, groups, count, scope)
         if called := self._as_written(question, groups, viewer, candidates, count, scope):
@@ -165,6 +169,7 @@ class Retriever:
             question,
             threshold,
             tuple(considered),
+            less,
         )
 
     def _asked(

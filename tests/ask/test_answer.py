@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from appliance.ask.answer import NOT_FOUND, Answerer, Found, Piece, Stage
+from appliance.ask.answer import NOT_ALL_SEARCHED, NOT_FOUND, Answerer, Found, Piece, Stage
 from appliance.errors import ModelUnreachable, NotReady
 from appliance.formats import structure
 from appliance.search.dense import DenseIndex
@@ -17,6 +17,7 @@ from appliance.search.retrieve import Retriever
 from appliance.search.scope import ScopeMap
 from appliance.settings import Settings
 from appliance.store import access, catalog, sources, synonyms
+from appliance.store.tables import now
 from appliance.testing.fakes import PUBLIC, HashEmbedder, OverlapReader, ScriptedGenerator
 from appliance.text.split import split
 from appliance.types import Answer, Document, Layer, Principal, RawFile, Turn, Viewer
@@ -141,6 +142,25 @@ def test_nothing_relevant_is_said_without_the_model(machine):
     answer = machine.ask("ストックオプションの行使価額を知りたい", "百円[1]")
     assert (answer.text, answer.ended, machine.shown) == (NOT_FOUND, "no_evidence", NOT_FOUND)
     assert machine.generator.prompts == []
+
+
+def test_where_a_source_could_not_be_searched_it_is_not_said_that_nothing_is_there(machine):
+    question = "役員報酬はいくらですか"
+    hour = timedelta(hours=1)
+    sources.hold(machine.engine, machine.source_id, now() - hour)  # nobody knows who may read it
+    kept = machine.ask(question, "三千万円[1]", viewer=SATO)
+    assert (kept.text, kept.ended) == (NOT_ALL_SEARCHED, "no_evidence")
+    assert machine.shown == NOT_ALL_SEARCHED
+    sources.hold(machine.engine, machine.source_id, now() + hour)
+    assert machine.ask(question, "三千万円[1]", viewer=SATO).ended == "complete"
+    mine = sources.create(machine.engine, "人事", "memory", {}).id
+    machine.source_id = mine
+    machine.put("規程/賞与.txt", "夏の賞与は七月十日に支給する。", SECRET)
+    sources.hold(machine.engine, mine, now() - hour)
+    assert machine.ask("献立は", "資料には記載がありません。", viewer=SATO).text == NOT_ALL_SEARCHED
+    assert machine.ask("献立は", "資料には記載がありません。").text == NOT_FOUND, (
+        "ito lacks nothing"
+    )
 
 
 @pytest.mark.parametrize("said", ["資料には記載がありません。", "", "[1]", "[7]"])

@@ -88,7 +88,7 @@ class Slapd:
         with (self.home / "log").open("ab") as log:
             argv = ["/usr/sbin/slapd", "-f", conf, "-h", urls, "-d", "0"]
             self._process = subprocess.Popen(argv, stdout=log, stderr=log)
-        for _ in range(200):
+        for _ in range(1200):  # a minute: other tests want the cores, too
             if self._process.poll() is not None:
                 break
             if all(_answers(port) for port in self.ports):
