@@ -3,7 +3,8 @@
 「勤続3年未満の者に20,000円」 answers nobody who asks of five years, however surely a reader points at it: readers do
 not count. Of 25,007 questions of colleagues that have an answer (`training/written`, the companies that are
 learned from) 505 stand behind bounds of what the question counts, and 495 of these hold for it; of answers to other
-questions on the same paper 11 of 59.
+questions on the same paper 11 of 59. Where the bound itself is asked for, 「いくら以上」, 94 of 97 answers have one, and
+so have 103 of 763 of the form that is asked for to other questions.
 """
 
 from __future__ import annotations
@@ -33,6 +34,12 @@ _HOLDS = {
 _ONE = {"キロ": "km", "パーセント": "%", "才": "歳", "名": "人", "週間": "週", "m3": "㎥"}
 _MONTH = re.compile("[かヶカヵ箇]月")
 _OTHERWISE = re.compile(r"[、。]|超え|以上|以下|未満|から|それ以外|その他")
+# 「何度超えてる？」 asks for no bound
+_BOUND_ASKED = re.compile(
+    r"(?:いくら|何(?:[かヶカヵ箇]月|[^\W\d_ぁ-ん]{1,3}))(?:以上|を?超え(?!て))"
+)
+_BOUND_TOLD = re.compile(r"以上|超|から|以降|より|上回|[>≥〜～~]|最低|少なくとも|下限|必要|基準|境")
+_BEHIND = 8  # characters behind the number: 「10万円(税込)以上」
 _BESIDE = 4  # characters between the two bounds of a range: 「3年以上 10年未満」
 
 
@@ -61,6 +68,12 @@ def admitted(question: str, text: str, start: int, end: int) -> bool | None:
         if bound.unit in cases
     ]
     return all(told) if told else None
+
+
+def is_bound(question: str, text: str, start: int, end: int) -> bool:
+    """Whether the words [start, end) are a bound, where one is asked for: 「いくら以上」, 「何kgを超えたら」."""
+    asked = _BOUND_ASKED.search(_plain(question))
+    return not asked or bool(_BOUND_TOLD.search(text[start : end + _BEHIND]))
 
 
 def _cases(question: str) -> dict[str, float]:

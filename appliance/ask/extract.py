@@ -123,16 +123,32 @@ def _ahead(found: Sequence[Extract]) -> float:
     return first.sure - next((e.sure for e in rest if not agree(e.text, first.text)), -math.inf)
 
 
+def _together(found: Sequence[Extract], passages: Sequence[Passage]) -> bool:
+    """Whether the surest is likely, and all that comes near it stands in its own sentence: then that answers.
+
+    「第2会議室（工事中の階が5階のときは第3会議室）」. Of 450 questions of colleagues on papers that no training saw, 8
+    that nothing was said to: the sentence answers 6 of them, and 2 are answered nowhere.
+    """
+    if not found or found[0].sure < LIKELY:
+        return False
+    first, *rest = found
+    place = _pointer(first, passages).span
+    near = (e for e in rest if first.sure - e.sure < CLEAR and not agree(e.text, first.text))
+    return all(e.number == first.number and _pointer(e, passages).span == place for e in near)
+
+
 def settle(question: str, said: str, passages: Sequence[Passage]) -> str:
     """The answer that stands: what was said, if it holds what was read; else that; or nothing.
 
     A small model leaves out what it should not: "8" of 「8,000円まで」. Whoever asks whether something is so
-    is given the sentence: 「認める」 alone does not say what is allowed to whom.
+    is given the sentence: 「認める」 alone does not say what is allowed to whom. So is everybody where two places in
+    one sentence come as near.
     """
     found = _answers(question, passages, said)
-    if not believed(found):
+    sure = believed(found)
+    if not sure and not _together(found, passages):
         return ""
-    if wanted.yes_or_no(question):
+    if not sure or wanted.yes_or_no(question):
         return f"{_sentence(found[0], passages)}[{found[0].number}]"
     read = plain(found[0].text)
     if not read or read not in plain(said):
@@ -250,6 +266,7 @@ def agree(said: str, read: str) -> bool:
 def tidy(text: str) -> str:
     """Without the particle and the half of a pair of brackets at its ends, which belonged to the sentence."""
     text = text.strip()
+    text = text.lstrip(":：")
     while text and (bare := _bare(text)) != text:
         text = bare.strip()
     return text

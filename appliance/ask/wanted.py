@@ -22,7 +22,7 @@ _COUNTED = (
 _WHEN = rf"{_DIGIT}|[日月火水木金土年週曜朝夕夜昼末初翌前後時春夏秋冬期際世代]|正午|毎|即|以降|随時|すぐ|ただち|直ち|速やか"
 # where days are asked for, a bare number may be days; one of hours is none
 _DAYS = rf"{_DIGIT}[\s]*(?:営業)?[日年月週か箇カヵヶケ間]|^[^0-9]*[0-9.,〜～~-]+[^0-9\w]*$|[末当前翌初同即平々]日|連休|\d[/-]\d|即|以降|随時|すぐ|ただち|直ち|速やか|[年月週]"
-_HOUR = rf"{_DIGIT}\s*時(?!間)|[0-9][:：][0-9]|正午|随時|いつでも|終日|すぐ|直ち|ただち|[朝夕夜昼]|[始終]業|^[^0-9]*[0-9]{{1,2}}[^0-9\w]*$"
+_HOUR = rf"{_DIGIT}\s*時(?!間)|[0-9][:：][0-9]|正午|随時|いつでも|終日|すぐ|直ち|ただち|[朝夕夜昼]|午[前後]|[始終]業|^[^0-9]*[0-9]{{1,2}}[^0-9\w]*$"
 _CALLED = r"(?:電話|携帯(?:電話)?|fax|ファ[ック]+ス)"
 _PHONE = r"(?<![a-z0-9-])(?:(?:\+[0-9]{1,3}-|0)[0-9]{1,4}[-() ]*[0-9]{1,4}[-() ]*[0-9]{3,4}|[0-9]{2,4}-[0-9]{4}|[0-9]{3,5})(?![a-z0-9年月日円-])"
 FORMS: tuple[tuple[re.Pattern[str], re.Pattern[str]], ...] = (
@@ -81,6 +81,9 @@ _COUNT = re.compile(
 _OPEN = re.compile(
     r"何|なに|なん[とのでかてにを]|いかな|いくら|いくつ|いつ(?!も)|どこ|誰|だれ|どなた|ど[れの]|どちら|どっち|どんな|どう|なぜ|教え|番号"
 )
+_OTHERS_ASK = re.compile(
+    r"(?:いくら|いくつ|何|いつ|どこ|誰|だれ|ど[れの])[^、。？?]{0,20}?か(?:と|を|って)?(?:聞|訊|問|尋|きか|たずね)[^、。？?]{0,6}(?:たら|れば|とき|時|場合)、?"
+)
 _CLOSED = re.compile(
     r"(?:[まで]すか|ません|ですか|でしょう|[るたいうくむぶす]|可能|必要|必須|不要|大丈夫|OK)(?:の|ん)?(?:です)?か?[ねな]?[？?。]*$"
 )
@@ -96,12 +99,19 @@ def fits(question: str, text: str) -> bool:
     Words of the question itself answer nothing, unless it offers a choice; nor does another question.
     """
     asked, said = (numerals.normalize(t).text for t in (question, text))
+    asked = _asked(asked)
     forms = [answer for asks, answer in FORMS if asks.search(asked)]
     if _ASKS.search(said) or (forms and not any(form.search(said) for form in forms)):
         return False
     if not _counts(asked, said):
         return False
     return bool(_CHOICE.search(asked)) or not _stands(said.strip(), asked)
+
+
+def _asked(question: str) -> str:
+    """Without what somebody else asks: 「いくらか聞かれたら、どう返せばいい」 asks how."""
+    rest = _OTHERS_ASK.sub("", question)
+    return rest if _OPEN.search(rest) else question
 
 
 def yes_or_no(question: str) -> bool:

@@ -1,4 +1,4 @@
-"""What readers do not see: rows and columns, numbers within bounds, one code for another.
+"""What readers do not see: rows and columns, numbers within bounds, one code or ordinal for another.
 
 A reader's words are weighed by these before they are taken for answers (`extract`).
 """
@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from appliance.ask import bounds, cells, extract
+from appliance.ask import bounds, cells, extract, ordinals
 from appliance.search import evidence
 from appliance.text import codes, everyday, grids
 from appliance.types import Passage, Span, Words
@@ -68,11 +68,12 @@ def _parts(passage: Passage, words: Words) -> Iterator[Words]:
 
 
 def _told(question: str, passage: Passage, words: Words) -> Words | None:
-    """As sure as row, column and bounds make them; None where these rule them out."""
+    """As sure as row, column and bounds make them; None where these or another ordinal rule them out."""
     start, end = words.start - passage.start, words.end - passage.start
     told = cells.told(question, passage, words.start)
-    case = bounds.admitted(question, passage.text, start, end)
-    if told is None or case is False:
+    place = (question, passage.text, start, end)
+    case = bounds.admitted(*place)
+    if told is None or case is False or not bounds.is_bound(*place) or ordinals.of_another(*place):
         return None
     return replace(words, score=words.score + told + (ADMITTED if case else 0.0))
 

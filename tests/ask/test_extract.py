@@ -150,13 +150,29 @@ def test_what_is_only_likely_is_believed_where_nothing_else_comes_near() -> None
     """A place beside it that says the same takes nothing away."""
 
     def two(other: str, sure: float) -> list[Passage]:
-        text = f"宿泊費は8,000円、上限は{other}。"
+        text = f"宿泊費は8,000円。上限は{other}。"
         return [passage(text, ("8,000円", sure), (other, sure - 1), relevance=0.5)]
 
     assert extract.settle(ASKED, "", two("9,000円", 10.0)) == ""
     assert extract.settle(ASKED, "", two("８千円", 10.0)) == "8,000円[1]"
     assert extract.settle(ASKED, "", two("9,000円", 13.0)) == "8,000円[1]"
     assert extract.settle(ASKED, "8,000円[1]", two("9,000円", 7.0)) == "8,000円[1]"  # both say so
+
+
+def test_two_places_of_one_sentence_are_answered_with_the_sentence() -> None:
+    text = "・休日の出勤は、第2会議室（5階の工事の間は第3会議室）を使う。\n・鍵は総務課。\n"
+    two = passage(text, ("第2会議室", 8.0), ("第3会議室", 7.0), relevance=0.5)
+    asked = "休日に出るときの部屋は"
+    said = "休日の出勤は、第2会議室（5階の工事の間は第3会議室）を使う。[1]"
+    assert extract.settle(asked, "", [two]) == said
+    sure = passage(text, ("第2会議室", 13.0), ("第3会議室", 12.0), relevance=0.5)
+    assert extract.settle(asked, "", [sure]) == "第2会議室[1]"
+    unlikely = passage(text, ("第2会議室", 7.0), ("第3会議室", 6.0), relevance=0.5)
+    assert extract.settle(asked, "", [unlikely]) == ""
+    elsewhere = passage(
+        text, ("第2会議室", 8.0), ("第3会議室", 7.5), ("総務課", 7.0), relevance=0.5
+    )
+    assert extract.settle(asked, "", [elsewhere]) == ""
 
 
 @pytest.mark.parametrize(
@@ -322,9 +338,24 @@ def test_two_cells_that_may_be_meant_are_left_to_the_reader() -> None:
 
 def test_bounds_decide_for_whom_an_answer_holds() -> None:
     said = passage(GIFT, ("20,000円", 6.0), ("30,000円", 5.5))
-    assert stands("結婚祝金はいくら", said) == ""  # both
+    both = "勤続3年未満の者に20,000円、勤続3年以上の者に30,000円を支給する。"
+    assert both in stands("結婚祝金はいくら", said)
     assert stands("勤続5年の結婚祝金はいくら", said) == "30,000円[1]"
     assert stands("勤続1年の結婚祝金はいくら", said) == "20,000円[1]"
+
+
+def test_where_a_bound_is_asked_for_a_sum_without_one_is_no_answer() -> None:
+    prices = passage("消費税 | 216,760円\n", ("216,760円", 14.0))
+    rule = passage("1件50万円以上の購入では、2社の見積書を添える。", ("50万円", 13.0), document="e")
+    assert stands("見積りが2社いるのはいくら以上？", prices, rule) == "50万円[2]"
+    assert stands("見積りが2社いるのはいくら？", prices, rule) == "216,760円[1]"
+
+
+def test_what_stands_behind_another_ordinal_is_not_what_is_asked_for() -> None:
+    paper = passage("簿記 1級 50,000円、2級は20,000円", ("50,000円", 15.0), ("20,000円", 13.0))
+    assert stands("簿記1級の報奨金はいくら", paper) == "50,000円[1]"
+    assert stands("簿記2級の報奨金はいくら", paper) == "20,000円[1]"
+    assert stands("簿記3級の報奨金はいくら", paper) == ""
 
 
 def test_a_paper_on_another_number_answers_nothing() -> None:
