@@ -268,6 +268,15 @@ def test_where_nothing_is_sure_the_nearest_places_are_pointed_at() -> None:
     assert words == "9,000円"
 
 
+def test_of_one_passage_two_sentences_at_most_are_pointed_at() -> None:
+    words = [("8,000円", 1.5), ("9,000円", 1.0), ("役員", 0.5), ("500円", 0.0), ("2名", -0.5)]
+    text = "一泊8,000円。役員は9,000円。夕食は500円。定員は2名。"
+    many = passage(text, *words, relevance=0.5)
+    other = passage("朝食は700円。", ("700円", -1.0), relevance=0.5)
+    found = [(p.number, p.quote) for p in extract.near("いくら", [many, other])]
+    assert found == [(1, "一泊8,000円。"), (1, "役員は9,000円。"), (2, "朝食は700円。")]
+
+
 def test_a_sentence_without_end_is_shown_around_its_words() -> None:
     text = "あ" * 900 + "9,000円" + "い" * 900
     (one,) = extract.near(ASKED, [passage(text, ("9,000円", 1.0))])
