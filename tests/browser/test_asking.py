@@ -301,7 +301,9 @@ def test_where_nothing_is_sure_the_nearest_sentence_is_shown_and_opens(
     page = desk.sign_in("ito")
     desk.ask()
     for _ in range(2):  # now, and as history shows it
-        expect(desk.answer).to_contain_text("確かな答えは見つかりませんでした")
+        heading = desk.answer.get_by_role("heading", name="確かな答えは見つかりません")
+        expect(heading).to_be_visible()
+        expect(desk.answer).to_contain_text("別の言葉や正式な名称で聞き直す")
         near = desk.answer.get_by_role("region", name="近いかもしれない記述")
         expect(near.get_by_role("button").first).to_contain_text("一泊一万円を上限とする")
         expect(near.locator("mark").first).to_be_visible()

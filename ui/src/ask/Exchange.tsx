@@ -61,6 +61,11 @@ function Ended({ message, opened, onOpen, onAgain }: Opening & { message: Messag
           opened={opened}
           onOpen={onOpen}
         />
+        {near.length > 0 && (
+          <div className="noEvidence quiet">
+            <Tips />
+          </div>
+        )}
         <div className="answerFoot">
           <Rating answerId={message.id} given={message.rating} />
         </div>
@@ -94,20 +99,28 @@ function Ended({ message, opened, onOpen, onAgain }: Opening & { message: Messag
   );
 }
 
+/** What may help stands first where there is any, and what else may be tried below it. */
 function NoEvidence({ said, near }: { said: string; near: boolean }) {
   const say = useSay();
-  const heading = say("noEvidence");
   const plain = said.replace(/[。.\s]+$/, "");
+  const own = plain && plain !== say("noEvidence") && plain !== "資料に見つかりません";
   return (
     <div className="noEvidence">
-      <h3>{heading}</h3>
-      <p>{plain && plain !== heading && plain !== "資料に見つかりません" ? said : say(near ? "noEvidenceLeadNear" : "noEvidenceLead")}</p>
-      <ul>
-        <li>{say("noEvidenceTip1")}</li>
-        <li>{say("noEvidenceTip2")}</li>
-        <li>{say("noEvidenceTip3")}</li>
-      </ul>
+      <h3>{say(near ? "noSureAnswer" : "noEvidence")}</h3>
+      <p>{own ? said : say(near ? "noEvidenceLeadNear" : "noEvidenceLead")}</p>
+      {!near && <Tips />}
     </div>
+  );
+}
+
+function Tips() {
+  const say = useSay();
+  return (
+    <ul>
+      <li>{say("noEvidenceTip1")}</li>
+      <li>{say("noEvidenceTip2")}</li>
+      <li>{say("noEvidenceTip3")}</li>
+    </ul>
   );
 }
 

@@ -176,6 +176,7 @@ const TEXT = {
   stageDone: ["回答が終わりました。", "The answer is complete."],
   foundPassages: ["{count}件の資料を参照", "Reading {count} passages"],
   noEvidence: ["資料に見つかりません", "Not found in the documents"],
+  noSureAnswer: ["確かな答えは見つかりません", "No sure answer"],
   noEvidenceLead: [
     "あなたが閲覧できる資料の中に、答えの根拠が見つかりませんでした。",
     "Nothing in the documents you may read answers this.",
@@ -187,8 +188,8 @@ const TEXT = {
   ],
   noEvidenceTip3: ["資料が手元にあれば、「資料の追加」から登録する", "If you have the document, add it under “Add documents”"],
   noEvidenceLeadNear: [
-    "あなたが閲覧できる資料の中に、確かな答えは見つかりませんでした。下の記述が近いかもしれません。開いて確かめてください。",
-    "No sure answer was found in the documents you may read. The places below may help: open them and check.",
+    "答えと言い切れる記述はありませんでしたが、下の記述が近いかもしれません。開いて確かめてください。",
+    "Nothing in the documents you may read surely answers this. The places below may help: open them and check.",
   ],
   noEvidencePointed: ["近いかもしれない記述", "Places that may help"],
   noEvidenceNear: ["近い内容の資料", "Related passages"],
