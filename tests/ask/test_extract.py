@@ -354,10 +354,12 @@ def test_bounds_decide_for_whom_an_answer_holds() -> None:
 
 
 def test_where_a_bound_is_asked_for_a_sum_without_one_is_no_answer() -> None:
-    prices = passage("消費税 | 216,760円\n", ("216,760円", 14.0))
+    prices = passage("消費税は216,760円である。", ("216,760円", 14.0))
     rule = passage("1件50万円以上の購入では、2社の見積書を添える。", ("50万円", 13.0), document="e")
     assert stands("見積りが2社いるのはいくら以上？", prices, rule) == "50万円[2]"
     assert stands("見積りが2社いるのはいくら？", prices, rule) == "216,760円[1]"
+    table = "アカウント | 最低の長さ\nWindows | 14文字\n管理者 | 20文字\n"
+    assert stands("Windowsは何文字以上？", passage(table, ("14文字", 14.0))) == "14文字[1]"
 
 
 def test_what_stands_behind_another_ordinal_is_not_what_is_asked_for() -> None:
