@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from datetime import timedelta
 
 import pytest
 from playwright.sync_api import expect
 
 from appliance.errors import ModelUnreachable
-from appliance.store import conversations, people, sessions
+from appliance.store import conversations, people, sessions, sources
+from appliance.store.tables import now
 from appliance.system import Appliance
 from appliance.testing.fakes import OverlapReader
 from appliance.types import Answer
@@ -291,6 +293,18 @@ def test_what_one_may_not_read_is_not_found(desk_for: Callable[..., Desk], model
     address = sato.page.url
     ito.open(address.removeprefix(ito.origin))
     expect(page.get_by_text("この質問は見つかりません")).to_be_visible()
+
+
+def test_what_could_not_be_searched_is_not_called_not_there(desk: Desk, machine: Appliance) -> None:
+    """Nobody knows for a while who may read the source."""
+    (one,) = [s for s in sources.all(machine.engine) if s.name == "共有フォルダ"]
+    sources.hold(machine.engine, one.id, now() - timedelta(hours=1))
+    page = desk.sign_in("ito")
+    desk.ask()
+    for _ in range(2):  # now, and as history shows it
+        expect(desk.answer).to_contain_text("閲覧権限をいま確かめられない情報源があり")
+        expect(desk.answer).not_to_contain_text("答えの根拠が見つかりませんでした")
+        page.reload()
 
 
 def test_where_nothing_is_sure_the_nearest_sentence_is_shown_and_opens(
