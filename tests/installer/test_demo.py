@@ -27,7 +27,14 @@ with demo._running(settings.load()) as up:
 
 
 @pytest.mark.models
-@pytest.mark.parametrize("left", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+@pytest.mark.parametrize(
+    "left",
+    [
+        pytest.param(signal.SIGTERM, marks=pytest.mark.long),
+        signal.SIGHUP,
+        pytest.param(signal.SIGINT, marks=pytest.mark.long),
+    ],
+)
 def test_whoever_closes_its_terminal_leaves_nothing_running(
     tmp_path: Path, left: signal.Signals
 ) -> None:
