@@ -272,9 +272,8 @@ def agree(said: str, read: str) -> bool:
 
 
 def tidy(text: str) -> str:
-    """Without the particle and the half of a pair of brackets at its ends, which belonged to the sentence."""
-    text = text.strip()
-    text = text.lstrip(":：")
+    """Without the particle, colon and half of a pair of brackets at its ends, which belonged to the sentence."""
+    text = text.strip().lstrip(":：").lstrip()
     while text and (bare := _bare(text)) != text:
         text = bare.strip()
     return text

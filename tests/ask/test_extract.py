@@ -183,6 +183,7 @@ def test_two_places_of_one_sentence_are_answered_with_the_sentence() -> None:
         ("3日まで", "3日まで"),
         ("かわさきの", "かわさきの"),  # may be a name
         ("「蔵」の", "「蔵」"),
+        ("： 1日1回25分", "1日1回25分"),
         ("「蔵」(", "「蔵」"),
         ("蔵」", "蔵"),
         ("(2年ごと)", "2年ごと"),

@@ -148,10 +148,12 @@ class Company:
         admin = self.person("kobayashi")
         for _ in range(600):
             status = admin.http.get(f"{API}/admin/status").json()
-            if all(index["chunks"] == chunks for index in status["indexes"]):
+            level = all(index["chunks"] == chunks for index in status["indexes"])
+            # what was stopped for long is withheld until its source was listed again
+            if level and not status["withheld_sources"]:
                 return
             time.sleep(0.1)
-        raise AssertionError("the indexes do not follow the catalogue")
+        raise AssertionError("the indexes do not follow the catalogue, or a source is withheld")
 
     def person(self, user_id: str) -> Person:
         if user_id not in self._people:
