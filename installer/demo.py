@@ -122,7 +122,7 @@ def _wait_ready(http: httpx2.Client, up: subprocess.Popen[bytes]) -> None:
 
 
 def _wait_loaded(settings: Settings, up: subprocess.Popen[bytes]) -> None:
-    """Until the first listing of the sample's folder has been taken in whole."""
+    """Until the sample's folder has been taken in whole, and is known again after hours switched off."""
     from appliance.store import catalog, database, sources
     from installer.sample import load
 
@@ -134,7 +134,7 @@ def _wait_loaded(settings: Settings, up: subprocess.Popen[bytes]) -> None:
     while step.elapsed_s < LOADED_S:
         _alive(up, step)
         source = sources.by_name(engine, load.SOURCE)
-        if source and source.cursor:
+        if source and source.cursor and not source.withheld:
             counts = catalog.counts(engine)
             engine.dispose()
             time.sleep(2 * settings.follow_seconds)  # the indexes are that far behind at most
