@@ -323,6 +323,10 @@ def search(
     if as_json:
         _print_json(found)
         return
+    if found["partial"]:
+        _print(
+            "閲覧権限をいま確かめられない情報源があり、その文書は探していません（`kura source list` で見られます）。"
+        )
     if why:
         _show_candidates(found)
         return

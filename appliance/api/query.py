@@ -85,8 +85,12 @@ class Search(Shape):
     )
 
 
+PARTIAL = "Not all that the caller may read was searched: who may read one of its sources is not known now."
+
+
 class Found(Shape):
     passages: list[Passage]
+    partial: bool = Field(description=PARTIAL)
 
 
 class Considered(Shape):
@@ -107,6 +111,7 @@ class Weighed(Shape):
     relevance: float = Field(description="0 to 1: how surely the best passage speaks of it.")
     threshold: float = Field(description="Below it, there is nothing to answer from.")
     considered: list[Considered] = Field(description="Best first, those dropped among them.")
+    partial: bool = Field(description=PARTIAL)
 
 
 EVENTS = (
@@ -168,7 +173,8 @@ def filters(machine: ApplianceDep, caller: QueryCaller) -> Filters:
 def search(body: Search, machine: ApplianceDep, caller: SearchCaller) -> Found:
     """Passages that speak of the question, without asking the model."""
     found = _retrieved(body, machine, caller)
-    return Found(passages=[render.passage(n, p) for n, p in enumerate(found.passages, 1)])
+    passages = [render.passage(n, p) for n, p in enumerate(found.passages, 1)]
+    return Found(passages=passages, partial=found.withheld)
 
 
 @router.post("/search/candidates")
@@ -190,6 +196,7 @@ def candidates(body: Search, machine: ApplianceDep, caller: SearchCaller) -> Wei
             )
             for n, one in enumerate(found.considered, 1)
         ],
+        partial=found.withheld,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -98,6 +99,23 @@ def test_search_has_the_same_walls(ito: Person, sato: Person) -> None:
 
     assert "役員報酬.txt" in search(sato)
     assert "役員報酬.txt" not in search(ito)
+
+
+def test_a_search_says_where_it_did_not_look(machine: Appliance, ito: Person, sato: Person) -> None:
+    """Only to those of whom something is kept there."""
+    take_in(machine, {path: file for path, file in FILES.items() if file[1] == HR})
+
+    def searched(who: Person, route: str = "search") -> tuple[bool, bool]:
+        body = {"question": "役員報酬はいくらですか"}
+        found = who.http.post(f"/api/v1/{route}", json=body).json()
+        return bool(found.get("passages") or found.get("considered")), found["partial"]
+
+    assert searched(sato) == (True, False)
+    source = sources.by_name(machine.engine, "共有フォルダ")
+    assert source
+    sources.hold(machine.engine, source.id, datetime(2026, 1, 1, tzinfo=UTC))
+    assert searched(sato) == searched(sato, "search/candidates") == (False, True)
+    assert searched(ito) == (False, False)
 
 
 def test_a_search_is_read_only_where_that_is_wanted_and_never_what_is_hidden(

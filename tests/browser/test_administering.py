@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ from playwright.sync_api import expect
 
 from appliance.identity import keys
 from appliance.store import keys as store_keys
+from appliance.store import sources
 from appliance.system import Appliance
 from tests.browser.conftest import FILES, LODGING, PUBLIC, Desk, Model, take_in
 
@@ -272,6 +274,18 @@ def test_a_search_says_what_it_searched_for(desk: Desk, machine: Appliance) -> N
     page.get_by_label("質問").press("Enter")
     expect(page.get_by_text("「年末調整の書類はいつまで」で探しました。")).to_be_visible()
     expect(page.locator("tbody tr").first).to_contain_text("通知")
+
+
+def test_a_search_says_that_a_source_was_left_out(desk: Desk, machine: Appliance) -> None:
+    take_in(machine, FILES)
+    source = sources.by_name(machine.engine, "共有フォルダ")
+    assert source
+    sources.hold(machine.engine, source.id, datetime(2026, 1, 1, tzinfo=UTC))
+    page = desk.sign_in("admin", "/admin/retrieval")
+    page.get_by_label("質問").fill(LODGING)
+    page.get_by_label("質問").press("Enter")
+    expect(page.get_by_text("その文書は探していません")).to_be_visible()
+    expect(page.get_by_text("見つかりません。語句を変えるか")).to_be_visible()
 
 
 def test_a_member_finds_no_administration(desk: Desk) -> None:

@@ -266,7 +266,10 @@ def test_the_web_alone_serves_shows_its_code_and_stops(home: dict[str, str]) -> 
         assert str(serving.pid) in kura(home, "web", status=1).stderr  # a second one
 
         kura(home, "user", "add", "ito", "--administrator")
-        assert told(home, "search", "宿泊費は?", "--as", "ito") == {"passages": []}
+        assert told(home, "search", "宿泊費は?", "--as", "ito") == {
+            "passages": [],
+            "partial": False,
+        }
         assert told(home, "reindex")["chunks"] == 0
     finally:
         serving.send_signal(signal.SIGTERM)

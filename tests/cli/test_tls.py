@@ -59,7 +59,7 @@ def test_it_serves_over_tls_alone_and_the_commands_find_it(tls: dict[str, str]) 
         assert told_of["web"] in ("ready", "degraded")
         assert told_of["address"] == f"https://127.0.0.1:{port}"
         kura(tls, "user", "add", "ito", "--administrator")
-        assert told(tls, "search", "宿泊費は?", "--as", "ito") == {"passages": []}
+        assert told(tls, "search", "宿泊費は?", "--as", "ito") == {"passages": [], "partial": False}
 
         with socket.create_connection(("127.0.0.1", port)) as plain:
             plain.sendall(b"GET /api/v1/health HTTP/1.1\r\nHost: localhost\r\n\r\n")

@@ -56,7 +56,16 @@ export function RetrievalRoom() {
         </button>
       </form>
       {error ? <Problem error={error} /> : null}
-      <div aria-live="polite">{found && <Weighing found={found} />}</div>
+      <div aria-live="polite">
+        {found?.partial && (
+          <p>
+            <Badge tone="bad" icon="warning">
+              {say("retrievalPartial")}
+            </Badge>
+          </p>
+        )}
+        {found && <Weighing found={found} />}
+      </div>
     </>
   );
 }

@@ -2459,6 +2459,11 @@ export interface components {
         Found: {
             /** Passages */
             passages: components["schemas"]["Passage"][];
+            /**
+             * Partial
+             * @description Not all that the caller may read was searched: who may read one of its sources is not known now.
+             */
+            partial: boolean;
         };
         /** Group */
         Group: {
@@ -4154,6 +4159,11 @@ export interface components {
              * @description Best first, those dropped among them.
              */
             considered: components["schemas"]["Considered"][];
+            /**
+             * Partial
+             * @description Not all that the caller may read was searched: who may read one of its sources is not known now.
+             */
+            partial: boolean;
         };
         /** WithdrawnCitation */
         WithdrawnCitation: {

@@ -9,6 +9,10 @@ export const RETRIEVAL = {
   ],
   retrievalDo: ["探す", "Search"],
   retrievalNone: ["見つかりません。語句を変えるか、取り込まれているかを「文書」で確かめてください。", "Nothing was found. Use other words, or see under “Documents” whether it was taken in."],
+  retrievalPartial: [
+    "閲覧権限をいま確かめられない情報源があり、その文書は探していません。「情報源」で確かめてください。",
+    "Who may read one of the sources is not known now, so its documents were not searched. See “Sources”.",
+  ],
   retrievalSure: ["根拠の確かさ {relevance}（{threshold} 以上なので、回答を作ります）", "Certainty {relevance}: an answer is made from {threshold} on"],
   retrievalUnsure: ["根拠の確かさ {relevance}（{threshold} に満たないので「資料に見つかりません」と答えます）", "Certainty {relevance}: below {threshold}, so the answer is “not found”"],
   retrievalPlace: ["資料", "Document"],
