@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 BIN := .venv/bin
 
-.PHONY: help preflight install install-dev install-test compose-test models ui demo test check lint bench bench-serve bench-search quality pictures lock sample clean
+.PHONY: help preflight install install-dev install-test compose-test models ui demo test tests check lint bench bench-serve bench-search quality pictures lock sample clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -22,8 +22,11 @@ demo: install ## the sample company in the browser; CHECK=1 asks, judges and sto
 	@$(BIN)/python -m installer.demo $(if $(CHECK),--check)
 
 test: install-dev ## everything the tests need, then all tests; LONG=1 is every place of a kill, not a sample
-	@$(MAKE) --no-print-directory lint
-	@$(BIN)/pytest -n 4 --dist loadfile $(if $(LONG),,-m "not long")
+	@$(MAKE) --no-print-directory -j 2 lint tests
+
+# In the order they are collected in: what starts last would be the slowest file of one test.
+tests:
+	@$(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder $(if $(LONG),,-m "not long")
 
 check: ## format, lint, types, contracts and the quick tests: before each commit
 	@$(MAKE) --no-print-directory lint

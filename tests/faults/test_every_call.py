@@ -56,7 +56,7 @@ def failing(url: str, nth: int, error: Callable[[str], BaseException]) -> tuple[
 @pytest.mark.parametrize(
     ("error", "step"),
     [
-        pytest.param(PowerCut, 10, id="power, some"),
+        pytest.param(PowerCut, 17, id="power, some"),
         pytest.param(PowerCut, 1, id="power", marks=pytest.mark.long),
         pytest.param(full, 1, id="disk", marks=pytest.mark.long),
     ],

@@ -16,11 +16,11 @@ from appliance.inference import models, sentences
 from appliance.inference.embed import Other
 from appliance.settings import Settings
 
-TEXTS = [
+LONG = "長い文。" * 900
+SHORT = [
     "準備",
     "第1条 出張の宿泊費は1万円を上限とする。",
     " </s> と <pad> や <mask> を書く ",
-    "長い文。" * 900,
     "9:00～17:00  半角 ｶﾅ",
     "",
     "　全角の空白から始まる\n改行",
@@ -34,7 +34,8 @@ def test_the_vectors_are_the_same(model_settings: Settings) -> None:
     assert sentences.fits(folder)
     own, other = sentences.Sentences(folder, "cpu"), Other(folder, "cpu")
     assert (own.dim, own.max_seq_length) == (other.dim, other.max_seq_length)
-    for fast, texts in itertools.product((False, True), (TEXTS, *([text] for text in TEXTS))):
+    batches = [SHORT, [LONG, SHORT[0]], *([text] for text in SHORT)]  # padded, and alone
+    for fast, texts in itertools.product((False, True), batches):
         with torch.autocast("cpu", torch.bfloat16, enabled=fast):
             ours, theirs = own.encode(texts, "query"), other.encode(texts, "query")
         assert np.abs(ours.numpy() - theirs.float().numpy()).max() < 1e-6, (fast, texts)
