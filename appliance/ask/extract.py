@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from appliance.ask import cells, wanted
 from appliance.search import evidence
-from appliance.text import articles, dates, grids, numerals, places, segment, split
+from appliance.text import articles, dates, english, grids, numerals, places, segment, split
 from appliance.types import Passage, Pointer, Span, Words
 
 # Log-odds of passage and words together, more where the model says so too. SURE is believed; so is what is
@@ -28,6 +28,10 @@ AGREES = 3.0
 SURE, LIKELY, CLEAR = 12.0, 8.0, 3.0
 # Log-odds from which another document contradicts: surer, for the model says something else.
 ALONE = 10.5
+# What a reader that learned from questions in Japanese lacks for one in English; places it orders as well. Chosen on
+# 90 questions on Japanese papers that no training saw; of 90 others 17 are answered rightly so (6 without), none
+# wrongly, for 23 more the answer is near (9), and of 40 that nothing answers 38 are refused (40).
+IN_ENGLISH = 8.0
 # Below it a place is not worth showing. Of 69 questions of colleagues that were answered nowhere though a paper that
 # no training saw does, the answer is among the places above for 40; of 164 that nothing answers 31 show any. With
 # one place of a passage and none below 0 these are 33 and 20.
@@ -75,7 +79,8 @@ def extracts(question: str, passages: Sequence[Passage], said: str = "") -> list
 
     What has not the form that the question asks for is none of it.
     """
-    every = (e for e in _every(passages, said) if wanted.fits(question, e.text))
+    more = IN_ENGLISH if english.is_asked_in(question) else 0.0
+    every = (e for e in _every(passages, said, more) if wanted.fits(question, e.text))
     return sorted(every, key=lambda e: -e.sure)
 
 
@@ -296,7 +301,7 @@ def _unclosed(text: str) -> bool:
     return text.count(first) > sum(text.count(c) for c, o in _PAIRS.items() if o == first)
 
 
-def _every(passages: Sequence[Passage], said: str) -> Iterator[Extract]:
+def _every(passages: Sequence[Passage], said: str, more: float) -> Iterator[Extract]:
     for number, passage in enumerate(passages, 1):
         read = evidence.logit(passage.relevance or 0.0)
         asked = list(_questions(passage))
@@ -304,7 +309,7 @@ def _every(passages: Sequence[Passage], said: str) -> Iterator[Extract]:
             within = passage.start <= words.start and words.end <= passage.end
             if within and not any(a <= words.start < b for a, b in asked):
                 text = tidy(passage.text[words.start - passage.start : words.end - passage.start])
-                sure = read + words.score + AGREES * agree(said, text)
+                sure = read + words.score + AGREES * agree(said, text) + more
                 if text:
                     yield Extract(number, text, sure, words)
 

@@ -20,13 +20,19 @@ _COUNTED = (
     r"|文字|字|桁|号|番|ページ|冊|箱|食|泊|着|社|店|点|位|倍|種|円|万|千)"
 )
 _WHEN = rf"{_DIGIT}|[日月火水木金土年週曜朝夕夜昼末初翌前後時春夏秋冬期際世代]|正午|毎|即|以降|随時|すぐ|ただち|直ち|速やか"
+_WHEN_ENGLISH = (
+    r"(?:^|\b(?:by|until|since) )when\b|\bwhen (?:is|are|do|does|did|can|will)\b|\bdeadline\b"
+)
 # where days are asked for, a bare number may be days; one of hours is none
 _DAYS = rf"{_DIGIT}[\s]*(?:営業)?[日年月週か箇カヵヶケ間]|^[^0-9]*[0-9.,〜～~-]+[^0-9\w]*$|[末当前翌初同即平々]日|連休|\d[/-]\d|即|以降|随時|すぐ|ただち|直ち|速やか|[年月週]"
 _HOUR = rf"{_DIGIT}\s*時(?!間)|[0-9][:：][0-9]|正午|随時|いつでも|終日|すぐ|直ち|ただち|[朝夕夜昼]|午[前後]|[始終]業|^[^0-9]*[0-9]{{1,2}}[^0-9\w]*$"
 _CALLED = r"(?:電話|携帯(?:電話)?|fax|ファ[ック]+ス)"
 _PHONE = r"(?<![a-z0-9-])(?:(?:\+[0-9]{1,3}-|0)[0-9]{1,4}[-() ]*[0-9]{1,4}[-() ]*[0-9]{3,4}|[0-9]{2,4}-[0-9]{4}|[0-9]{3,5})(?![a-z0-9年月日円-])"
 FORMS: tuple[tuple[re.Pattern[str], re.Pattern[str]], ...] = (
-    (re.compile(r"いくら(?!でも)|幾ら"), re.compile(rf"{_DIGIT}|[円¥]|無料|実費")),
+    (
+        re.compile(r"いくら(?!でも)|幾ら|\bhow much\b|\b(?:costs?|price)\b"),
+        re.compile(rf"{_DIGIT}|[円¥]|無料|実費"),
+    ),
     (re.compile(_COUNTED), re.compile(_DIGIT)),
     (re.compile(r"何日"), re.compile(_DAYS)),
     (
@@ -44,10 +50,15 @@ FORMS: tuple[tuple[re.Pattern[str], re.Pattern[str]], ...] = (
         re.compile(r"(?<!電話)(?<!携帯)(?<!fax)番号(?:は|って|を?教え|[？?]|$)|何番"),
         re.compile(_DIGIT),
     ),
-    (re.compile(r"ど[のれ][くぐ]らい|どれだけ|どれほど"), re.compile(_DIGIT)),
+    (
+        re.compile(
+            r"ど[のれ][くぐ]らい|どれだけ|どれほど|\bhow (?:many|long|often|far)\b|\bpercent"
+        ),
+        re.compile(_DIGIT),
+    ),
     (re.compile(r"(?:コード|型番|品番|型式)(?:は|って|を?教え|[？?]|$)"), re.compile(r"[0-9a-z]")),
-    (re.compile(r"いつ(?!も)|何月|何曜"), re.compile(_WHEN)),
-    (re.compile(r"誰|だれ|どなた"), re.compile(r"[^\W0-9_]")),
+    (re.compile(rf"いつ(?!も)|何月|何曜|{_WHEN_ENGLISH}"), re.compile(_WHEN)),
+    (re.compile(r"誰|だれ|どなた|^who\b"), re.compile(r"[^\W0-9_]")),
 )
 # What is counted, as the question names it, and the units of the numbers that may answer: 「m」 is any measure
 # in letters. A number without a unit, or with one that is not known, may answer too.

@@ -25,7 +25,7 @@ from tantivy import Query as Clause
 
 from appliance.search.dense import ids_of
 from appliance.search.snapshot import Snapshots, Workshop
-from appliance.text import segment
+from appliance.text import english, segment
 from appliance.types import ChunkIds, Entry, Hit, IndexChanges, Query, Scope
 
 log = logging.getLogger(__name__)
@@ -128,10 +128,10 @@ class KeywordIndex:
         error codes is as good a place for one of them as a sentence. So does a word of the
         company, which is as rare as the rarest pair of its letters.
         """
-        text = query.text
+        text = english.content(query.text)
         fields = (
             ("words", WORD_WEIGHT, segment.words(text)),
-            ("grams", GRAM_WEIGHT, segment.bigrams(text)),
+            ("grams", GRAM_WEIGHT, _grams(query.text, text)),
         )
         clauses = [
             (
@@ -265,6 +265,14 @@ def _document(entry: Entry) -> Any:
 
 def _distinct(terms: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(terms))[:_TERMS]
+
+
+def _grams(asked: str, text: str) -> list[str]:
+    """Of a question in English no pairs of letters: among Japanese papers these find addresses and trade names."""
+    found = segment.bigrams(text)
+    if not english.is_asked_in(asked):
+        return found
+    return [g for g in found if len(g) > 2 or not (g.isascii() and g.isalpha())]
 
 
 def _pairs(text: str) -> list[str]:

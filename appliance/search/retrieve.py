@@ -155,9 +155,8 @@ class Retriever:
             ids = access.visible_documents(self.engine, viewer, ids)
             considered = [c for c in considered if c.passage.document_id in ids]
         ranked = tuple(c.passage for c in considered if not c.dropped)
-        threshold = (
-            self.settings.evidence_threshold or evidence.fit_for(self.embedder.name).threshold
-        )
+        fit = evidence.fit_for(self.embedder.name)
+        threshold = self.settings.evidence_threshold or fit.enough(question)
         enough = 1.0 if trace else threshold
         relevance = self._relevance(question, candidates, ranked, enough)
         passages = ranked if relevance >= threshold else ()

@@ -236,6 +236,13 @@ def test_a_paper_that_calls_itself_another_year_s_answers_nothing() -> None:
     assert not extract.settle(asked, "1月31日[1]", [other])
 
 
+@pytest.mark.parametrize("question", ["How long is the hotel limit?", "宿泊費の上限は"])
+def test_a_question_in_english_is_believed_sooner(question: str) -> None:
+    """The reader learned from questions in Japanese: it is less sure of another, and orders as well."""
+    unsure = passage("宿泊費は一泊12,000円を上限とする。", ("12,000円", 3.0))
+    assert bool(extract.settle(question, "", [unsure])) == question.isascii()
+
+
 def test_where_nobody_is_sure_nothing_is_said() -> None:
     assert extract.settle(ASKED, "20名[1]", [WRONG]) == ""
     assert extract.settle(ASKED, "20名[1]", [passage("定員は20名である。")]) == ""

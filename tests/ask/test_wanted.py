@@ -45,6 +45,10 @@ from appliance.training import written
         ("何ニュートンメートルで締める？", "24 N・m", "4本"),
         ("リズムは本来何用語か", "音楽用語", "リズム"),
         ("社員証を再発行する窓口教えて", "総務課", "再発行"),
+        ("How much is the daily allowance?", "2,500円", "総務部"),
+        ("how many people fit in room 2", "12名", "総務部"),
+        ("By when do I have to reply?", "6時間以内", "安否確認システム"),
+        ("Who approves it?", "部長", "10,000"),
     ],
 )
 def test_what_may_answer(question: str, answers: str, does_not: str) -> None:

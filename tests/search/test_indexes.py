@@ -256,6 +256,20 @@ class TestKeyword(KeptIndexContract):
         assert first("みなとパック") == len(texts)
         assert first("みなとパック", "") == first("みなとパック", "どこにもない語") == len(texts)
 
+    def test_pairs_of_letters_of_a_question_in_english_find_no_addresses(self, index):
+        texts = ["連絡先 hotline-inbox@costello.example.com", "ホテルの料金", "宿泊の hotels"]
+        rows = enumerate(texts, 1)
+        added = tuple(Entry(n, 1, text, np.zeros(64, np.float32)) for n, text in rows)
+        index.apply(IndexChanges(added, sequence=1))
+        everything = Scope(BitMap64(range(1, 40)), frozenset({1}))
+
+        def found(asked):
+            query = Query(asked, np.zeros((1, 64), np.float32))
+            return [hit.chunk_id for hit in index.search(query, 3, everything)]
+
+        assert found("What is the limit of costs for hotels in Osaka?") == [3]
+        assert found("hotl") == [1, 3], "a part of a word is looked for all the same"
+
     def test_what_holds_every_pair_of_letters_within_the_scope(self, index):
         texts = ["旅費規程", "旅費と規程", "費規の表", "旅費規程の別冊", "1935年12月"]
         rows = enumerate(texts, 1)
