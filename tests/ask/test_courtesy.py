@@ -12,7 +12,11 @@ from appliance.training import written
         ("ありがとうございました！", "どういたしまして"),
         ("ありがとう", "どういたしまして"),
         ("助かりました。", "どういたしまして"),
-        ("Ｔｈａｎｋｓ！", "どういたしまして"),
+        ("Ｔｈａｎｋｓ！", "You're welcome"),
+        ("OK, thank you very much!", "You're welcome"),
+        ("Got it.", "Ask me"),
+        ("Hi there", "Hello"),
+        ("What can you do?", "I look for answers"),
         ("了解です", "ほかにも"),
         ("承知しました。", "ほかにも"),
         ("お疲れ様です", "ほかにも"),
@@ -39,6 +43,10 @@ def test_courtesy_is_answered(said: str, answer: str) -> None:
         "はい積みの高さ",
         "お疲れ様会はいつ",
         "",
+        "thank you letter template",
+        "Hello Work registration",
+        "Hi, what is the hotel limit?",
+        "what can you do with expired parts",
     ],
 )
 def test_a_question_is_none(said: str) -> None:
