@@ -7,14 +7,16 @@ same results give the same figures.
 from __future__ import annotations
 
 import math
-import random
 import re
 import statistics
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from appliance.evaluation.sets import Question
 
@@ -76,59 +78,44 @@ def _holds(answer: str, wanted: str) -> bool:
     return re.search(before + re.escape(looked_for) + after, said) is not None
 
 
-Measure = Callable[[Sequence[Said]], float | None]
+Measure = Callable[[Said], Sequence[float]]
+"""What one question adds to a mean: a value, several, or none where it is not measured by it."""
 
 
-def _mean(values: Iterable[float]) -> float | None:
-    listed = list(values)
-    return sum(listed) / len(listed) if listed else None
+def _of_found(value: Callable[[Said], float]) -> Measure:
+    return lambda s: [value(s)] if s.question.documents else []
 
 
-def _found(some: Sequence[Said]) -> list[Said]:
-    return [s for s in some if s.question.documents]
+def _of_told(value: Callable[[Said], float]) -> Measure:
+    return lambda s: [value(s)] if s.question.answers else []
 
 
-def _told(some: Sequence[Said]) -> list[Said]:
-    return [s for s in some if s.question.answers]
+def _cited_rightly(s: Said) -> list[float]:
+    return [uri in s.question.documents for uri, supported in s.cited if supported]
 
 
-def _not(some: Sequence[Said]) -> list[Said]:
-    return [s for s in some if s.question.unanswerable]
+def _cited(s: Said) -> list[float]:
+    return [any(_cited_rightly(s))] if s.question.documents and not s.refused else []
 
 
-def _cited_rightly(some: Sequence[Said]) -> Iterable[float]:
-    for s in some:
-        for uri, supported in s.cited:
-            if supported:
-                yield uri in s.question.documents
-
-
-def _sentences(some: Sequence[Said]) -> Iterable[float]:
+def _sentences(s: Said) -> list[float]:
     """1 for a sentence shown as supported in an answer none of whose sources is a right one."""
-    for s in some:
-        astray = not s.holds and not any(uri in s.question.documents for uri, ok in s.cited if ok)
-        yield from [float(astray)] * s.supported
+    return [float(not s.holds and not any(_cited_rightly(s)))] * s.supported
 
 
 MEASURES: dict[str, Measure] = {
-    "recall@1": lambda some: _mean(s.rank == 1 for s in _found(some)),
-    "recall@10": lambda some: _mean(0 < s.rank <= TOP for s in _found(some)),
-    "mrr@10": lambda some: _mean(1 / s.rank if s.rank else 0.0 for s in _found(some)),
-    "ndcg@10": lambda some: _mean(
-        1 / math.log2(s.rank + 1) if s.rank else 0.0 for s in _found(some)
-    ),
-    "em": lambda some: _mean(s.exact for s in _told(some)),
-    "contains": lambda some: _mean(s.holds for s in _told(some)),
-    "f1": lambda some: _mean(s.f1 for s in _told(some)),
-    "citation_precision": lambda some: _mean(_cited_rightly(some)),
-    "citation_recall": lambda some: _mean(
-        any(uri in s.question.documents and ok for uri, ok in s.cited)
-        for s in _found(some)
-        if not s.refused
-    ),
-    "unsupported_shown": lambda some: _mean(_sentences(some)),
-    "refused": lambda some: _mean(s.refused for s in _not(some)),
-    "refused_wrongly": lambda some: _mean(s.refused for s in _told(some)),
+    "recall@1": _of_found(lambda s: s.rank == 1),
+    "recall@10": _of_found(lambda s: 0 < s.rank <= TOP),
+    "mrr@10": _of_found(lambda s: 1 / s.rank if s.rank else 0.0),
+    "ndcg@10": _of_found(lambda s: 1 / math.log2(s.rank + 1) if s.rank else 0.0),
+    "em": _of_told(lambda s: s.exact),
+    "contains": _of_told(lambda s: s.holds),
+    "f1": _of_told(lambda s: s.f1),
+    "citation_precision": _cited_rightly,
+    "citation_recall": _cited,
+    "unsupported_shown": _sentences,
+    "refused": lambda s: [s.refused] if s.question.unanswerable else [],
+    "refused_wrongly": _of_told(lambda s: s.refused),
 }
 WORSE_IF_HIGHER = frozenset({"unsupported_shown", "refused_wrongly"})
 
@@ -137,12 +124,9 @@ def figures(said: Sequence[Said], intervals: bool = True) -> dict[str, Any]:
     """Each measure with its interval, latencies in seconds, and counts; one object for JSON."""
     out: dict[str, Any] = {}
     every, said = said, [s for s in said if not s.told_elsewhere]
-    bounds: dict[str, tuple[float, float]] = {}
-    for name, measure in MEASURES.items():
-        value = measure(said)
-        out[name] = None if value is None else round(value, 4)
-        if intervals and value is not None:
-            bounds[name] = interval(measure, said)
+    table = _table(said)
+    means = _means(table.sum(axis=0)).tolist()
+    out |= {n: None if math.isnan(v) else round(v, 4) for n, v in zip(MEASURES, means, strict=True)}
     for name, seconds in (
         ("search_s", [s.search_s for s in said if s.search_s]),
         ("first_s", [s.first_s for s in said if s.first_s]),
@@ -151,9 +135,11 @@ def figures(said: Sequence[Said], intervals: bool = True) -> dict[str, Any]:
         for share in (50, 95):
             out[f"{name}_p{share}"] = round(_quantile(seconds, share / 100), 3) if seconds else None
     out["questions"], out["told_elsewhere"] = len(every), len(every) - len(said)
-    out["answerable"], out["unanswerable"] = len(_told(said)), len(_not(said))
+    out["answerable"] = sum(bool(s.question.answers) for s in said)
+    out["unanswerable"] = sum(s.question.unanswerable for s in said)
     if intervals:
-        out["intervals"] = bounds
+        bounds = _intervals(table)
+        out["intervals"] = {n: b for n, b in bounds.items() if out[n] is not None}
     return out
 
 
@@ -164,11 +150,29 @@ def slices(said: Sequence[Said]) -> dict[str, dict[str, Any]]:
     return {n: figures([s for s in said if s.question.slice == n], False) for n in names}
 
 
-def interval(measure: Measure, said: Sequence[Said]) -> tuple[float, float]:
-    dice = random.Random(0)  # noqa: S311
-    drawn = (measure(dice.choices(said, k=len(said))) for _ in range(RESAMPLES))
-    values = sorted(v for v in drawn if v is not None)
-    return round(_quantile(values, 0.025), 4), round(_quantile(values, 0.975), 4)
+def _table(said: Sequence[Said]) -> NDArray[np.float64]:
+    """Sum and number of what each question adds to each measure: (questions, measures, 2)."""
+    rows = [[(sum(v), len(v)) for v in (m(s) for m in MEASURES.values())] for s in said]
+    return np.array(rows, np.float64).reshape(len(rows), len(MEASURES), 2)
+
+
+def _means(totals: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Of sums and numbers; NaN where nothing was measured."""
+    with np.errstate(invalid="ignore"):
+        return totals[..., 0] / totals[..., 1]
+
+
+def _intervals(table: NDArray[np.float64]) -> dict[str, tuple[float, float]]:
+    dice, count = np.random.default_rng(0), len(table)
+    drawn = []
+    for _ in range(RESAMPLES if count else 0):
+        times = np.bincount(dice.integers(count, size=count), minlength=count)
+        drawn.append(_means(np.tensordot(times, table, 1)))
+    found = {}
+    for name, values in zip(MEASURES, np.transpose(drawn).tolist(), strict=False):
+        some = sorted(v for v in values if not math.isnan(v))
+        found[name] = (round(_quantile(some, 0.025), 4), round(_quantile(some, 0.975), 4))
+    return found
 
 
 def worse(now: dict[str, Any], before: dict[str, Any]) -> list[str]:
