@@ -185,7 +185,7 @@ class Server:
     url: str
 
     def client(self, **more: Any) -> httpx2.Client:
-        return httpx2.Client(base_url=self.url, timeout=20, trust_env=False, **more)
+        return httpx2.Client(base_url=self.url, timeout=20, trust_env=False, verify=False, **more)
 
 
 @pytest.fixture
