@@ -43,10 +43,11 @@ class Maker:
         passages: int,
         unanswered: float,
         written: Iterator[Group] | None = None,
+        written_share: float = WRITTEN_SHARE,
     ) -> None:
-        """`written`: groups without end that come among the others, as they are."""
+        """`written`: groups without end that come among the others, as they are, so great a share of all."""
         self.paragraphs = paragraphs
-        self._written = written
+        self._written, self._written_share = written, written_share
         self._passages, self._unanswered = passages, unanswered
         self._of: dict[str, list[examples.Paragraph]] = {}
         for p in paragraphs:
@@ -59,7 +60,7 @@ class Maker:
         while True:
             order = dice.sample(self._all, len(self._all))
             for p, asked in order:
-                while self._written and dice.random() < WRITTEN_SHARE:
+                while self._written and dice.random() < self._written_share:
                     yield next(self._written)
                 while dice.random() < COMPANY_SHARE:
                     yield from (loose(g, dice) for g in office(dice))

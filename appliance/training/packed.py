@@ -176,6 +176,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--passages", type=int, default=PASSAGES, help="of a group; fewer cost less"
     )
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument(
+        "--long", type=float, default=0.0, help="share of long ones among the written questions"
+    )
+    parser.add_argument("--written", type=float, default=groups.WRITTEN_SHARE, help="their share")
     given = parser.parse_args(arguments)
     read = examples.read(given.data.glob("jaquad_train_*.json"))
     kept = examples.without(read, examples.read([given.measured]))
@@ -189,8 +193,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "articles_kept": len({p.article for p in kept}),
         "written": {f.name: run.sha256(f) for f in sorted(written.HERE.glob("*.jsonl"))},
     }
-    asked = written.made(written.read(), random.Random(given.seed), given.passages)
-    made = groups.Maker(kept, given.passages, UNANSWERED, asked).groups(random.Random(given.seed))
+    dice = random.Random(given.seed)
+    asked = written.made(written.read(), dice, given.passages, given.long)
+    maker = groups.Maker(kept, given.passages, UNANSWERED, asked, given.written)
+    made = maker.groups(random.Random(given.seed))
     pack(itertools.islice(made, given.groups), given.model, given.out, facts)
 
 

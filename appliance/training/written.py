@@ -2,7 +2,7 @@
 
 `written/*.jsonl`, a paper a line: company, title, text, `qa` (a question `q`, its answer `a` as it
 stands in the text, once, or in a stretch `in` of the text, which stands there once), `no` (questions
-that no paper of the company answers). People ask in
+that no paper of the company answers). A line without a text asks more of a paper that stands before it. People ask in
 other words than papers use, and no template knows them; here somebody thought of each. Papers of a
 company are easily confused: editions, neighbouring products, other years. Every sixth company is
 kept for measuring.
@@ -14,7 +14,7 @@ import hashlib
 import json
 import random
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from appliance.formats import structure
@@ -27,6 +27,9 @@ KEPT, KEPT_SEED = 6, "1"  # one of so many companies is not learned from; which 
 SIZES, SIZE_WEIGHTS = (180, 280, 400), (3, 4, 3)  # characters of a chunk
 NEAREST = 8  # of the company's chunks: the others of a group are drawn from these
 OWN = 0.3  # of the others come from the same paper
+LONG = (
+    26  # characters from which a question tells of its asker as well: few do, if nobody sees to it
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +54,9 @@ class Paper:
     silent: tuple[str, ...]
 
 
+_Asking = tuple[int, int, Asked]  # company, paper
+
+
 @dataclass(frozen=True, slots=True)
 class Piece:
     """A chunk as the reader is shown it; [start, end) of its paper begins at `at` of `shown`."""
@@ -63,18 +69,24 @@ class Piece:
 
 
 def read(folder: Path = HERE) -> list[Paper]:
-    """Raises ValueError for a paper of whose answers one does not stand in it once."""
-    papers = []
+    """Raises ValueError for a paper of whose answers one does not stand in it once, or that nobody knows."""
+    papers: dict[tuple[str, str], Paper] = {}
     for path in sorted(folder.glob("*.jsonl")):
         for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
             row = json.loads(line)
+            name = row["company"], row["title"]
+            before = papers.get(name) if "text" not in row else Paper(*name, row["text"], (), ())
             try:
-                asked = tuple(_asked(row["text"], **one) for one in row["qa"])
+                if before is None:
+                    raise ValueError(f"{name[1]!r} is not known")
+                asked = tuple(_asked(before.text, **one) for one in row["qa"])
             except ValueError as error:
                 raise ValueError(f"{path.name}, line {number}: {error}") from None
             silent = tuple(row["no"])
-            papers.append(Paper(row["company"], row["title"], row["text"], asked, silent))
-    return papers
+            papers[name] = replace(
+                before, asked=before.asked + asked, silent=before.silent + silent
+            )
+    return list(papers.values())
 
 
 def _asked(text: str, q: str, a: str, **more: str) -> Asked:
@@ -111,22 +123,31 @@ def pieces(papers: Sequence[Paper], size: int) -> list[Piece]:
     return found
 
 
-def made(papers: Sequence[Paper], dice: random.Random, passages: int) -> Iterator[groups.Group]:
-    """Without end; every question once before any comes again."""
+def made(
+    papers: Sequence[Paper], dice: random.Random, passages: int, long: float = 0.0
+) -> Iterator[groups.Group]:
+    """Without end; every question once before any comes again. `long`: more of those, at least so great a share."""
     of = companies(papers, measured=False)
+    shelves = [{size: _Shelf(pieces(some, size)) for size in SIZES} for some in of]
+    every = [
+        (firm, n, one)
+        for firm, some in enumerate(of)
+        for n, paper in enumerate(some)
+        for one in (*paper.asked, *(Asked(s, "", -1) for s in paper.silent))
+    ]
+    all_of_them = _shuffled(every, dice)
+    lengthy = _shuffled([one for one in every if len(one[2].text) >= LONG], dice)
     while True:
-        asked = [
-            (firm, n, one)
-            for firm, some in enumerate(of)
-            for n, paper in enumerate(some)
-            for one in (*paper.asked, *(Asked(s, "", -1) for s in paper.silent))
-        ]
-        dice.shuffle(asked)
-        shelves = [{size: _Shelf(pieces(some, size)) for size in SIZES} for some in of]
-        for firm, n, one in asked:
-            shelf = shelves[firm][dice.choices(SIZES, SIZE_WEIGHTS)[0]]
-            if group := shelf.group(n, one, dice, passages):
-                yield group
+        firm, n, one = next(lengthy if dice.random() < long else all_of_them)
+        shelf = shelves[firm][dice.choices(SIZES, SIZE_WEIGHTS)[0]]
+        if group := shelf.group(n, one, dice, passages):
+            yield group
+
+
+def _shuffled(some: Sequence[_Asking], dice: random.Random) -> Iterator[_Asking]:
+    """Without end, each once before any comes again."""
+    while some:
+        yield from dice.sample(some, len(some))
 
 
 class _Shelf:

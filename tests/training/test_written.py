@@ -59,6 +59,34 @@ def test_a_paper_whose_answer_is_not_in_it_is_refused(tmp_path: Path) -> None:
     assert read(a="3日", **{"in": "丁も3日"}).start == str(paper["text"]).rindex("3日")
 
 
+def test_more_is_asked_of_a_paper_that_stands_before(tmp_path: Path) -> None:
+    paper = {"company": "甲", "title": "乙", "text": "丙は3日。"}
+    more = {
+        "company": "甲",
+        "title": "乙",
+        "qa": [{"q": "丙は何日？", "a": "3日"}],
+        "no": ["丁は？"],
+    }
+    first, second = tmp_path / "a.jsonl", tmp_path / "b.jsonl"
+    first.write_text(json.dumps(paper | {"qa": [], "no": ["戊は？"]}), "utf-8")
+    second.write_text(json.dumps(more), "utf-8")
+    (read,) = written.read(tmp_path)
+    assert read.asked == (written.Asked("丙は何日？", "3日", 2),)
+    assert read.silent == ("戊は？", "丁は？")
+    second.write_text(json.dumps(more | {"title": "己"}), "utf-8")
+    with pytest.raises(ValueError, match="line 1"):
+        written.read(tmp_path)
+
+
+def test_long_questions_come_as_often_as_is_wanted() -> None:
+    def share(wanted: float) -> float:
+        made = [*itertools.islice(written.made(PAPERS[:500], random.Random(4), 2, wanted), 300)]
+        return sum(len(g.question) >= written.LONG for g in made) / len(made)
+
+    assert share(0.0) < 0.25
+    assert 0.7 < share(0.75) < 0.9
+
+
 def test_groups_hold_the_answer_where_they_say_and_the_measured_companies_are_left_out() -> None:
     papers = PAPERS[:500]
     made = [*itertools.islice(written.made(papers, random.Random(4), 2), 400)]
