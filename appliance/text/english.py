@@ -30,9 +30,14 @@ don doesn didn isn aren wasn weren won wouldn cannot couldn shouldn hasn haven
 FUNCTION_WORDS = frozenset(_HELD_TOGETHER_BY.split())
 
 
+def is_japanese(text: str) -> bool:
+    """Whether there is a Japanese letter in it."""
+    return _JAPANESE.search(text) is not None
+
+
 def is_asked_in(question: str) -> bool:
     """Whether a question is in English: a name and a code are not, whatever letters they have."""
-    if _JAPANESE.search(question):
+    if is_japanese(question):
         return False
     words = _WORD.findall(question)
     shouted = question.isupper()

@@ -2,9 +2,9 @@
 
 `written/*.jsonl`, a paper a line: company, title, text, `qa` (a question `q`, its answer `a` as it
 stands in the text, once, or in a stretch `in` of the text, which stands there once), `no` (questions
-that no paper of the company answers). A line without a text asks more of a paper that stands before it. People ask in
-other words than papers use, and no template knows them; here somebody thought of each. Papers of a
-company are easily confused: editions, neighbouring products, other years. Every sixth company is
+that no paper of the company answers). A line without a text asks more of a paper that stands before
+it. People ask in other words than papers use, and no template knows them; here somebody thought of
+each. Papers of a company are easily confused: editions, neighbouring products, other years. Every sixth company is
 kept for measuring.
 """
 
@@ -27,9 +27,7 @@ KEPT, KEPT_SEED = 6, "1"  # one of so many companies is not learned from; which 
 SIZES, SIZE_WEIGHTS = (180, 280, 400), (3, 4, 3)  # characters of a chunk
 NEAREST = 8  # of the company's chunks: the others of a group are drawn from these
 OWN = 0.3  # of the others come from the same paper
-LONG = (
-    26  # characters from which a question tells of its asker as well: few do, if nobody sees to it
-)
+LONG = 26  # characters of a question from which it mostly tells of who asks as well
 
 
 @dataclass(frozen=True, slots=True)

@@ -241,6 +241,8 @@ def test_a_question_in_english_is_believed_sooner(question: str) -> None:
     """The reader learned from questions in Japanese: it is less sure of another, and orders as well."""
     unsure = passage("宿泊費は一泊12,000円を上限とする。", ("12,000円", 3.0))
     assert bool(extract.settle(question, "", [unsure])) == question.isascii()
+    english = passage("The hotel limit is 12,000 yen a night.", ("12,000 yen", 3.0))
+    assert extract.settle(question, "", [english]) == "", "nothing is foreign to it there"
 
 
 def test_where_nobody_is_sure_nothing_is_said() -> None:
