@@ -30,7 +30,7 @@ _CALLED = r"(?:電話|携帯(?:電話)?|fax|ファ[ック]+ス)"
 _PHONE = r"(?<![a-z0-9-])(?:(?:\+[0-9]{1,3}-|0)[0-9]{1,4}[-() ]*[0-9]{1,4}[-() ]*[0-9]{3,4}|[0-9]{2,4}-[0-9]{4}|[0-9]{3,5})(?![a-z0-9年月日円-])"
 FORMS: tuple[tuple[re.Pattern[str], re.Pattern[str]], ...] = (
     (
-        re.compile(r"いくら(?!でも)|幾ら|\bhow much\b|\b(?:costs?|price)\b"),
+        re.compile(r"いくら(?!でも)|幾ら|\bhow much\b"),
         re.compile(rf"{_DIGIT}|[円¥]|無料|実費"),
     ),
     (re.compile(_COUNTED), re.compile(_DIGIT)),
