@@ -125,6 +125,10 @@ def parser(description: str, plan: Plan, questions: int) -> argparse.ArgumentPar
     check.add_argument("--model", type=Path, required=True, help="folder of the embedder")
     check.add_argument("--questions", type=int, default=questions)
     write.add_argument("--adapter", type=Path, required=True)
+    write.add_argument(
+        "--mean-with", type=Path, help="an adapter of the same shape, often its start"
+    )
+    write.add_argument("--share", type=float, default=0.5, help="of this run in the mean")
     return made
 
 
@@ -173,6 +177,19 @@ def begin(given: argparse.Namespace, plan: Plan, learned_from: Mapping[str, Any]
         **learned_from,
     }
     (given.out / "plan.json").write_text(json.dumps(facts, indent=1) + "\n", "utf-8")
+
+
+def mean(
+    learned: Mapping[str, torch.Tensor], other: Mapping[str, torch.Tensor], share: float
+) -> dict[str, torch.Tensor]:
+    """Of two that began alike: `share` of what was learned, the rest of the other.
+
+    What a short run learns anew it pays for with what it knew; between both ends much of the one is kept and little of the
+    other lost (Wortsman et al. 2022, arXiv 2109.01903). Raises KeyError, RuntimeError for another shape.
+    """
+    return {
+        name: torch.lerp(other[name].float(), part.float(), share) for name, part in learned.items()
+    }
 
 
 def card(

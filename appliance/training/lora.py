@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from appliance.inference import lora
-from appliance.training import descent
+from appliance.training import descent, run
 
 
 class Adapted(nn.Module):  # type: ignore[misc]
@@ -55,6 +55,23 @@ def ready(net: Any, plan: descent.Plan) -> None:
         # PyTorch's own attention for CPUs takes longer backwards than all matrices together
         net.bert.config._attn_implementation = "eager"
         net.bert = torch.compile(net.bert, dynamic=True)
+
+
+def export(
+    out: Path, adapter: Path, rank: int, alpha: float, other: Path | None = None, share: float = 1.0
+) -> None:
+    """The adapter of the run in `out`, or its mean with another, and beside it the facts.
+
+    Raises SettingsError for another that is no adapter, KeyError or RuntimeError for one of another shape.
+    """
+    learned, facts = descent.state(out)["learned"], dict[str, Any]()
+    if other:
+        learned = descent.mean(learned, lora.read(other)[0], share)
+        named = {"file": other.name, "sha256": run.sha256(other)}
+        facts["mean_with"] = named | {"share_of_this_run": share}
+    adapter.parent.mkdir(parents=True, exist_ok=True)
+    save(adapter, learned, alpha / rank)
+    descent.card(out, adapter, rank, alpha, facts)
 
 
 def save(path: Path, tensors: Mapping[str, Tensor], scale: float) -> None:

@@ -2,7 +2,7 @@
 
     python -m appliance.training.reader train --packed DIR --out DIR --steps N
     python -m appliance.training.reader measure --out DIR --data DIR --model DIR
-    python -m appliance.training.reader export --out DIR --adapter FILE
+    python -m appliance.training.reader export --out DIR --adapter FILE [--mean-with FILE --share .5]
 
 A group (`training/packed.py`) is one question with several passages. Learned are which passage it
 is (softmax over the group), whether each answers at all, and the words of the answer; "nowhere" for
@@ -220,13 +220,6 @@ def at_work(
     }
 
 
-def export(out: Path, adapter: Path) -> None:
-    """The adapter and, beside it, the facts of its run."""
-    adapter.parent.mkdir(parents=True, exist_ok=True)
-    lora.save(adapter, descent.state(out)["learned"], ALPHA / RANK)
-    descent.card(out, adapter, RANK, ALPHA)
-
-
 # --- the command ------------------------------------------------------------------
 
 
@@ -234,7 +227,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     plan = descent.Plan()
     given = descent.parser("Kura's reader", plan, questions=200).parse_args(arguments)
     if given.verb == "export":
-        export(given.out, given.adapter)
+        lora.export(given.out, given.adapter, RANK, ALPHA, given.mean_with, given.share)
     elif given.verb == "measure":
         torch.set_num_threads(given.threads)
         tokens = crossreader.Tokens.load(given.model)

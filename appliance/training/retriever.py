@@ -2,7 +2,7 @@
 
     python -m appliance.training.retriever train --packed DIR --out DIR --steps N
     python -m appliance.training.retriever measure --out DIR --data DIR --model DIR
-    python -m appliance.training.retriever export --out DIR --adapter FILE
+    python -m appliance.training.retriever export --out DIR --adapter FILE [--mean-with FILE --share .5]
 
 A group (`training/packed.py`) is a question, the passage that answers it, and some that look as if
 they did. Learned is to tell its passage from those, and from everybody else's in the batch
@@ -212,18 +212,11 @@ def _rows(
 # --- the command ------------------------------------------------------------------
 
 
-def export(out: Path, adapter: Path) -> None:
-    """The adapter and, beside it, the facts of its run."""
-    adapter.parent.mkdir(parents=True, exist_ok=True)
-    lora.save(adapter, descent.state(out)["learned"], ALPHA / RANK)
-    descent.card(out, adapter, RANK, ALPHA)
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     plan = Plan()
     given = descent.parser("Kura's retrieval adapter", plan, questions=400).parse_args(arguments)
     if given.verb == "export":
-        export(given.out, given.adapter)
+        lora.export(given.out, given.adapter, RANK, ALPHA, given.mean_with, given.share)
     elif given.verb == "measure":
         torch.set_num_threads(given.threads)
         words = Words(given.model)

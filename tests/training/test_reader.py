@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from appliance.inference import crossreader, lora, models
 from appliance.training import descent, examples, groups, packed, reader
@@ -82,13 +83,25 @@ def test_it_learns_which_passage_answers_and_where_and_goes_on_where_it_was(
         found = crossreader.spans(read, len(others), pairs[-1], 1)[0]
         assert (text[found.start : found.end], found.score > 0) == (answer, True)
 
-    reader.export(tmp_path, tmp_path / "small.safetensors")
-    from safetensors.torch import load_file
+    small_one = tmp_path / "small.safetensors"
+    reader.main(["export", "--out", str(tmp_path), "--adapter", str(small_one)])
 
     merged = crossreader.Network.load(folder)
-    merged.merge(load_file(tmp_path / "small.safetensors"), reader.ALPHA / reader.RANK)
+    merged.merge(load_file(small_one), reader.ALPHA / reader.RANK)
     with torch.no_grad():
         assert torch.allclose(merged.eval()(pairs).relevance, read.relevance, atol=0.05)
+
+    other, between = tmp_path / "other.safetensors", tmp_path / "between.safetensors"
+    save_file(
+        {name: part + 1 for name, part in load_file(small_one).items()}, other, {"scale": "1"}
+    )
+    shares = ["--mean-with", str(other), "--share", "0.75"]
+    reader.main(["export", "--out", str(tmp_path), "--adapter", str(between), *shares])
+    ends, mean = load_file(small_one), load_file(between)
+    assert all(torch.allclose(mean[n], ends[n] + 0.25, atol=2e-3) for n in ends)
+    told = json.loads(between.with_suffix(".json").read_text("utf-8"))["mean_with"]
+    digest = hashlib.sha256(other.read_bytes()).hexdigest()
+    assert told == {"file": other.name, "sha256": digest, "share_of_this_run": 0.75}
 
 
 def test_what_is_packed_is_what_the_product_reads(

@@ -65,8 +65,9 @@ def test_a_question_comes_to_its_passage_and_the_run_goes_on_where_it_was(
     assert _first(net, words, passages) == list(range(len(GROUPS)))
     assert _first(before, words, passages) != list(range(len(GROUPS)))
 
-    retriever.export(tmp_path, tmp_path / "small.safetensors")
-    adapters.merge(before.bert, *adapters.read(tmp_path / "small.safetensors"))
+    adapter = tmp_path / "small.safetensors"
+    retriever.main(["export", "--out", str(tmp_path), "--adapter", str(adapter)])
+    adapters.merge(before.bert, *adapters.read(adapter))
     assert _first(before, words, passages) == list(range(len(GROUPS)))
 
 
