@@ -1,7 +1,7 @@
 """Fits how far the reader is believed, on JaQuAD dev. Run by hand beside a running `kura infer`.
 
     python -m tests.quality.reading ask --jaquad FOLDER --rows FILE [-n 120]
-    python -m tests.quality.reading ask --written --rows FILE [-n 120]
+    python -m tests.quality.reading ask --written short|long --rows FILE [-n 120]
     python -m tests.quality.reading fit --rows FILE
 
 Every question is asked twice of the same paragraphs: by somebody who may read all of them, and by
@@ -45,8 +45,12 @@ def of_jaquad(folder: Path, n: int) -> Iterator[Asked]:
     yield found.paragraphs, [(q, hidden) for q in questions for hidden in ("", q.documents[0])]
 
 
-def of_written(n: int) -> Iterator[Asked]:
-    """So many that are answered, from all companies, and those of them that are not."""
+def of_written(length: str, n: int) -> Iterator[Asked]:
+    """So many that are answered, from all companies, and those of them that are not; short or long ones."""
+
+    def meant(question: str) -> bool:
+        return (len(question) >= written.LONG) == (length == "long")
+
     firms = written.companies(written.read(), measured=True)
     dice = random.Random(5)
     for firm in firms:
@@ -55,8 +59,9 @@ def of_written(n: int) -> Iterator[Asked]:
             (sets.Question(one.text, (uri,), (one.answer,)), "")
             for uri, paper in zip(uris, firm, strict=True)
             for one in paper.asked
+            if meant(one.text)
         ]
-        silent = [(sets.Question(q), "nobody") for paper in firm for q in paper.silent]
+        silent = [(sets.Question(q), "nobody") for paper in firm for q in paper.silent if meant(q)]
         paragraphs = [sets.Paragraph(u, p.title, p.text) for u, p in zip(uris, firm, strict=True)]
         most = -(-n // len(firms))
         yield (
@@ -244,13 +249,15 @@ def main() -> None:
     asking, fitting = verbs.add_parser("ask"), verbs.add_parser("fit")
     data = asking.add_mutually_exclusive_group(required=True)
     data.add_argument("--jaquad", type=Path)
-    data.add_argument("--written", action="store_true")
+    data.add_argument("--written", choices=("short", "long"))
     asking.add_argument("-n", type=int, default=120)
     for one in (asking, fitting):
         one.add_argument("--rows", type=Path, required=True)
     given = parser.parse_args()
     if given.verb == "ask":
-        ask(of_written(given.n) if given.written else of_jaquad(given.jaquad, given.n), given.rows)
+        length = given.written
+        every = of_written(length, given.n) if length else of_jaquad(given.jaquad, given.n)
+        ask(every, given.rows)
     else:
         fit(given.rows)
 
