@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,22 @@ def kura(
 
 def told(home: dict[str, str], *words: str, status: int = 0) -> Any:
     return json.loads(kura(home, *words, "--json", status=status).stdout)
+
+
+def only_for(home: dict[str, str], principal: str) -> sources.Source:
+    """A source whose one document nobody else may read, taken in."""
+    engine = database.connect(f"sqlite:///{home['KURA_DATA']}/kura.db")
+    source = sources.create(engine, "棚", "memory", {})
+    files = MemoryConnector(
+        {"規程/旅費.txt": ("宿泊費の上限。", (Layer(frozenset({Principal(principal)})),))}
+    )
+
+    def parse(file: RawFile) -> tuple[Document, str]:
+        return Document("宿泊費の上限。"), "text/plain"
+
+    sync(engine, source, files, HashEmbedder(), parse, Settings())
+    engine.dispose()
+    return source
 
 
 def imported(home: dict[str, str], code: str) -> set[str]:
@@ -173,16 +190,7 @@ def test_who_sees_a_document_and_by_which_rule(home: dict[str, str]) -> None:
     kura(home, "user", "add", "sato", "--name", "佐藤")
     kura(home, "group", "set", "総務一課", "user:ito")
     kura(home, "group", "set", "総務部", "group:総務一課")
-    engine = database.connect(f"sqlite:///{home['KURA_DATA']}/kura.db")
-    source = sources.create(engine, "棚", "memory", {})
-    only = (Layer(frozenset({Principal("group:総務部")})),)
-    files = MemoryConnector({"規程/旅費.txt": ("宿泊費の上限。", only)})
-
-    def parse(file: RawFile) -> tuple[Document, str]:
-        return Document("宿泊費の上限。"), "text/plain"
-
-    sync(engine, source, files, HashEmbedder(), parse, Settings())
-    engine.dispose()
+    only_for(home, "group:総務部")
 
     shown = kura(home, "who-sees", "棚/規程/旅費.txt").stdout
     assert "○ ito\t伊藤" in shown and "user:ito → group:総務一課 → group:総務部" in shown
@@ -271,6 +279,17 @@ def test_the_web_alone_serves_shows_its_code_and_stops(home: dict[str, str]) -> 
             "partial": False,
         }
         assert told(home, "reindex")["chunks"] == 0
+        source = only_for(home, "user:ito")
+        engine = database.connect(f"sqlite:///{home['KURA_DATA']}/kura.db")
+        sources.hold(engine, source.id, datetime(2026, 1, 1, tzinfo=UTC))
+        engine.dispose()
+        deadline = time.monotonic() + 60
+        while "探していません" not in kura(home, "search", "宿泊費は?", "--as", "ito").stdout:
+            assert time.monotonic() < deadline  # until the index has followed
+            time.sleep(0.2)
+        kura(home, "user", "add", "sato")
+        searched = kura(home, "search", "宿泊費は?", "--as", "sato").stdout
+        assert "探していません" not in searched and "見つかりません" in searched
     finally:
         serving.send_signal(signal.SIGTERM)
         log = serving.communicate(timeout=30)[1]
