@@ -26,7 +26,7 @@ test: install-dev ## everything the tests need, then all tests; LONG=1 is every 
 
 # In the order they are collected in: what starts last would be the slowest file of one test.
 tests:
-	@$(BIN)/pytest -n 5 --dist loadfile --no-loadscope-reorder $(if $(LONG),,-m "not long")
+	@$(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder $(if $(LONG),,-m "not long")
 
 check: ## format, lint, types, contracts and the quick tests: before each commit
 	@$(MAKE) --no-print-directory lint
