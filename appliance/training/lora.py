@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from appliance.errors import SettingsError
 from appliance.inference import lora
 from appliance.training import descent, run
 
@@ -62,11 +63,17 @@ def export(
 ) -> None:
     """The adapter of the run in `out`, or its mean with another, and beside it the facts.
 
-    Raises SettingsError for another that is no adapter, KeyError or RuntimeError for one of another shape.
+    Raises SettingsError for another that is no adapter or of another scale, KeyError or RuntimeError
+    for one of another shape.
     """
     learned, facts = descent.state(out)["learned"], dict[str, Any]()
     if other:
-        learned = descent.mean(learned, lora.read(other)[0], share)
+        tensors, scale = lora.read(other)
+        if scale != alpha / rank:
+            raise SettingsError(
+                f"{other.name} has a scale of {scale}, the run one of {alpha / rank}"
+            )
+        learned = descent.mean(learned, tensors, share)
         named = {"file": other.name, "sha256": run.sha256(other)}
         facts["mean_with"] = named | {"share_of_this_run": share}
     adapter.parent.mkdir(parents=True, exist_ok=True)

@@ -14,8 +14,9 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from appliance.errors import SettingsError
 from appliance.inference import crossreader, lora, models
-from appliance.training import descent, examples, groups, packed, reader
+from appliance.training import descent, examples, groups, packed, reader, retriever
 from tests import small
 
 ADAPTER = models.ADAPTERS / "kura-reader-v6.safetensors"
@@ -91,17 +92,33 @@ def test_it_learns_which_passage_answers_and_where_and_goes_on_where_it_was(
     with torch.no_grad():
         assert torch.allclose(merged.eval()(pairs).relevance, read.relevance, atol=0.05)
 
-    other, between = tmp_path / "other.safetensors", tmp_path / "between.safetensors"
-    save_file(
-        {name: part + 1 for name, part in load_file(small_one).items()}, other, {"scale": "1"}
+
+def test_an_adapter_may_be_the_mean_of_a_run_and_another(tmp_path: Path) -> None:
+    torch.save(
+        {"learned": {"a": torch.zeros(2, 3)}, "step": 1, "spent_s": 1.0}, tmp_path / "state.pt"
     )
-    shares = ["--mean-with", str(other), "--share", "0.75"]
-    reader.main(["export", "--out", str(tmp_path), "--adapter", str(between), *shares])
-    ends, mean = load_file(small_one), load_file(between)
-    assert all(torch.allclose(mean[n], ends[n] + 0.25, atol=2e-3) for n in ends)
-    told = json.loads(between.with_suffix(".json").read_text("utf-8"))["mean_with"]
-    digest = hashlib.sha256(other.read_bytes()).hexdigest()
-    assert told == {"file": other.name, "sha256": digest, "share_of_this_run": 0.75}
+    (tmp_path / "plan.json").write_text("{}", "utf-8")
+    (tmp_path / "loss.jsonl").write_text('{"step": 1, "loss": 1.0, "rate": 0.1}\n', "utf-8")
+    other, between = tmp_path / "other.safetensors", tmp_path / "between.safetensors"
+    export = ["export", "--out", str(tmp_path), "--adapter", str(between)]
+    for train, scale in (
+        (reader, reader.ALPHA / reader.RANK),
+        (retriever, retriever.ALPHA / retriever.RANK),
+    ):
+        save_file({"a": torch.ones(2, 3)}, other, {"scale": str(scale)})
+        train.main([*export, "--mean-with", str(other), "--share", "0.75"])
+        assert load_file(between)["a"].tolist() == [[0.25] * 3] * 2
+        told = json.loads(between.with_suffix(".json").read_text("utf-8"))["mean_with"]
+        digest = hashlib.sha256(other.read_bytes()).hexdigest()
+        assert told == {"file": other.name, "sha256": digest, "share_of_this_run": 0.75}
+        between.unlink()
+        save_file({"a": torch.ones(2, 3)}, other, {"scale": str(scale + 1)})
+        with pytest.raises(SettingsError, match="scale"):
+            train.main([*export, "--mean-with", str(other)])
+        assert not between.exists()
+        train.main(export)
+        assert load_file(between)["a"].tolist() == [[0.0] * 3] * 2
+        assert "mean_with" not in json.loads(between.with_suffix(".json").read_text("utf-8"))
 
 
 def test_what_is_packed_is_what_the_product_reads(
